@@ -1,0 +1,1 @@
+//! Placeholder until the first line of real code.
