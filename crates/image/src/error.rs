@@ -1,0 +1,129 @@
+//! Everything that can go wrong with an image, in words for the person who must act on it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What went wrong. The text says what was found and what to do; `source` has the cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Text that is not a digest of 32 bytes.
+    #[error("`{0}` is not a SHA-256 or BLAKE3: write 64 hexadecimal digits")]
+    Digest(String),
+    /// A block map that contradicts itself.
+    #[error("the block map is not valid: {0}")]
+    Map(String),
+
+    /// Refused before anything was written.
+    #[error(
+        "the image needs {needed} bytes and the disk has only {available}: use a larger disk or a smaller image"
+    )]
+    TooLargeForTarget {
+        /// The image's virtual size.
+        needed: u64,
+        /// The target's size.
+        available: u64,
+    },
+    /// Refused before anything was written.
+    #[error(
+        "the disk has logical blocks of {found} bytes and images are made for {expected}: use a disk formatted for {expected}"
+    )]
+    BlockSize {
+        /// What the image needs.
+        expected: u32,
+        /// What the disk has.
+        found: u32,
+    },
+    /// The chunk number does not exist in the map.
+    #[error("there is no chunk {0} in this image")]
+    NoSuchChunk(usize),
+    /// The bytes are not those of the chunk; it must be fetched again.
+    #[error("chunk {0} arrived damaged: its length or BLAKE3 differs from the block map")]
+    ChunkDamaged(usize),
+    /// The writer stopped because of an earlier error, which `finish` gives.
+    #[error("the writer has stopped: finish it to learn why")]
+    WriterStopped,
+    /// `finish` was called before every chunk was accepted.
+    #[error("{missing} of {total} chunks were never written")]
+    Incomplete {
+        /// Chunks not written.
+        missing: usize,
+        /// All chunks of the image.
+        total: usize,
+    },
+    /// Reading, writing or zeroing the disk failed.
+    #[error("cannot {action} {length} bytes of the disk at offset {offset}")]
+    Disk {
+        /// `read`, `write`, `zero` or `flush`.
+        action: &'static str,
+        /// Where, in bytes from the start of the disk.
+        offset: u64,
+        /// How much, in bytes.
+        length: u64,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A file or device could not be used.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was attempted, such as `open`.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+
+    /// The partition table on the disk cannot be worked with.
+    #[error("the partition table is not usable: {0}")]
+    PartitionTable(String),
+    /// There is no place for the config drive's partition.
+    #[error("there is no room for a config drive at the end of the disk: {0}")]
+    NoRoomForConfigDrive(String),
+    /// A part of the config drive is larger than allowed.
+    #[error("{part} has {found} bytes and at most {limit} fit the config drive: make it smaller")]
+    ConfigDrivePart {
+        /// Which file.
+        part: &'static str,
+        /// Its size in bytes.
+        found: usize,
+        /// The bound in bytes.
+        limit: usize,
+    },
+
+    /// The source is no image in a known format.
+    #[error("not a disk image: {0}")]
+    NotADiskImage(String),
+    /// The source is an image that is refused on purpose.
+    #[error("the image is refused: {0}")]
+    Refused(String),
+    /// The bytes are not those that were promised.
+    #[error("the image has SHA-256 {found}, expected {expected}: check the source and the sum")]
+    WrongDigest {
+        /// What the operator said.
+        expected: crate::digest::Sha256Digest,
+        /// What arrived.
+        found: crate::digest::Sha256Digest,
+    },
+    /// The source is larger than the limit.
+    #[error("the image is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The bound in bytes.
+        limit: u64,
+    },
+    /// The download failed.
+    #[error("cannot download the image: {0}")]
+    Download(
+        String,
+        #[source] Option<Box<dyn std::error::Error + Send + Sync>>,
+    ),
+    /// The converter failed.
+    #[error("cannot convert the image: {0}")]
+    Convert(String),
+    /// There is an image of this name already.
+    #[error("there is an image named {0} in the store already")]
+    AlreadyStored(String),
+}
+
+/// A result with this crate's [`enum@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
