@@ -1,1 +1,24 @@
-//! Placeholder until the first line of real code.
+//! The pure heart of Bessemer: everything that is hard to get right and needs no machine to be
+//! tested.
+//!
+//! Nothing here does I/O, reads a clock, draws a random number or awaits anything: time and
+//! identifiers come in as arguments. That is what lets the same lifecycle run in the conductor,
+//! in the plan shown before an order, and in millions of simulated histories.
+//!
+//! Where to look:
+//! - [`id`]: typed identifiers; [`net`]: MAC addresses and IPv4 subnets;
+//! - [`hardware`]: what a machine is made of; [`flavor`]: exact matching of it;
+//! - [`lifecycle`]: how a node moves ([`lifecycle::step`]); [`plan`]: the same, foretold;
+//! - [`reason`]: why something is as it is, as data;
+//! - [`instance`]: the metadata that a new server finds at its first boot.
+
+pub mod flavor;
+pub mod hardware;
+pub mod id;
+pub mod instance;
+pub mod lifecycle;
+pub mod net;
+pub mod plan;
+pub mod reason;
+
+pub use jiff::Timestamp;

@@ -1,0 +1,137 @@
+//! What a new server finds on its config drive: OpenStack's metadata documents, as cloud-init and
+//! every other first-boot tool read them.
+//!
+//! Formats: OpenStack Nova's config drive, version `latest` (`meta_data.json`,
+//! `network_data.json`, `vendor_data.json`); see Nova's user guide, "Metadata service".
+
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+
+use crate::id::ServerId;
+use crate::net::{Ipv4Subnet, MacAddress};
+
+/// One NIC's place on a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The NIC.
+    pub mac: MacAddress,
+    /// The network's id or name, for people who read the document.
+    pub network: String,
+    /// Its subnet.
+    pub subnet: Ipv4Subnet,
+    /// The server's own address.
+    pub address: Ipv4Addr,
+    /// Default gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// Maximum transmission unit, in bytes.
+    pub mtu: u16,
+}
+
+/// `meta_data.json`: who the server is and which keys open it.
+pub fn meta_data(server: ServerId, name: &str, keys: &[(String, String)]) -> Value {
+    let public_keys: serde_json::Map<String, Value> = keys
+        .iter()
+        .map(|(name, key)| (name.clone(), Value::String(key.clone())))
+        .collect();
+    json!({
+        "uuid": server,
+        "name": name,
+        "hostname": name,
+        "launch_index": 0,
+        "availability_zone": "default",
+        "public_keys": public_keys,
+        "meta": {},
+    })
+}
+
+/// `network_data.json`: the one place where a server's network is written down.
+pub fn network_data(attachments: &[Attachment]) -> Value {
+    let links: Vec<_> = attachments
+        .iter()
+        .enumerate()
+        .map(|(index, attachment)| {
+            json!({
+                "id": format!("link{index}"),
+                "type": "phy",
+                "ethernet_mac_address": attachment.mac,
+                "mtu": attachment.mtu,
+            })
+        })
+        .collect();
+    let networks: Vec<_> = attachments.iter().enumerate().map(network).collect();
+    let services: Vec<_> = attachments
+        .iter()
+        .flat_map(|attachment| &attachment.dns)
+        .map(|address| json!({ "type": "dns", "address": address }))
+        .collect();
+    json!({ "links": links, "networks": networks, "services": services })
+}
+
+fn network((index, attachment): (usize, &Attachment)) -> Value {
+    let routes: Vec<_> = attachment
+        .gateway
+        .iter()
+        .map(|gateway| json!({ "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": gateway }))
+        .collect();
+    json!({
+        "id": format!("network{index}"),
+        "network_id": attachment.network,
+        "link": format!("link{index}"),
+        "type": "ipv4",
+        "ip_address": attachment.address,
+        "netmask": attachment.subnet.netmask(),
+        "routes": routes,
+    })
+}
+
+/// `vendor_data.json`: asks cloud-init to tell `url` when it is through (its `phone_home` module).
+/// The user's own cloud-config wins where both say something.
+pub fn vendor_data(phone_home_url: &str) -> Value {
+    let config = json!({
+        "phone_home": { "url": phone_home_url, "post": ["instance_id", "hostname"], "tries": 20 },
+    });
+    // JSON is YAML: what follows `#cloud-config` may be either.
+    json!({ "cloud-init": format!("#cloud-config\n{config}\n") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_data_says_what_was_ordered() {
+        let attachment = Attachment {
+            mac: "52:54:00:00:00:01".parse().unwrap(),
+            network: "tenant".into(),
+            subnet: "192.168.100.0/24".parse().unwrap(),
+            address: Ipv4Addr::new(192, 168, 100, 10),
+            gateway: Some(Ipv4Addr::new(192, 168, 100, 1)),
+            dns: vec![Ipv4Addr::new(192, 168, 100, 1)],
+            mtu: 1500,
+        };
+        assert_eq!(
+            network_data(&[attachment]),
+            json!({
+                "links": [{ "id": "link0", "type": "phy",
+                    "ethernet_mac_address": "52:54:00:00:00:01", "mtu": 1500 }],
+                "networks": [{ "id": "network0", "network_id": "tenant", "link": "link0",
+                    "type": "ipv4", "ip_address": "192.168.100.10", "netmask": "255.255.255.0",
+                    "routes": [{ "network": "0.0.0.0", "netmask": "0.0.0.0",
+                        "gateway": "192.168.100.1" }] }],
+                "services": [{ "type": "dns", "address": "192.168.100.1" }],
+            })
+        );
+    }
+
+    #[test]
+    fn vendor_data_is_a_cloud_config() {
+        let data = vendor_data("http://192.0.2.1/x");
+        let text = data["cloud-init"].as_str().unwrap();
+        let config: Value =
+            serde_json::from_str(text.strip_prefix("#cloud-config\n").unwrap()).unwrap();
+        assert_eq!(config["phone_home"]["url"], "http://192.0.2.1/x");
+    }
+}

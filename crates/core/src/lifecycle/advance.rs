@@ -1,0 +1,429 @@
+//! How one step is judged: waited for, done, tried again, or given up.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Decision;
+use super::intent::{Action, Executor, Intent, IntentKey, Leave, Outcome, PortRole};
+use super::observed::Observed;
+use super::spec::{Goal, NodeSpec, PortControl};
+use super::state::{Cleanliness, NodeState, Phase, Step};
+use crate::reason::{Failure, FailureClass, Reason};
+
+/// Makes the next move of a node that serves the current generation.
+pub(super) fn advance(
+    spec: &NodeSpec,
+    seen: &Observed,
+    state: &NodeState,
+    now: Timestamp,
+) -> Decision {
+    if state.at_rest() {
+        return Decision {
+            next: state.clone(),
+            intent: None,
+            wake_at: None,
+        };
+    }
+    if let Some(retry_at) = state.retry_at {
+        return if now < retry_at {
+            wait(state, Some(retry_at))
+        } else {
+            begin(spec, state, now)
+        };
+    }
+    match judge(spec, seen, state, now) {
+        Verdict::Wait(wake_at) => wait(state, wake_at),
+        Verdict::Begin => begin(spec, state, now),
+        Verdict::Done => next_step(spec, seen, state, now),
+        Verdict::Failed(failure) => failed(spec, seen, state, failure, now),
+    }
+}
+
+/// Starts `phase` for the generation that `state` already carries.
+pub(super) fn enter(
+    spec: &NodeSpec,
+    seen: &Observed,
+    state: &NodeState,
+    phase: Phase,
+    now: Timestamp,
+) -> Decision {
+    let mut next = state.clone();
+    if matches!(phase, Phase::Failed | Phase::Held) {
+        next.came_from = (state.phase != phase)
+            .then_some(state.phase)
+            .or(state.came_from);
+    } else {
+        next.came_from = None;
+    }
+    match phase {
+        // From here on a tenant's data may be on the disks, whatever becomes of the order.
+        Phase::Deploying => next.cleanliness = Cleanliness::Dirty,
+        // Being clean is earned anew by every cleaning.
+        Phase::Cleaning if next.cleanliness == Cleanliness::Clean => {
+            next.cleanliness = Cleanliness::Unknown;
+        }
+        _ => {}
+    }
+    next.phase = phase;
+    next.since = now;
+    next.attempt = 1;
+    let first = first_step(seen, state, phase);
+    begin_step(spec, next, first, now)
+}
+
+/// The step a phase begins with: an agent that is there already is not booted again, and a node
+/// that never got past enrolment or rests already has nothing to switch off.
+fn first_step(seen: &Observed, state: &NodeState, phase: Phase) -> usize {
+    let script = phase.script();
+    let from_inspection = state.phase == Phase::Inspecting && phase == Phase::Cleaning;
+    if from_inspection && seen.agent.is_some() {
+        return position(script, Step::Erase);
+    }
+    let dark = state.phase == Phase::Enrolled || (state.at_rest() && state.phase != Phase::Active);
+    if matches!(phase, Phase::Failed | Phase::Held) && dark {
+        return position(script, Step::Rest);
+    }
+    0
+}
+
+fn position(script: &[Step], step: Step) -> usize {
+    script.iter().position(|&each| each == step).unwrap_or(0)
+}
+
+/// Where `state.step` stands in its script. `power_off` occurs twice in cleaning; the second one
+/// is meant once the disks are clean.
+fn current(state: &NodeState) -> usize {
+    let script = state.phase.script();
+    if state.phase == Phase::Cleaning && state.cleanliness == Cleanliness::Clean {
+        return script
+            .iter()
+            .rposition(|&each| each == state.step)
+            .unwrap_or(0);
+    }
+    position(script, state.step)
+}
+
+enum Verdict {
+    Wait(Option<Timestamp>),
+    Begin,
+    Done,
+    Failed(Failure),
+}
+
+fn judge(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp) -> Verdict {
+    match state.step {
+        Step::AwaitAgent => {
+            let expected = state.boot(spec.node);
+            match seen.agent.filter(|agent| agent.boot == expected) {
+                Some(_) => Verdict::Done,
+                None => until_deadline(state, now, "the agent did not call after power-on"),
+            }
+        }
+        Step::AwaitOs => match seen.os_up {
+            Some(generation) if generation == state.generation => Verdict::Done,
+            _ => until_deadline(state, now, "the operating system did not say that it is up"),
+        },
+        _ => judge_intent(spec, seen, state, now),
+    }
+}
+
+fn judge_intent(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp) -> Verdict {
+    let Some(action) = action(spec, state) else {
+        return Verdict::Done;
+    };
+    match seen.outcome(&IntentKey::of(state, state.step)) {
+        None => Verdict::Begin,
+        Some(Outcome::Done) => Verdict::Done,
+        Some(Outcome::Failed { failure }) => Verdict::Failed(failure.clone()),
+        Some(Outcome::Pending) if action.executor() == Executor::Agent => {
+            judge_agent(spec, seen, state, now)
+        }
+        Some(Outcome::Pending) => until_deadline(state, now, "it was not carried out in time"),
+    }
+}
+
+/// A command is with the agent: is the agent still there?
+fn judge_agent(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp) -> Verdict {
+    let silence = SignedDuration::from_secs(i64::from(spec.timing.agent_silence));
+    let boot = state.boot(spec.node);
+    // After a restart of the conductor the agent gets its full time to call again.
+    let heard = seen
+        .agent
+        .filter(|agent| agent.boot == boot)
+        .map(|agent| agent.last_seen);
+    let lost_at = heard.unwrap_or(state.step_since).max(state.step_since) + silence;
+    if now >= lost_at {
+        let seconds = spec.timing.agent_silence;
+        return Verdict::Failed(Failure::transient(format!(
+            "the agent has been silent for more than {seconds} s"
+        )));
+    }
+    match until_deadline(state, now, "the agent did not finish in time") {
+        Verdict::Wait(deadline) => Verdict::Wait(deadline.map(|at| at.min(lost_at))),
+        verdict => verdict,
+    }
+}
+
+fn until_deadline(state: &NodeState, now: Timestamp, message: &str) -> Verdict {
+    match state.deadline {
+        Some(deadline) if now < deadline => Verdict::Wait(Some(deadline)),
+        _ => {
+            let seconds = now.duration_since(state.step_since).as_secs();
+            Verdict::Failed(Failure::transient(format!("{message} ({seconds} s)")))
+        }
+    }
+}
+
+fn wait(state: &NodeState, wake_at: Option<Timestamp>) -> Decision {
+    Decision {
+        next: state.clone(),
+        intent: None,
+        wake_at,
+    }
+}
+
+/// Goes on to the next step of the script, or the next phase.
+fn next_step(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp) -> Decision {
+    let mut next = state.clone();
+    let index = current(state) + 1;
+    if state.step == Step::Erase {
+        next.cleanliness = Cleanliness::Clean;
+    }
+    if index < state.phase.script().len() {
+        return begin_step(spec, next, index, now);
+    }
+    let phase = state.phase.after(spec);
+    enter(spec, seen, &next, phase, now)
+}
+
+fn begin_step(spec: &NodeSpec, mut next: NodeState, index: usize, now: Timestamp) -> Decision {
+    next.step = next.phase.script()[index];
+    next.tries = 1;
+    if next.step == Step::PrepareBoot {
+        next.boots += 1;
+    }
+    begin(spec, &next, now)
+}
+
+/// Starts (or starts again) the current step: a fresh deadline, and its intent.
+fn begin(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Decision {
+    let mut next = state.clone();
+    next.retry_at = None;
+    next.step_since = now;
+    if next.at_rest() {
+        next.deadline = None;
+        if !matches!(next.phase, Phase::Failed) {
+            next.reason = Reason::new(rest_summary(&next));
+        }
+        return Decision {
+            next,
+            intent: None,
+            wake_at: None,
+        };
+    }
+    let profile = next.step.profile(spec);
+    let deadline = now + SignedDuration::from_secs(i64::from(profile.deadline));
+    next.deadline = Some(deadline);
+    if next.phase != Phase::Failed {
+        next.reason =
+            Reason::new(doing(next.step)).next("given up for this attempt", Some(deadline));
+    }
+    let action = action(spec, &next);
+    let intent = action.map(|action| Intent {
+        key: IntentKey::of(&next, next.step),
+        generation: next.generation,
+        action,
+    });
+    let waits = matches!(next.step, Step::AwaitAgent | Step::AwaitOs);
+    let to_conductor = intent
+        .as_ref()
+        .is_some_and(|intent| intent.action.executor() == Executor::Conductor);
+    let wake_at = if to_conductor || (intent.is_none() && !waits) {
+        now
+    } else if waits {
+        deadline
+    } else {
+        deadline.min(now + SignedDuration::from_secs(i64::from(spec.timing.agent_silence)))
+    };
+    Decision {
+        next,
+        intent,
+        wake_at: Some(wake_at),
+    }
+}
+
+/// What the current step does, if it does something rather than wait.
+fn action(spec: &NodeSpec, state: &NodeState) -> Option<Action> {
+    let deployment = match &spec.goal {
+        Goal::Deployed(deployment) => Some(deployment),
+        _ => None,
+    };
+    let flat = spec.port_control == PortControl::Flat;
+    Some(match state.step {
+        Step::CheckBmc => Action::CheckBmc,
+        Step::PowerOff => Action::PowerOff,
+        Step::PowerOn => Action::PowerOn,
+        Step::PrepareBoot => Action::PrepareBoot {
+            boot: state.boot(spec.node),
+        },
+        Step::ConnectProvisioning => Action::ConnectPorts {
+            role: PortRole::Provisioning,
+        },
+        Step::ConnectTenant => Action::ConnectPorts {
+            role: PortRole::Tenant,
+        },
+        Step::Park => Action::ConnectPorts {
+            role: PortRole::Parked,
+        },
+        Step::Inspect => Action::Inspect,
+        Step::Erase => Action::Erase,
+        Step::WriteImage => {
+            let deployment = deployment?;
+            Action::WriteImage {
+                image: deployment.image,
+                server: deployment.server,
+            }
+        }
+        Step::WriteConfigDrive => Action::WriteConfigDrive {
+            server: deployment?.server,
+        },
+        Step::LoadKernel => Action::LoadKernel,
+        Step::HandOver => Action::HandOver {
+            leave: if flat {
+                Leave::AtOnce
+            } else {
+                Leave::WhenUnreachable
+            },
+        },
+        Step::AwaitAgent | Step::AwaitOs | Step::Rest => return None,
+    })
+}
+
+/// A step has failed: try it again, start the phase again, or give up.
+fn failed(
+    spec: &NodeSpec,
+    seen: &Observed,
+    state: &NodeState,
+    failure: Failure,
+    now: Timestamp,
+) -> Decision {
+    let profile = state.step.profile(spec);
+    let passing = failure.class == FailureClass::Transient;
+    if passing && !profile.restarts && state.tries < profile.tries {
+        return retry_later(spec, state, &failure, now);
+    }
+    if passing && profile.restarts && state.attempt < state.phase.attempts() {
+        let mut next = state.clone();
+        next.attempt += 1;
+        let mut decision = begin_step(spec, next, 0, now);
+        decision.next.reason = Reason::new(format!(
+            "starting again (attempt {} of {}): {}",
+            decision.next.attempt,
+            state.phase.attempts(),
+            doing(state.step)
+        ))
+        .seen(failure.message);
+        return decision;
+    }
+    give_up(spec, seen, state, failure, now)
+}
+
+fn retry_later(spec: &NodeSpec, state: &NodeState, failure: &Failure, now: Timestamp) -> Decision {
+    let mut next = state.clone();
+    let pause = spec
+        .timing
+        .retry_pause
+        .saturating_mul(1 << (state.tries - 1).min(6))
+        .min(60);
+    let retry_at = now + SignedDuration::from_secs(i64::from(pause));
+    next.tries += 1;
+    next.retry_at = Some(retry_at);
+    next.deadline = Some(retry_at);
+    let tries = state.step.profile(spec).tries;
+    if next.phase != Phase::Failed {
+        next.reason = Reason::new(format!("{} did not work", doing(state.step)))
+            .seen(failure.message.clone())
+            .next(format!("try {} of {tries}", next.tries), Some(retry_at));
+    }
+    Decision {
+        next,
+        intent: None,
+        wake_at: Some(retry_at),
+    }
+}
+
+fn give_up(
+    spec: &NodeSpec,
+    seen: &Observed,
+    state: &NodeState,
+    failure: Failure,
+    now: Timestamp,
+) -> Decision {
+    if state.phase == Phase::Failed {
+        // Making it safe did not work either: the first reason stays, this is added to it.
+        let mut next = state.clone();
+        let index = current(state) + 1;
+        next.reason.next = Some(format!(
+            "could not {}: {}",
+            doing(state.step),
+            failure.message
+        ));
+        return begin_step(spec, next, index, now);
+    }
+    let mut reason = Reason::new(format!(
+        "{} failed at `{}` (attempt {} of {})",
+        state.phase.name(),
+        state.step.name(),
+        state.attempt,
+        state.phase.attempts()
+    ))
+    .expected_seen(doing(state.step), failure.message)
+    .remedy(remedy(state, failure.class));
+    reason.next = Some("nothing by itself".into());
+    let mut decision = enter(spec, seen, state, Phase::Failed, now);
+    decision.next.reason = reason;
+    decision
+}
+
+fn remedy(state: &NodeState, class: FailureClass) -> &'static str {
+    match (class, state.phase) {
+        (FailureClass::Bug, _) => "report this as a bug, with `bessemer node show`",
+        (_, Phase::Deploying) => {
+            "delete the server (its node is then erased), mend what was seen, order again"
+        }
+        (_, Phase::Releasing) => {
+            "mend what was seen, then `bessemer node provide`: the node is taken back and erased"
+        }
+        _ => "mend what was seen, then `bessemer node provide`",
+    }
+}
+
+/// What a step does, for people.
+fn doing(step: Step) -> &'static str {
+    match step {
+        Step::CheckBmc => "log in to the BMC and read which machine it manages",
+        Step::PowerOff => "switch the machine off",
+        Step::ConnectProvisioning => "put the switch ports on the provisioning network",
+        Step::PrepareBoot => "prepare one boot of the agent from the network",
+        Step::PowerOn => "switch the machine on",
+        Step::AwaitAgent => "wait for the agent to call",
+        Step::Inspect => "inspect the hardware",
+        Step::Erase => "erase the disks",
+        Step::WriteImage => "write the image",
+        Step::WriteConfigDrive => "write the config drive",
+        Step::LoadKernel => "load the kernel of the image",
+        Step::HandOver => "arm the agent for the hand-over",
+        Step::ConnectTenant => "put the switch ports on the tenant's network",
+        Step::AwaitOs => "wait for the operating system to say that it is up",
+        Step::Park => "park the switch ports",
+        Step::Rest => "nothing",
+    }
+}
+
+fn rest_summary(state: &NodeState) -> &'static str {
+    match state.phase {
+        Phase::Available => "erased, off and parked: for rent",
+        Phase::Active => "the operating system has said that it is up",
+        Phase::Held => "held by an operator; `bessemer node provide` brings it back",
+        _ => "at rest",
+    }
+}

@@ -1,0 +1,192 @@
+//! What is to be done to a machine: committed before it is carried out, under a deterministic key,
+//! and safe to carry out twice.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::state::{NodeState, Step};
+use crate::id::{BootId, Generation, ImageId, ServerId};
+use crate::reason::Failure;
+
+/// Names one intent of a node for good: generation, phase, attempt, step and try. The same state
+/// always gives the same key, so an intent that was committed before a crash is found again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct IntentKey(pub String);
+
+impl IntentKey {
+    /// The key of `step` in this state.
+    pub fn of(state: &NodeState, step: Step) -> Self {
+        Self(format!(
+            "{}.{}.{}.{}.{}",
+            state.generation,
+            state.phase.name(),
+            state.attempt,
+            step.name(),
+            state.tries
+        ))
+    }
+}
+
+impl std::fmt::Display for IntentKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Something to be done to a node, once it is committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Intent {
+    /// Its name, unique within the node.
+    pub key: IntentKey,
+    /// The spec generation it serves; an agent refuses one older than it has seen.
+    pub generation: Generation,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What an intent does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// Log in to the BMC and read which machine it manages.
+    CheckBmc,
+    /// Switch the machine off and see it off.
+    PowerOff,
+    /// Switch the machine on and see it on.
+    PowerOn,
+    /// Let this one boot, and no other, load the agent: lease an address for it and tell the BMC
+    /// to boot from the network once.
+    PrepareBoot {
+        /// The boot.
+        boot: BootId,
+    },
+    /// Put the node's switch ports where they must be and read them back.
+    ConnectPorts {
+        /// What the ports are to carry.
+        role: PortRole,
+    },
+    /// Agent: find out what the machine is made of.
+    Inspect,
+    /// Agent: erase every disk and read back that it is erased.
+    Erase,
+    /// Agent: write the image to the root disk.
+    WriteImage {
+        /// The image.
+        image: ImageId,
+        /// The server it becomes.
+        server: ServerId,
+    },
+    /// Agent: write the config drive of the server.
+    WriteConfigDrive {
+        /// The server.
+        server: ServerId,
+    },
+    /// Agent: load the kernel of the written image for `kexec`, without starting it.
+    LoadKernel,
+    /// Agent: start the loaded kernel once the conductor cannot be reached any more (or at once,
+    /// on a site without switch control). Done means that the agent has armed itself.
+    HandOver {
+        /// What tells the agent to go.
+        leave: Leave,
+    },
+}
+
+/// What tells an agent that its machine has left the provisioning network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Leave {
+    /// The conductor's address no longer answers at layer 2: the switch port has moved.
+    WhenUnreachable,
+    /// At once: the site has no switch control, and the port does not move.
+    AtOnce,
+}
+
+/// Who carries an intent out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executor {
+    /// The conductor, through BMC and switch.
+    Conductor,
+    /// The agent on the machine.
+    Agent,
+}
+
+impl Action {
+    /// Who carries this out.
+    pub fn executor(&self) -> Executor {
+        match self {
+            Self::CheckBmc
+            | Self::PowerOff
+            | Self::PowerOn
+            | Self::PrepareBoot { .. }
+            | Self::ConnectPorts { .. } => Executor::Conductor,
+            Self::Inspect
+            | Self::Erase
+            | Self::WriteImage { .. }
+            | Self::WriteConfigDrive { .. }
+            | Self::LoadKernel
+            | Self::HandOver { .. } => Executor::Agent,
+        }
+    }
+}
+
+/// What a node's switch ports carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PortRole {
+    /// A VLAN that exists nowhere. The default for anything unknown.
+    Parked,
+    /// The network on which the agent meets the conductor.
+    Provisioning,
+    /// The networks of the tenant's server.
+    Tenant,
+}
+
+/// How far an intent has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Committed, not known to be carried out.
+    Pending,
+    /// Carried out and verified.
+    Done,
+    /// Tried, and failed.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Actions are stored in the database: their names are a promise (invariant 7).
+    #[test]
+    fn stored_names_are_pinned() {
+        let pinned = [
+            (Action::CheckBmc, r#"{"action":"check_bmc"}"#),
+            (Action::PowerOff, r#"{"action":"power_off"}"#),
+            (Action::PowerOn, r#"{"action":"power_on"}"#),
+            (Action::Inspect, r#"{"action":"inspect"}"#),
+            (Action::Erase, r#"{"action":"erase"}"#),
+            (Action::LoadKernel, r#"{"action":"load_kernel"}"#),
+            (
+                Action::ConnectPorts {
+                    role: PortRole::Parked,
+                },
+                r#"{"action":"connect_ports","role":"parked"}"#,
+            ),
+            (
+                Action::HandOver {
+                    leave: Leave::WhenUnreachable,
+                },
+                r#"{"action":"hand_over","leave":"when_unreachable"}"#,
+            ),
+        ];
+        for (action, text) in pinned {
+            assert_eq!(serde_json::to_string(&action).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Action>(text).unwrap(), action);
+        }
+    }
+}

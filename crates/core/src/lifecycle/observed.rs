@@ -1,0 +1,36 @@
+//! What has been seen of a node: the outcomes of its intents, its agent, its tenant's OS.
+
+use jiff::Timestamp;
+
+use super::intent::{IntentKey, Outcome};
+use crate::id::{BootId, Generation};
+
+/// What has been seen of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The latest intent and how far it has come. Older ones do not matter.
+    pub intent: Option<(IntentKey, Outcome)>,
+    /// The agent that has called, if any.
+    pub agent: Option<AgentSeen>,
+    /// The generation whose OS has said that it is up.
+    pub os_up: Option<Generation>,
+}
+
+impl Observed {
+    /// The outcome of the intent with this key.
+    pub fn outcome(&self, key: &IntentKey) -> Option<&Outcome> {
+        self.intent
+            .as_ref()
+            .filter(|(seen, _)| seen == key)
+            .map(|(_, outcome)| outcome)
+    }
+}
+
+/// An agent that has called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AgentSeen {
+    /// The boot it belongs to.
+    pub boot: BootId,
+    /// When it was heard of last.
+    pub last_seen: Timestamp,
+}

@@ -1,0 +1,56 @@
+//! What a new generation of the spec means for a node where it is now.
+//!
+//! There is no undo stack: cancelling, releasing and ordering again all raise the generation, and
+//! the way on is planned from what is true now.
+
+use jiff::Timestamp;
+
+use super::Decision;
+use super::advance::enter;
+use super::observed::Observed;
+use super::spec::{Goal, NodeSpec};
+use super::state::{Cleanliness, NodeState, Phase};
+
+/// The first move for a generation that the state does not serve yet.
+pub(super) fn replan(
+    spec: &NodeSpec,
+    seen: &Observed,
+    state: &NodeState,
+    now: Timestamp,
+) -> Decision {
+    let mut state = state.clone();
+    state.generation = spec.generation;
+    let phase = target(spec, &state);
+    enter(spec, seen, &state, phase, now)
+}
+
+/// The phase that serves the goal from where the node is.
+fn target(spec: &NodeSpec, state: &NodeState) -> Phase {
+    let clean = state.cleanliness == Cleanliness::Clean;
+    match (&spec.goal, state.phase) {
+        (Goal::Held, _) => Phase::Held,
+
+        (Goal::Deployed(_), Phase::Available | Phase::Deploying) if clean => Phase::Deploying,
+        (Goal::Deployed(_), Phase::Deploying | Phase::Active) => state.phase,
+
+        (Goal::Available, Phase::Deploying | Phase::Active) => Phase::Releasing,
+        (Goal::Available, Phase::Available) if clean => Phase::Available,
+
+        (_, Phase::Enrolled) => Phase::Enrolled,
+        (_, Phase::Inspecting) => Phase::Inspecting,
+        (_, Phase::Cleaning) => Phase::Cleaning,
+        (_, Phase::Releasing | Phase::Available) => Phase::Releasing,
+        (_, Phase::Failed) => after_failure(state.came_from),
+        // Whoever held it may have worked on it: look at everything again.
+        (_, Phase::Held) => Phase::Enrolled,
+    }
+}
+
+/// Where a failed node starts again.
+fn after_failure(came_from: Option<Phase>) -> Phase {
+    match came_from {
+        Some(phase @ (Phase::Enrolled | Phase::Inspecting | Phase::Cleaning)) => phase,
+        Some(_) => Phase::Releasing,
+        None => Phase::Enrolled,
+    }
+}

@@ -1,0 +1,103 @@
+//! What is wanted of a node. The API writes it; only the conductor acts on it.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::hardware::MachineIdentity;
+use crate::id::{Generation, ImageId, NodeId, ServerId};
+
+/// What is wanted of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSpec {
+    /// Which node.
+    pub node: NodeId,
+    /// Raised by every change of the goal.
+    pub generation: Generation,
+    /// What it is to be.
+    pub goal: Goal,
+    /// The machine it must be, once its BMC has told.
+    pub identity: Option<MachineIdentity>,
+    /// Whether its switch ports are ours to move.
+    pub port_control: PortControl,
+    /// How long things may and usually do take on this hardware.
+    pub timing: Timing,
+}
+
+/// What a node is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "goal", rename_all = "snake_case")]
+pub enum Goal {
+    /// For rent: inspected, erased, off, parked.
+    Available,
+    /// This server.
+    Deployed(Deployment),
+    /// Kept out of everything.
+    Held,
+}
+
+/// The server that a node is to become.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Deployment {
+    /// Which server.
+    pub server: ServerId,
+    /// Which image.
+    pub image: ImageId,
+    /// Bytes of the image that are not zero: how much there is to write.
+    pub image_bytes: u64,
+}
+
+/// Whether a site's switch ports are ours to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PortControl {
+    /// A driver applies port plans and reads them back.
+    Switched,
+    /// Nothing moves: one network for everything. Tenant and conductor share it.
+    Flat,
+}
+
+/// How long things may take, and usually do, on a node's hardware. All in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timing {
+    /// The longest a request to BMC or switch may take until its effect is verified.
+    pub bmc_deadline: u32,
+    /// The longest from power-on to the agent's call.
+    pub agent_boot_deadline: u32,
+    /// An agent silent for longer is taken for gone.
+    pub agent_silence: u32,
+    /// The longest that inspection may take.
+    pub inspect_deadline: u32,
+    /// The longest that erasing may take.
+    pub erase_deadline: u32,
+    /// The longest that writing an image may take.
+    pub write_deadline: u32,
+    /// The longest from hand-over to the OS saying that it is up.
+    pub os_boot_deadline: u32,
+    /// The pause before the first retry; it doubles each time, up to a minute.
+    pub retry_pause: u32,
+    /// Usual time from power-on to the agent's call.
+    pub expected_agent_boot: u32,
+    /// Usual time from hand-over to the OS saying that it is up.
+    pub expected_os_boot: u32,
+    /// Usual rate of writing an image, in bytes per second.
+    pub expected_write_rate: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            bmc_deadline: 180,
+            agent_boot_deadline: 1200,
+            agent_silence: 90,
+            inspect_deadline: 300,
+            erase_deadline: 14_400,
+            write_deadline: 3600,
+            os_boot_deadline: 1800,
+            retry_pause: 5,
+            expected_agent_boot: 240,
+            expected_os_boot: 60,
+            expected_write_rate: 500 << 20,
+        }
+    }
+}

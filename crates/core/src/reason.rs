@@ -1,0 +1,137 @@
+//! Why something is as it is, as data: what the portal, the command line and the API show.
+//!
+//! A reason never says only "failed": it says what was expected, what was seen, what happens next
+//! and when, and what a person can do about it. Secrets never go into one.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Who can make a failure go away, and so whether trying again makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// Likely to pass by itself: try again.
+    Transient,
+    /// Will not pass by trying again.
+    Permanent,
+    /// Needs an operator: a wrong password, a wrong cable.
+    Operator,
+    /// Our own fault.
+    Bug,
+}
+
+/// What went wrong in one attempt to do something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Failure {
+    /// Whether to try again, and who must act.
+    pub class: FailureClass,
+    /// What was expected and what was seen instead, in one sentence for a person.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure that is likely to pass by itself.
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self {
+            class: FailureClass::Transient,
+            message: message.into(),
+        }
+    }
+
+    /// A failure that trying again will not mend.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self {
+            class: FailureClass::Permanent,
+            message: message.into(),
+        }
+    }
+
+    /// A failure that an operator must mend.
+    pub fn operator(message: impl Into<String>) -> Self {
+        Self {
+            class: FailureClass::Operator,
+            message: message.into(),
+        }
+    }
+}
+
+/// Why a node (or server) is where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reason {
+    /// What is going on or went wrong, in one sentence for a person.
+    pub summary: String,
+    /// What had been expected, where something else was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
+    /// What happens next by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// When that happens at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub at: Option<Timestamp>,
+    /// What a person can do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Reason {
+    /// A reason with only a summary.
+    pub fn new(summary: impl Into<String>) -> Self {
+        Self {
+            summary: summary.into(),
+            expected: None,
+            seen: None,
+            next: None,
+            at: None,
+            remedy: None,
+        }
+    }
+
+    /// Adds what had been expected and what was seen.
+    pub fn expected_seen(mut self, expected: impl Into<String>, seen: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self.seen = Some(seen.into());
+        self
+    }
+
+    /// Adds what was seen.
+    pub fn seen(mut self, seen: impl Into<String>) -> Self {
+        self.seen = Some(seen.into());
+        self
+    }
+
+    /// Adds what happens next, and when at the latest.
+    pub fn next(mut self, next: impl Into<String>, at: Option<Timestamp>) -> Self {
+        self.next = Some(next.into());
+        self.at = at;
+        self
+    }
+
+    /// Adds what a person can do.
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.summary)?;
+        for (label, part) in [
+            ("expected", &self.expected),
+            ("seen", &self.seen),
+            ("next", &self.next),
+            ("what you can do", &self.remedy),
+        ] {
+            if let Some(part) = part {
+                write!(formatter, "; {label}: {part}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! Nodes: registering, showing and switching them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use bessemer_core::hardware::{Inventory, MachineIdentity};
+use bessemer_core::id::{Generation, NodeId, ServerId};
+use bessemer_core::lifecycle::NodeState;
+use bessemer_core::net::MacAddress;
+
+use crate::agent::Progress;
+
+/// A request to register a machine.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeCreate {
+    /// Unique name; a DNS label: 1 to 63 letters, digits and dashes.
+    pub name: String,
+    /// Its management controller.
+    pub bmc: BmcCreate,
+    /// Its NICs: at least one, the first one boots the agent.
+    pub ports: Vec<NodePortCreate>,
+}
+
+/// How to reach a machine's management controller.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BmcCreate {
+    /// Such as `https://10.0.0.7`; unique. `http://` needs `trust: insecure`.
+    pub url: String,
+    /// Account name.
+    pub username: String,
+    /// Password. Stored encrypted; never shown again.
+    #[schema(write_only)]
+    pub password: String,
+    /// How its certificate is judged.
+    #[serde(default)]
+    pub trust: BmcTrust,
+}
+
+impl std::fmt::Debug for BmcCreate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("BmcCreate")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a management controller's certificate is judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BmcTrust {
+    /// By the authorities that this host trusts.
+    #[default]
+    System,
+    /// By the SHA-256 fingerprint of the certificate, in hexadecimal.
+    Pinned(String),
+    /// Not at all: whoever answers at the address gets the password.
+    Insecure,
+}
+
+/// A NIC of a new node.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodePortCreate {
+    /// Its MAC address; unique.
+    pub mac: MacAddress,
+    /// The switch it is cabled to, by its name in the configuration; absent on a site without
+    /// switch control.
+    #[serde(default)]
+    pub switch: Option<String>,
+    /// The switch's port, by the switch's own name for it.
+    #[serde(default)]
+    pub switch_port: Option<String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it is, in the words that the field knows: `available`, `wait call-back`, ….
+    pub provision_state: String,
+    /// Where it is, exactly, and why.
+    pub state: NodeState,
+    /// The newest generation of its spec.
+    pub generation: Generation,
+    /// What its agent is doing, while there is one at work.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+    /// Its management controller.
+    pub bmc: Bmc,
+    /// Its NICs.
+    pub ports: Vec<NodePort>,
+    /// Which machine it is, once its management controller has told.
+    #[serde(default)]
+    pub identity: Option<MachineIdentity>,
+    /// What it is made of, once inspected.
+    #[serde(default)]
+    pub inventory: Option<Inventory>,
+    /// Whose server it is.
+    #[serde(default)]
+    pub server: Option<ServerId>,
+    /// When it was registered.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+}
+
+/// A management controller, without its password.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Bmc {
+    /// Where it is.
+    pub url: String,
+    /// Account name.
+    pub username: String,
+    /// How its certificate is judged.
+    pub trust: BmcTrust,
+}
+
+/// A NIC of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodePort {
+    /// Its MAC address.
+    pub mac: MacAddress,
+    /// The switch it is cabled to.
+    #[serde(default)]
+    pub switch: Option<String>,
+    /// The switch's port.
+    #[serde(default)]
+    pub switch_port: Option<String>,
+}
+
+/// A request to switch a resting node on or off, or what its power is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PowerRequest {
+    /// What it is to be.
+    pub power: PowerState,
+}
+
+/// Power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerState {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}

@@ -1,0 +1,210 @@
+//! What tenants order, and what it is ordered from: servers, flavors, networks, keys.
+
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use bessemer_core::flavor::FlavorHardware;
+use bessemer_core::id::{FlavorId, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId};
+use bessemer_core::net::Ipv4Subnet;
+use bessemer_core::plan::Plan;
+use bessemer_core::reason::Reason;
+
+use crate::agent::Progress;
+
+/// A request for a new flavor: its hardware, or a node that has it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlavorCreate {
+    /// Unique name, 1 to 63 characters.
+    pub name: String,
+    /// What a machine must be made of.
+    #[serde(default)]
+    pub hardware: Option<FlavorHardware>,
+    /// Instead of `hardware`: the name or id of an inspected node; the flavor is what it has.
+    #[serde(default)]
+    pub from_node: Option<String>,
+}
+
+/// A flavor.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Flavor {
+    /// Its id.
+    pub id: FlavorId,
+    /// Its name.
+    pub name: String,
+    /// What a machine must be made of.
+    pub hardware: FlavorHardware,
+    /// How many nodes of it are available now.
+    pub available: u32,
+}
+
+/// A request for a new network.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkCreate {
+    /// Unique name, 1 to 63 characters.
+    pub name: String,
+    /// Its VLAN on the switches, 1 to 4094; unique, and none of the site's own.
+    pub vlan: u16,
+    /// Its IPv4 subnet.
+    pub subnet: Ipv4Subnet,
+    /// Default gateway of its servers.
+    #[serde(default)]
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers of its servers.
+    #[serde(default)]
+    pub dns: Vec<Ipv4Addr>,
+    /// First address given to servers.
+    pub pool_first: Ipv4Addr,
+    /// Last address given to servers; at most 65,536 in all.
+    pub pool_last: Ipv4Addr,
+    /// Maximum transmission unit in bytes, 1280 to 9216; 1500 unless given.
+    #[serde(default)]
+    pub mtu: Option<u16>,
+}
+
+/// A network.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Network {
+    /// Its id.
+    pub id: NetworkId,
+    /// Its name.
+    pub name: String,
+    /// Its VLAN.
+    pub vlan: u16,
+    /// Its subnet.
+    pub subnet: Ipv4Subnet,
+    /// Default gateway.
+    #[serde(default)]
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// First address given to servers.
+    pub pool_first: Ipv4Addr,
+    /// Last address given to servers.
+    pub pool_last: Ipv4Addr,
+    /// Maximum transmission unit in bytes.
+    pub mtu: u16,
+    /// Addresses in use.
+    pub used: u32,
+}
+
+/// A request to add an SSH public key to the project.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPairCreate {
+    /// Name, unique within the project, 1 to 63 characters.
+    pub name: String,
+    /// One line as in `~/.ssh/id_ed25519.pub`. A private key is refused.
+    pub public_key: String,
+}
+
+/// An SSH public key.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct KeyPair {
+    /// Its id.
+    pub id: KeyPairId,
+    /// Its name.
+    pub name: String,
+    /// The key.
+    pub public_key: String,
+}
+
+/// An order. Flavor, image, network and keys are named by name or id.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerCreate {
+    /// Name, unique within the project; becomes the host name, so a DNS label.
+    pub name: String,
+    /// What to rent.
+    pub flavor: String,
+    /// What to run on it.
+    pub image: String,
+    /// Where it is to be reached.
+    pub network: String,
+    /// Keys that open it: at least one, as there is no other way in.
+    pub keys: Vec<String>,
+    /// User data for cloud-init, up to 64 KiB. Stored encrypted; never shown again.
+    #[serde(default)]
+    #[schema(write_only)]
+    pub user_data: Option<String>,
+}
+
+impl std::fmt::Debug for ServerCreate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ServerCreate")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an order would do, without doing it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServerPlan {
+    /// A node that it would take at this moment.
+    pub node: NodeId,
+    /// That node's name, for operators.
+    pub node_name: String,
+    /// What would happen to it.
+    pub plan: Plan,
+}
+
+/// How a server is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerStatus {
+    /// On its way.
+    Building,
+    /// Its operating system has said that it is up.
+    Active,
+    /// Being given back.
+    Deleting,
+    /// Did not work; the reason says why. Delete it.
+    Error,
+}
+
+/// A server.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Server {
+    /// Its id.
+    pub id: ServerId,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// How it is doing.
+    pub status: ServerStatus,
+    /// Why it is so, and what comes next.
+    pub reason: Reason,
+    /// What is being done for it, while something is.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+    /// Its flavor.
+    pub flavor: FlavorId,
+    /// Its image.
+    pub image: ImageId,
+    /// Its network.
+    pub network: NetworkId,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// The account to log in to, as the image says.
+    #[serde(default)]
+    pub default_user: Option<String>,
+    /// The node it is on.
+    pub node: NodeId,
+    /// What was foretold when it was ordered.
+    pub plan: Plan,
+    /// Firmware POSTs that its deployment has cost so far.
+    pub posts: u32,
+    /// When it was ordered.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it became active.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub active_at: Option<Timestamp>,
+}
