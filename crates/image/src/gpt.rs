@@ -24,6 +24,11 @@ pub const CONFIG_PARTITION_NAME: &str = "config-2";
 /// Bytes of the config drive's partition, and what it is aligned to.
 pub const CONFIG_PARTITION_SIZE: u64 = 1 << 20;
 
+/// Bytes that a disk must have beyond the image, so that [`add_config_partition`] finds room: one
+/// MiB for the config drive, and up to another one lost to alignment and the backup table. Whoever
+/// chooses a disk adds this to the image's virtual size *before* anything is erased.
+pub const RESERVED_SIZE: u64 = 2 << 20;
+
 /// "Linux filesystem data", 0FC63DAF-8483-4772-8E79-3D69D8477DE4.
 const LINUX_DATA: Uuid = Uuid::from_u128(0x0fc6_3daf_8483_4772_8e79_3d69_d847_7de4);
 
