@@ -53,13 +53,17 @@ pub struct NetworkCreate {
     pub subnet: Ipv4Subnet,
     /// Default gateway of its servers.
     #[serde(default)]
+    #[schema(value_type = Option<String>, format = Ipv4)]
     pub gateway: Option<Ipv4Addr>,
     /// Name servers of its servers.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub dns: Vec<Ipv4Addr>,
     /// First address given to servers.
+    #[schema(value_type = String, format = Ipv4)]
     pub pool_first: Ipv4Addr,
     /// Last address given to servers; at most 65,536 in all.
+    #[schema(value_type = String, format = Ipv4)]
     pub pool_last: Ipv4Addr,
     /// Maximum transmission unit in bytes, 1280 to 9216; 1500 unless given.
     #[serde(default)]
@@ -79,12 +83,16 @@ pub struct Network {
     pub subnet: Ipv4Subnet,
     /// Default gateway.
     #[serde(default)]
+    #[schema(value_type = Option<String>, format = Ipv4)]
     pub gateway: Option<Ipv4Addr>,
     /// Name servers.
+    #[schema(value_type = Vec<String>)]
     pub dns: Vec<Ipv4Addr>,
     /// First address given to servers.
+    #[schema(value_type = String, format = Ipv4)]
     pub pool_first: Ipv4Addr,
     /// Last address given to servers.
+    #[schema(value_type = String, format = Ipv4)]
     pub pool_last: Ipv4Addr,
     /// Maximum transmission unit in bytes.
     pub mtu: u16,
@@ -190,6 +198,7 @@ pub struct Server {
     /// Its network.
     pub network: NetworkId,
     /// Its address.
+    #[schema(value_type = String, format = Ipv4)]
     pub address: Ipv4Addr,
     /// The account to log in to, as the image says.
     #[serde(default)]
