@@ -1,1 +1,7 @@
-//! Placeholder until the first line of real code.
+//! Every line of SQL of Bessemer, on SQLite (embedded, the default) and PostgreSQL.
+
+mod error;
+mod records;
+
+pub use error::Error;
+pub use records::*;

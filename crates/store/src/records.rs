@@ -1,0 +1,345 @@
+//! What is stored, as the rest of the server sees it: rows turned into values.
+//!
+//! Secrets are in here only sealed (see `bessemer-server`'s `secrets`): this crate never sees a
+//! plain one.
+
+use std::net::Ipv4Addr;
+
+use bessemer_core::Timestamp;
+use bessemer_core::flavor::FlavorHardware;
+use bessemer_core::hardware::{Inventory, MachineIdentity};
+use bessemer_core::id::{
+    BootId, FlavorId, Generation, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId,
+    TokenId,
+};
+use bessemer_core::lifecycle::{Goal, Intent, NodeSpec, NodeState, Observed, PortControl};
+use bessemer_core::net::{Ipv4Subnet, MacAddress};
+use bessemer_core::plan::Plan;
+use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort, Role};
+
+/// A machine to be registered.
+#[derive(Clone)]
+pub struct NewNode {
+    /// Its id.
+    pub id: NodeId,
+    /// Unique.
+    pub name: String,
+    /// Its management controller; the URL is unique.
+    pub bmc: BmcRecord,
+    /// Its NICs, boot NIC first; each MAC address is unique over all nodes.
+    pub ports: Vec<NodePort>,
+    /// Whether its ports are ours to move.
+    pub port_control: PortControl,
+}
+
+/// How to reach a management controller.
+#[derive(Clone)]
+pub struct BmcRecord {
+    /// Normalised URL.
+    pub url: String,
+    /// Account name.
+    pub username: String,
+    /// Sealed password.
+    pub password_sealed: Vec<u8>,
+    /// How its certificate is judged.
+    pub trust: BmcTrust,
+}
+
+/// A node as it is stored.
+#[derive(Clone)]
+pub struct NodeRecord {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its management controller.
+    pub bmc: BmcRecord,
+    /// Its NICs, boot NIC first.
+    pub ports: Vec<NodePort>,
+    /// What is wanted of it. (`timing` is the default: the server overlays the configured one.)
+    pub spec: NodeSpec,
+    /// Where it is.
+    pub state: NodeState,
+    /// Which machine it is.
+    pub identity: Option<MachineIdentity>,
+    /// What it is made of.
+    pub inventory: Option<Inventory>,
+    /// Whose server it is. Set from the order until the release is through.
+    pub server: Option<ServerId>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+}
+
+/// Which nodes a list holds.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFilter {
+    /// Only those in this phase.
+    pub phase: Option<bessemer_core::lifecycle::Phase>,
+}
+
+/// The right to move one node until the lease ends, proven by the fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The node.
+    pub node: NodeId,
+    /// Grows with every claim; a commit with an older one changes nothing.
+    pub fence: i64,
+}
+
+/// All that a reconcile needs to know about a claimed node, read in one transaction.
+#[derive(Clone)]
+pub struct Work {
+    /// The node.
+    pub node: NodeRecord,
+    /// What has been seen of it.
+    pub seen: Observed,
+    /// The open intent that the conductor is to carry out, if any (an agent's is not in here).
+    pub intent: Option<Intent>,
+    /// The news counter when this was read: a commit compares it, so that no news is slept over.
+    pub news: i64,
+}
+
+/// What one reconcile changes.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The state that the decision started from.
+    pub before: NodeState,
+    /// The state to store.
+    pub next: NodeState,
+    /// The intent to open; every older open one of the node is superseded by any commit that
+    /// opens one or changes generation, phase, attempt, step or tries.
+    pub intent: Option<Intent>,
+    /// When the node is due again; at once if there was news since [`Work::news`].
+    pub wake_at: Option<Timestamp>,
+    /// See [`Work::news`].
+    pub news: i64,
+    /// What to tell the world, in the same transaction.
+    pub events: Vec<NewEvent>,
+}
+
+/// An event to be appended.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// See [`bessemer_wire::event::Event`].
+    pub kind: &'static str,
+    /// The node it is about.
+    pub node: Option<NodeId>,
+    /// The server it is about.
+    pub server: Option<ServerId>,
+    /// Whose it is.
+    pub project: Option<ProjectId>,
+    /// One sentence for a person.
+    pub message: String,
+    /// Details.
+    pub data: serde_json::Value,
+}
+
+/// One line of a node's history.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct HistoryEntry {
+    /// When it got there.
+    pub at: Timestamp,
+    /// The state it got to.
+    pub state: NodeState,
+}
+
+/// One boot of the agent that is, or was, allowed.
+#[derive(Clone, Debug)]
+pub struct BootRecord {
+    /// Which boot.
+    pub boot: BootId,
+    /// Of which node.
+    pub node: NodeId,
+    /// The node's boot NIC.
+    pub mac: MacAddress,
+    /// The provisioning address leased to it.
+    pub address: Ipv4Addr,
+    /// Whether its one-time token has been used.
+    pub used: bool,
+}
+
+/// What became of an agent's `hello`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelloOutcome {
+    /// The session is open (or was already, for the same session secret).
+    Accepted,
+    /// The token has been used by another session: a replay.
+    Replayed,
+    /// There is no such boot, or it is not the node's present one.
+    Unknown,
+}
+
+/// A server as it is stored. Its status follows from its node's state.
+#[derive(Clone)]
+pub struct ServerRecord {
+    /// Its id.
+    pub id: ServerId,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Its flavor.
+    pub flavor: FlavorId,
+    /// Its image.
+    pub image: ImageId,
+    /// Its network.
+    pub network: NetworkId,
+    /// Its address on that network.
+    pub address: Ipv4Addr,
+    /// Its node.
+    pub node: NodeId,
+    /// The keys that open it: name and public key.
+    pub keys: Vec<(String, String)>,
+    /// Sealed user data.
+    pub user_data_sealed: Option<Vec<u8>>,
+    /// What was foretold.
+    pub plan: Plan,
+    /// The node's boot counter when it was ordered.
+    pub boots_before: u64,
+    /// When it was ordered.
+    pub created_at: Timestamp,
+    /// When it became active.
+    pub active_at: Option<Timestamp>,
+    /// What its node is to be: `Deployed` until it is being deleted.
+    pub goal: Goal,
+    /// Where its node is.
+    pub node_state: NodeState,
+}
+
+/// An order, checked and ready to be placed.
+#[derive(Clone)]
+pub struct Order {
+    /// The new server's id.
+    pub server: ServerId,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Its flavor.
+    pub flavor: FlavorId,
+    /// Its image.
+    pub image: ImageId,
+    /// Bytes of the image that are to be written.
+    pub image_bytes: u64,
+    /// Its network.
+    pub network: NetworkId,
+    /// The keys that open it: name and public key.
+    pub keys: Vec<(String, String)>,
+    /// Sealed user data.
+    pub user_data_sealed: Option<Vec<u8>>,
+    /// Nodes that match, best first, each with what is foretold for it. The first one that is
+    /// still free is taken.
+    pub candidates: Vec<(NodeId, Plan)>,
+    /// The caller's `Idempotency-Key` with a digest of the request.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// A node is claimed, an address is taken.
+    New(ServerId),
+    /// The same request was placed before under this key.
+    Again(ServerId),
+}
+
+/// An image as it is stored.
+#[derive(Clone, Debug)]
+pub struct ImageRecord {
+    /// Its id.
+    pub id: ImageId,
+    /// Unique.
+    pub name: String,
+    /// How far its import is.
+    pub status: ImageStatus,
+    /// Why its import failed.
+    pub message: Option<String>,
+    /// Where it came from.
+    pub source: String,
+    /// SHA-256 at the source.
+    pub sha256: String,
+    /// Size of the disk it makes, in bytes.
+    pub virtual_size: Option<u64>,
+    /// Bytes of it that are not zero.
+    pub data_bytes: Option<u64>,
+    /// The account to log in to.
+    pub default_user: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}
+
+/// A flavor as it is stored.
+#[derive(Clone, Debug)]
+pub struct FlavorRecord {
+    /// Its id.
+    pub id: FlavorId,
+    /// Unique.
+    pub name: String,
+    /// What a machine must be made of.
+    pub hardware: FlavorHardware,
+}
+
+/// A network as it is stored.
+#[derive(Clone, Debug)]
+pub struct NetworkRecord {
+    /// Its id.
+    pub id: NetworkId,
+    /// Unique.
+    pub name: String,
+    /// Unique.
+    pub vlan: u16,
+    /// Its subnet.
+    pub subnet: Ipv4Subnet,
+    /// Default gateway.
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// First address given to servers.
+    pub pool_first: Ipv4Addr,
+    /// Last address given to servers.
+    pub pool_last: Ipv4Addr,
+    /// Maximum transmission unit in bytes.
+    pub mtu: u16,
+    /// Addresses in use (filled in when read).
+    pub used: u32,
+}
+
+/// An SSH public key as it is stored.
+#[derive(Clone, Debug)]
+pub struct KeyPairRecord {
+    /// Its id.
+    pub id: KeyPairId,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// Unique within the project.
+    pub name: String,
+    /// The key.
+    pub public_key: String,
+}
+
+/// A project.
+#[derive(Clone, Debug)]
+pub struct ProjectRecord {
+    /// Its id.
+    pub id: ProjectId,
+    /// Unique.
+    pub name: String,
+}
+
+/// A token as it is stored: its secret only as a SHA-256.
+#[derive(Clone, Debug)]
+pub struct TokenRecord {
+    /// Its id.
+    pub id: TokenId,
+    /// Unique.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Its project.
+    pub project: ProjectId,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// The generation a change of goal led to.
+pub type Raised = Generation;
