@@ -1,1 +1,22 @@
-//! Placeholder until the first line of real code.
+//! Machines that are not there, and the rack they would stand in.
+//!
+//! Bessemer's tests and its demo must not depend on a hall full of servers, and must not be
+//! convinced by mocks of Bessemer's own traits either. So this crate imitates the *outside* of
+//! Bessemer and speaks its wire protocols:
+//!
+//! * [`machine`]: what a management controller can do with a server, with two servers behind it:
+//!   one that is only a few variables ([`machine::SimulatedMachine`], for fast tests over
+//!   loopback) and one that is a QEMU process with real firmware ([`machine::QemuMachine`]).
+//! * [`redfish`]: the management controller itself, Redfish over HTTP or HTTPS, with faults that a
+//!   test can switch on.
+//! * [`rack`]: namespaces, an Open vSwitch bridge, disks and QEMU machines wired together into a
+//!   rack on this host; what `bessemer-lab up` builds.
+//!
+//! Nothing but tests and the demo may depend on this crate.
+
+mod error;
+pub mod machine;
+pub mod rack;
+pub mod redfish;
+
+pub use error::Error;

@@ -1,0 +1,94 @@
+//! `bessemer-lab`: a rack of virtual machines on this host, to try and to test Bessemer with.
+//!
+//! Each command has a file of its own; what they do is in the library's `rack` module.
+
+mod console;
+mod status;
+mod table;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use bessemer_sim::rack::{self, StateDirectory};
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "\
+Examples:
+  bessemer-lab up                  two powered-off machines, their BMCs and their switch
+  bessemer-lab up --nodes 4        four of them
+  bessemer-lab status              power, boot override and VLAN of every machine
+  bessemer-lab console node1       its serial console; Ctrl-] leaves
+  bessemer-lab down                everything ends; disks and logs are kept
+  bessemer-lab reset               forgets the disks, too
+
+  ip netns exec bessemer-control bessemer serve     Bessemer, where it can reach the BMCs
+  jq -r '.nodes[].bmc_url' target/lab/rack.json     what a script needs to know";
+
+/// A rack of virtual machines with real firmware, BMCs and a switch.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Folder for disks, certificates and logs
+    #[arg(
+        long,
+        global = true,
+        env = "BESSEMER_LAB_DIR",
+        default_value = "target/lab"
+    )]
+    dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring the rack up; remove what is left of one that was killed
+    Up(up::Up),
+    /// Take the rack down; disks, certificates and logs are kept
+    Down,
+    /// Show power, boot override and VLAN of every node
+    Status(status::Status),
+    /// Attach to a node's serial console
+    Console(console::Console),
+    /// Forget the disks and firmware variables of a rack that is down
+    Reset,
+    /// Serve the BMCs (started by `up`)
+    #[command(hide = true)]
+    Daemon,
+}
+
+fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bessemer-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(arguments: Arguments) -> Result<()> {
+    let directory = StateDirectory::new(&arguments.dir)?;
+    match arguments.command {
+        Command::Up(up) => up.run(&directory).await,
+        Command::Down => Ok(rack::down(&directory).await?),
+        Command::Status(status) => status.run(&directory).await,
+        Command::Console(console) => console.run(&directory).await,
+        Command::Reset => Ok(rack::reset(&directory).await?),
+        Command::Daemon => {
+            // Away from the terminal `up` was typed into, which may close. An error means that
+            // this process already leads a group, and so a closing terminal does not end it.
+            let _ = nix::unistd::setsid();
+            rack::serve(&directory).await.context("the rack's daemon")
+        }
+    }
+}

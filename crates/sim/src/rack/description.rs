@@ -1,0 +1,212 @@
+//! `rack.json`: everything somebody has to know about a running rack to use it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use bessemer_tls::Fingerprint;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::directory::{StateDirectory, write_private};
+use super::layout;
+use crate::Error;
+use crate::machine::Accelerator;
+
+/// A password: written to `rack.json`, which only root may read, but never shown by `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a secret in.
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[secret]")
+    }
+}
+
+/// A running rack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RackDescription {
+    /// What executes the machines.
+    pub accelerator: Accelerator,
+    /// Memory of every node, in MiB.
+    pub memory_mib: u32,
+    /// Names under `/run/netns`.
+    pub namespaces: Namespaces,
+    /// Where the namespaces meet the networks.
+    pub addresses: Addresses,
+    /// VLANs on the switch.
+    pub vlans: Vlans,
+    /// The switch.
+    pub switch: SwitchDescription,
+    /// The machines.
+    pub nodes: Vec<NodeDescription>,
+}
+
+/// Names of the network namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespaces {
+    /// Where `bessemer serve` runs.
+    pub control: String,
+    /// Where switch, machines and BMCs run.
+    pub switch: String,
+    /// Where the tenant's router is and people log in from.
+    pub tenant: String,
+}
+
+/// Interfaces and IPv4 addresses (with prefix length) outside the machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Control's interface on the provisioning network.
+    pub provisioning_interface: String,
+    /// Control's address on the provisioning network.
+    pub provisioning: String,
+    /// Control's address on the BMC network.
+    pub bmc: String,
+    /// Control's public address, which servers of the tenant network reach.
+    pub public: String,
+    /// The tenant router's address towards control.
+    pub tenant_public: String,
+    /// The tenant router's address on the tenant network: the servers' default gateway.
+    pub tenant_gateway: String,
+}
+
+/// VLANs on the switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vlans {
+    /// The provisioning network.
+    pub provisioning: u16,
+    /// The tenant network.
+    pub tenant: u16,
+    /// Ports nobody uses.
+    pub parked: u16,
+}
+
+/// The switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchDescription {
+    /// Name of the bridge.
+    pub bridge: String,
+    /// Unix socket of its OVSDB server (RFC 7047).
+    pub ovsdb_socket: PathBuf,
+}
+
+/// A machine of the rack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDescription {
+    /// `node1`, `node2`, …
+    pub name: String,
+    /// Base URL of its BMC.
+    pub bmc_url: String,
+    /// SHA-256 of the BMC's certificate, 64 hexadecimal digits.
+    pub bmc_fingerprint: Fingerprint,
+    /// Account on the BMC.
+    pub bmc_username: String,
+    /// Its password.
+    pub bmc_password: Secret,
+    /// Hardware address of its NIC.
+    pub mac: String,
+    /// The switch port its NIC is plugged into.
+    pub switch_port: String,
+    /// SMBIOS serial number.
+    pub serial: String,
+    /// SMBIOS UUID.
+    pub uuid: Uuid,
+    /// Raw disk image.
+    pub disk: PathBuf,
+    /// Unix socket of its serial console, while it is powered on.
+    pub serial_socket: PathBuf,
+    /// Everything its serial console said.
+    pub serial_log: PathBuf,
+}
+
+impl RackDescription {
+    pub(super) fn new(
+        directory: &StateDirectory,
+        accelerator: Accelerator,
+        memory_mib: u32,
+        nodes: Vec<NodeDescription>,
+    ) -> Self {
+        Self {
+            accelerator,
+            memory_mib,
+            namespaces: Namespaces {
+                control: layout::NS_CONTROL.to_owned(),
+                switch: layout::NS_SWITCH.to_owned(),
+                tenant: layout::NS_TENANT.to_owned(),
+            },
+            addresses: Addresses {
+                provisioning_interface: layout::PROVISIONING_INTERFACE.to_owned(),
+                provisioning: layout::CONTROL_PROVISIONING.to_owned(),
+                bmc: layout::CONTROL_BMC.to_owned(),
+                public: layout::CONTROL_PUBLIC.to_owned(),
+                tenant_public: layout::TENANT_PUBLIC.to_owned(),
+                tenant_gateway: layout::TENANT_GATEWAY.to_owned(),
+            },
+            vlans: Vlans {
+                provisioning: layout::VLAN_PROVISIONING,
+                tenant: layout::VLAN_TENANT,
+                parked: layout::VLAN_PARKED,
+            },
+            switch: SwitchDescription {
+                bridge: layout::BRIDGE.to_owned(),
+                ovsdb_socket: directory.ovsdb_socket(),
+            },
+            nodes,
+        }
+    }
+
+    /// The description left by the last `up` and not removed by `down`: `None` if there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn load(directory: &StateDirectory) -> Result<Option<Self>, Error> {
+        let path = directory.description();
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::file("read", path)(error)),
+        };
+        let description = serde_json::from_slice(&text);
+        description
+            .map(Some)
+            .map_err(|source| Error::Damaged { path, source })
+    }
+
+    pub(super) fn save(&self, directory: &StateDirectory) -> Result<(), Error> {
+        let path = directory.description();
+        let text = serde_json::to_string_pretty(self).map_err(|source| Error::Damaged {
+            path: path.clone(),
+            source,
+        })?;
+        write_private(&path, &text)
+    }
+
+    /// A node by its name.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn node(&self, name: &str) -> Result<&NodeDescription, Error> {
+        self.nodes
+            .iter()
+            .find(|node| node.name == name)
+            .ok_or_else(|| {
+                let known: Vec<_> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+                Error::UnknownNode {
+                    name: name.to_owned(),
+                    known: known.join(", "),
+                }
+            })
+    }
+}

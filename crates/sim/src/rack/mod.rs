@@ -1,0 +1,50 @@
+//! A rack on this host: three network namespaces, a switch, and QEMU machines with their BMCs.
+//!
+//! It is built so that Bessemer can be run against it exactly as against a real rack, and so that
+//! what must not be reachable is not:
+//!
+//! ```text
+//!  bessemer-control          bessemer-switch                    bessemer-tenant
+//!  (bessemer serve)          (Open vSwitch br0, QEMU, BMCs)     (SSH, the tenant's router)
+//!
+//!   bmc0  10.78.0.1 ───────── bmc0  10.78.0.11, .12, … (BMCs)
+//!   prov0 10.77.0.1 ───────── prov0 ┐ VLAN 10
+//!                             tap1… ┤ br0, VLAN 4094 until      
+//!                                   │ somebody changes it
+//!                             ten0  ┘ VLAN 100 ───────────────── ten0 192.168.100.1
+//!   pub0  10.79.0.1 ──────────────────────────────────────────── pub0 10.79.0.2
+//! ```
+//!
+//! The tenant's namespace forwards between its two networks and has no route to the provisioning
+//! and BMC networks; the control namespace forwards nothing.
+//!
+//! What makes a rack the same rack tomorrow (disks, firmware variables, certificates, passwords,
+//! logs) is kept in its folder; sockets and the description of the running rack are not. A rack
+//! whose processes were killed leaves namespaces and strays behind; [`up`] and [`down`] both begin
+//! by finding and removing them, so no state of this host needs repair by hand.
+
+mod accelerator;
+mod cleanup;
+mod command;
+mod daemon;
+mod description;
+mod directory;
+mod layout;
+mod lifecycle;
+mod namespace;
+mod node;
+mod status;
+mod switch;
+
+pub use daemon::serve;
+pub use description::{
+    Addresses, Namespaces, NodeDescription, RackDescription, Secret, SwitchDescription, Vlans,
+};
+pub use directory::StateDirectory;
+pub use layout::{
+    BMC_USERNAME, NODE_LIMIT, NS_CONTROL, NS_SWITCH, NS_TENANT, VLAN_PARKED, VLAN_PROVISIONING,
+    VLAN_TENANT,
+};
+pub use lifecycle::{UpOptions, down, reset, up};
+pub use namespace::run_in_namespace;
+pub use status::{BmcAnswer, NodeStatus, status};

@@ -1,0 +1,153 @@
+//! Network namespaces: making, wiring, entering and removing them.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, setns};
+use tokio::sync::oneshot;
+
+use super::command::{run, run_words};
+use super::layout::{
+    BMC_INTERFACE, CONTROL_BMC, CONTROL_PROVISIONING, CONTROL_PUBLIC, NAMESPACES, NS_CONTROL,
+    NS_SWITCH, NS_TENANT, PROVISIONING_INTERFACE, PUBLIC_INTERFACE, TENANT_GATEWAY,
+    TENANT_INTERFACE, TENANT_PUBLIC, TENANT_PUBLIC_ADDRESS, TENANT_SUBNET, bmc_address,
+    switch_port,
+};
+use crate::Error;
+
+fn path(namespace: &str) -> PathBuf {
+    Path::new("/run/netns").join(namespace)
+}
+
+/// Whether a namespace of this name exists.
+pub(super) fn exists(namespace: &str) -> bool {
+    path(namespace).exists()
+}
+
+/// The processes in a namespace, if it exists.
+pub(super) async fn processes(namespace: &str) -> Result<Vec<i32>, Error> {
+    if !exists(namespace) {
+        return Ok(Vec::new());
+    }
+    let listed = run("ip", ["netns", "pids", namespace]).await?;
+    Ok(listed
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect())
+}
+
+/// Removes those of our namespaces that exist, with all their interfaces.
+pub(super) async fn remove_all() -> Result<(), Error> {
+    for namespace in NAMESPACES {
+        if exists(namespace) {
+            run("ip", ["netns", "del", namespace]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the namespaces, the wires between them and a tap for each of `nodes`.
+pub(super) async fn create_all(nodes: u16) -> Result<(), Error> {
+    for namespace in NAMESPACES {
+        run("ip", ["netns", "add", namespace]).await?;
+        run_words(&format!("ip -n {namespace} link set lo up")).await?;
+    }
+    wire(NS_CONTROL, NS_SWITCH, BMC_INTERFACE).await?;
+    wire(NS_CONTROL, NS_SWITCH, PROVISIONING_INTERFACE).await?;
+    wire(NS_CONTROL, NS_TENANT, PUBLIC_INTERFACE).await?;
+    wire(NS_TENANT, NS_SWITCH, TENANT_INTERFACE).await?;
+    address(NS_CONTROL, BMC_INTERFACE, CONTROL_BMC).await?;
+    address(NS_CONTROL, PROVISIONING_INTERFACE, CONTROL_PROVISIONING).await?;
+    address(NS_CONTROL, PUBLIC_INTERFACE, CONTROL_PUBLIC).await?;
+    address(NS_TENANT, PUBLIC_INTERFACE, TENANT_PUBLIC).await?;
+    address(NS_TENANT, TENANT_INTERFACE, TENANT_GATEWAY).await?;
+    run_words(&format!(
+        "ip -n {NS_CONTROL} route add {TENANT_SUBNET} via {TENANT_PUBLIC_ADDRESS} dev \
+         {PUBLIC_INTERFACE}"
+    ))
+    .await?;
+    for number in 1..=nodes {
+        address(
+            NS_SWITCH,
+            BMC_INTERFACE,
+            &format!("{}/24", bmc_address(number)),
+        )
+        .await?;
+        let tap = switch_port(number);
+        run_words(&format!("ip -n {NS_SWITCH} tuntap add {tap} mode tap")).await?;
+        run_words(&format!("ip -n {NS_SWITCH} link set {tap} up")).await?;
+    }
+    // A new namespace may inherit the host's setting.
+    for (namespace, forward) in [(NS_CONTROL, "0"), (NS_SWITCH, "0"), (NS_TENANT, "1")] {
+        set_forwarding(namespace, forward).await?;
+    }
+    Ok(())
+}
+
+/// A wire between two namespaces, with the same name at both ends.
+async fn wire(left: &str, right: &str, interface: &str) -> Result<(), Error> {
+    run_words(&format!(
+        "ip -n {left} link add {interface} type veth peer name {interface} netns {right}"
+    ))
+    .await?;
+    for namespace in [left, right] {
+        // The userspace switch would pass on packets whose checksums nobody has filled in.
+        run_words(&format!(
+            "ip netns exec {namespace} ethtool -K {interface} tx off"
+        ))
+        .await?;
+        run_words(&format!("ip -n {namespace} link set {interface} up")).await?;
+    }
+    Ok(())
+}
+
+async fn address(namespace: &str, interface: &str, address: &str) -> Result<(), Error> {
+    run_words(&format!(
+        "ip -n {namespace} addr add {address} dev {interface}"
+    ))
+    .await?;
+    Ok(())
+}
+
+async fn set_forwarding(namespace: &'static str, value: &'static str) -> Result<(), Error> {
+    let file = Path::new("/proc/sys/net/ipv4/ip_forward");
+    let write = move || std::fs::write(file, value).map_err(Error::file("write", file));
+    run_in_namespace(namespace, async move || write()).await?
+}
+
+/// Runs `work` in a network namespace: on a thread of its own with a runtime of its own, because a
+/// namespace belongs to a thread.
+///
+/// # Errors
+/// When the namespace does not exist or cannot be entered.
+pub async fn run_in_namespace<T, W, F>(namespace: &str, work: W) -> Result<T, Error>
+where
+    T: Send + 'static,
+    W: FnOnce() -> F + Send + 'static,
+    F: Future<Output = T>,
+{
+    let cannot_enter = |source| Error::EnterNamespace {
+        namespace: namespace.to_owned(),
+        source,
+    };
+    let file = File::open(path(namespace)).map_err(cannot_enter)?;
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        let result = enter(&file).map(|runtime| runtime.block_on(work()));
+        // The caller may have stopped waiting.
+        let _ = sender.send(result);
+    });
+    let ended = |_| std::io::Error::other("the thread that entered it panicked");
+    receiver
+        .await
+        .map_err(ended)
+        .flatten()
+        .map_err(cannot_enter)
+}
+
+fn enter(namespace: &File) -> std::io::Result<tokio::runtime::Runtime> {
+    setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}

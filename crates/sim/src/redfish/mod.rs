@@ -1,0 +1,93 @@
+//! A server's management controller: Redfish over HTTP or HTTPS (DMTF DSP0266 1.20, schemas DSP2046).
+//!
+//! It imitates what the field's controllers have in common, strictly: a command that makes no sense
+//! in the present power state is refused with 409 and extended information, unknown properties are
+//! refused, sessions are few and expire. A client that gets along with it still has vendors' quirks
+//! ahead, but none of its basics wrong. What real controllers do *wrong* is in [`Faults`], switched
+//! on by tests.
+
+mod authentication;
+mod error;
+mod faults;
+mod resources;
+mod router;
+mod server;
+mod sessions;
+mod system;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use faults::{FaultControl, Faults};
+pub use router::router;
+pub use server::{BmcServer, Transport};
+
+use crate::machine::Machine;
+use sessions::Sessions;
+
+/// How long a session lives after its last request, unless configured otherwise.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The account of a management controller.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Account name.
+    pub username: String,
+    /// Password; never shown by `Debug`.
+    pub password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Credentials")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A management controller with the machine it manages.
+pub struct Bmc {
+    machine: Arc<dyn Machine>,
+    credentials: Credentials,
+    sessions: Sessions,
+    faults: FaultControl,
+}
+
+impl Bmc {
+    /// A controller without faults whose sessions live for [`SESSION_TIMEOUT`].
+    pub fn new(machine: Arc<dyn Machine>, credentials: Credentials) -> Arc<Self> {
+        Self::with_session_timeout(machine, credentials, SESSION_TIMEOUT)
+    }
+
+    /// A controller without faults whose sessions live for `session_timeout` after their last
+    /// request.
+    pub fn with_session_timeout(
+        machine: Arc<dyn Machine>,
+        credentials: Credentials,
+        session_timeout: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            machine,
+            credentials,
+            sessions: Sessions::new(session_timeout),
+            faults: FaultControl::new(),
+        })
+    }
+
+    /// The machine behind the controller.
+    pub fn machine(&self) -> &Arc<dyn Machine> {
+        &self.machine
+    }
+
+    /// The switches for this controller's faults.
+    pub fn faults(&self) -> &FaultControl {
+        &self.faults
+    }
+
+    /// Forgets every session, as a controller does when it restarts.
+    pub fn forget_sessions(&self) {
+        self.sessions.clear();
+    }
+}

@@ -1,0 +1,176 @@
+//! Paths, methods and what every answer has in common.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::Bmc;
+use super::authentication::{TOKEN_HEADER, require};
+use super::error::RedfishError;
+use super::resources::{self, SESSIONS, SYSTEM};
+use super::system;
+
+/// No request of the verbs offered here needs more.
+const BODY_LIMIT: usize = 16 * 1024;
+
+/// The controller's HTTP service.
+pub fn router(bmc: Arc<Bmc>) -> Router {
+    let open = Router::new()
+        .route("/redfish", get(versions))
+        .route("/redfish/v1", get(service_root))
+        .route("/redfish/v1/", get(service_root))
+        .route("/redfish/v1/odata", get(odata))
+        .route(SESSIONS, post(log_in));
+    let closed = Router::new()
+        .route(SESSIONS, get(list_sessions))
+        .route(
+            &format!("{SESSIONS}/{{id}}"),
+            get(show_session).merge(delete(log_out)),
+        )
+        .route(SYSTEM, get(system::show).patch(system::change))
+        .route(
+            &format!("{SYSTEM}/Actions/ComputerSystem.Reset"),
+            post(system::reset),
+        )
+        .fallback(read_only_resource)
+        .layer(from_fn_with_state(Arc::clone(&bmc), require));
+    Router::new()
+        .merge(open)
+        .merge(closed)
+        .method_not_allowed_fallback(|| async { RedfishError::method_not_allowed() })
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(Arc::clone(&bmc), misbehave))
+        .with_state(bmc)
+}
+
+/// Applies the faults that concern every request, and the headers every answer carries.
+async fn misbehave(State(bmc): State<Arc<Bmc>>, request: Request, next: Next) -> Response {
+    let delay = bmc.faults.get().answer_delay;
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    let mut response = if bmc.faults.take_unavailable_answer() {
+        RedfishError::unavailable().into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(
+        HeaderName::from_static("odata-version"),
+        HeaderValue::from_static("4.0"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+async fn versions() -> Json<Value> {
+    Json(json!({"v1": "/redfish/v1/"}))
+}
+
+async fn service_root(State(bmc): State<Arc<Bmc>>) -> Json<Value> {
+    Json(resources::service_root(&bmc))
+}
+
+async fn odata() -> Json<Value> {
+    Json(resources::odata())
+}
+
+/// Every resource that can only be read.
+async fn read_only_resource(
+    State(bmc): State<Arc<Bmc>>,
+    method: Method,
+    OriginalUri(uri): OriginalUri,
+) -> Result<Json<Value>, RedfishError> {
+    let path = uri.path().trim_end_matches('/');
+    let resource = resources::find(&bmc, path).await;
+    let resource = resource.ok_or_else(|| RedfishError::not_found(uri.path()))?;
+    if method == Method::GET || method == Method::HEAD {
+        Ok(Json(resource))
+    } else {
+        Err(RedfishError::method_not_allowed())
+    }
+}
+
+async fn log_in(
+    State(bmc): State<Arc<Bmc>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, RedfishError> {
+    let body = json_object(&headers, body)?;
+    let text = |name: &str| -> Result<String, RedfishError> {
+        let value = body.get(name).and_then(Value::as_str);
+        Ok(value
+            .ok_or_else(|| RedfishError::property_missing(&format!("#/{name}")))?
+            .to_owned())
+    };
+    let username = text("UserName")?;
+    bmc.check_password(&username, &text("Password")?)?;
+    let session = bmc.sessions.open(&username, Instant::now());
+    let session = session.ok_or_else(RedfishError::too_many_sessions)?;
+    let location = format!("{SESSIONS}/{}", session.id);
+    let headers = [
+        (header::LOCATION, location),
+        (HeaderName::from_static("x-auth-token"), session.token),
+    ];
+    debug_assert!(TOKEN_HEADER.eq_ignore_ascii_case("x-auth-token"));
+    let body = resources::session(&session.id, &username);
+    Ok((StatusCode::CREATED, headers, Json(body)).into_response())
+}
+
+async fn list_sessions(State(bmc): State<Arc<Bmc>>) -> Json<Value> {
+    let ids = bmc.sessions.ids(Instant::now());
+    Json(resources::collection(
+        SESSIONS,
+        "SessionCollection",
+        "Session Collection",
+        ids.iter().map(|id| format!("{SESSIONS}/{id}")),
+    ))
+}
+
+async fn show_session(
+    State(bmc): State<Arc<Bmc>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, RedfishError> {
+    match bmc.sessions.username(&id, Instant::now()) {
+        Some(username) => Ok(Json(resources::session(&id, &username))),
+        None => Err(RedfishError::not_found(&format!("{SESSIONS}/{id}"))),
+    }
+}
+
+async fn log_out(
+    State(bmc): State<Arc<Bmc>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, RedfishError> {
+    if bmc.sessions.close(&id, Instant::now()) {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(RedfishError::not_found(&format!("{SESSIONS}/{id}")))
+    }
+}
+
+/// A request's JSON object.
+pub(super) fn json_object(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<serde_json::Map<String, Value>, RedfishError> {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    if !content_type.is_some_and(|value| value.starts_with("application/json")) {
+        return Err(RedfishError::not_json());
+    }
+    let body = body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => RedfishError::too_large(),
+        _ => RedfishError::malformed_json(),
+    })?;
+    serde_json::from_slice(&body).map_err(|_| RedfishError::malformed_json())
+}
