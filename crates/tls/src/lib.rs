@@ -30,7 +30,7 @@ pub use peer::peer_fingerprint;
 #[cfg(feature = "server")]
 pub use self_signed::SelfSigned;
 pub use trust::{Trust, client_config};
-pub use verifier::{PinMismatch, certificate_refusal, pin_mismatch};
+pub use verifier::{PinMismatch, certificate_refusal, handshake_failure, pin_mismatch};
 
 /// The rustls this crate configures, so that users need not name a version of their own.
 pub use rustls;

@@ -34,10 +34,21 @@ pub fn pin_mismatch(error: &(dyn StdError + 'static)) -> Option<PinMismatch> {
 pub fn certificate_refusal<'error>(
     error: &'error (dyn StdError + 'static),
 ) -> Option<&'error CertificateError> {
+    match handshake_failure(error)? {
+        rustls::Error::InvalidCertificate(refusal) => Some(refusal),
+        _ => None,
+    }
+}
+
+/// Looks for a rustls error in an error and all its sources: that the peer was reached but no TLS
+/// came about.
+pub fn handshake_failure<'error>(
+    error: &'error (dyn StdError + 'static),
+) -> Option<&'error rustls::Error> {
     let mut next = Some(error);
     while let Some(current) = next {
-        if let Some(rustls::Error::InvalidCertificate(refusal)) = current.downcast_ref() {
-            return Some(refusal);
+        if let Some(failure) = current.downcast_ref() {
+            return Some(failure);
         }
         // An io::Error names as its source not what it wraps but the source of that.
         next = match current

@@ -1,0 +1,214 @@
+//! What can go wrong between us and a BMC, and whose turn it then is.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use bessemer_core::reason::FailureClass;
+use bessemer_tls::Fingerprint;
+
+/// Why a BMC did not do what it was asked to. Messages name the BMC and the remedy, and never
+/// hold a password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configured address is not one.
+    #[error("BMC address {address:?}: {problem}")]
+    BadAddress {
+        /// The address as configured (left out if it holds a password).
+        address: String,
+        /// What is wrong with it, and how it should look.
+        problem: &'static str,
+    },
+    /// No TLS configuration could be made from what is trusted.
+    #[error("BMC {bmc}: trust cannot be set up")]
+    Trust {
+        /// The BMC's address.
+        bmc: String,
+        /// Why.
+        source: bessemer_tls::Error,
+    },
+    /// Nothing answers, or the connection broke.
+    #[error("BMC {bmc} cannot be reached: {detail}. Check its power, its network and the address")]
+    Unreachable {
+        /// The BMC's address.
+        bmc: String,
+        /// The innermost cause.
+        detail: String,
+        /// The whole chain.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The BMC took too long.
+    #[error("BMC {bmc} did not finish in time: {doing}")]
+    TimedOut {
+        /// The BMC's address.
+        bmc: String,
+        /// What was being done.
+        doing: String,
+    },
+    /// The BMC shows another certificate than the one pinned.
+    #[error(
+        "BMC {bmc} shows certificate {found}, but {expected} is pinned. If its certificate was \
+         renewed, compare the fingerprint on the BMC's own page and pin the new one; otherwise \
+         somebody else answers at this address"
+    )]
+    CertificateMismatch {
+        /// The BMC's address.
+        bmc: String,
+        /// The fingerprint pinned.
+        expected: Fingerprint,
+        /// The fingerprint shown.
+        found: Fingerprint,
+    },
+    /// The BMC's certificate is vouched for by nobody we trust.
+    #[error(
+        "certificate of BMC {bmc} is not trusted: {refusal}. {}",
+        remedy_for_untrusted(.shown.as_ref())
+    )]
+    CertificateRefused {
+        /// The BMC's address.
+        bmc: String,
+        /// What is wrong with it.
+        refusal: String,
+        /// Its fingerprint, if it could be fetched.
+        shown: Option<Fingerprint>,
+    },
+    /// User name or password is wrong.
+    #[error(
+        "BMC {bmc} refuses the password of user {username:?}: correct the node's BMC credentials, \
+         and check that the account is not locked"
+    )]
+    WrongCredentials {
+        /// The BMC's address.
+        bmc: String,
+        /// The account.
+        username: String,
+    },
+    /// The account may not do this.
+    #[error(
+        "BMC {bmc} does not allow user {username:?} to {request}: give the account the operator or \
+         administrator role{messages}"
+    )]
+    Forbidden {
+        /// The BMC's address.
+        bmc: String,
+        /// The account.
+        username: String,
+        /// The request.
+        request: String,
+        /// The BMC's own words.
+        messages: String,
+    },
+    /// The BMC manages several machines and none was named.
+    #[error("BMC {bmc} manages several systems: name one of {} for this node", systems.join(", "))]
+    SeveralSystems {
+        /// The BMC's address.
+        bmc: String,
+        /// Their ids.
+        systems: Vec<String>,
+    },
+    /// The BMC does not manage the machine that was named.
+    #[error("BMC {bmc} manages no system {wanted:?}: it knows {}", systems.join(", "))]
+    NoSuchSystem {
+        /// The BMC's address.
+        bmc: String,
+        /// The id asked for.
+        wanted: String,
+        /// The ids it knows.
+        systems: Vec<String>,
+    },
+    /// The BMC, or its machine as it is set up, cannot do this.
+    #[error("BMC {bmc} offers no {wanted}; it offers {}", or_nothing(offered))]
+    NotOffered {
+        /// The BMC's address.
+        bmc: String,
+        /// What was wanted.
+        wanted: String,
+        /// What there is, in the BMC's words.
+        offered: Vec<String>,
+    },
+    /// The BMC answered with an error.
+    #[error("BMC {bmc} answered {status} to {request}{messages}")]
+    Refused {
+        /// The BMC's address.
+        bmc: String,
+        /// The request.
+        request: String,
+        /// HTTP status code.
+        status: u16,
+        /// The BMC's own words.
+        messages: String,
+    },
+    /// What the BMC answered makes no sense.
+    #[error("BMC {bmc} does not keep to the protocol: {detail}")]
+    Protocol {
+        /// The BMC's address.
+        bmc: String,
+        /// Where and how.
+        detail: String,
+    },
+    /// The BMC accepted a request, but what it should bring about has not been seen.
+    #[error("BMC {bmc}: {wanted} was asked for, after {waited:?} it still reads {seen}")]
+    NotVerified {
+        /// The BMC's address.
+        bmc: String,
+        /// What should be seen.
+        wanted: String,
+        /// What is seen.
+        seen: String,
+        /// Time since the call began.
+        waited: Duration,
+    },
+    /// Our own fault.
+    #[error("BMC {bmc}: request could not be made")]
+    Bug {
+        /// The BMC's address.
+        bmc: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+}
+
+impl Error {
+    /// Whose turn it is.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::NotVerified { .. } => {
+                FailureClass::Transient
+            }
+            // In use, busy, too many requests, or the BMC's own bad moment.
+            Self::Refused {
+                status: 409 | 412 | 429 | 500..=599,
+                ..
+            } => FailureClass::Transient,
+            Self::Refused { .. } | Self::Protocol { .. } => FailureClass::Permanent,
+            Self::BadAddress { .. }
+            | Self::Trust { .. }
+            | Self::CertificateMismatch { .. }
+            | Self::CertificateRefused { .. }
+            | Self::WrongCredentials { .. }
+            | Self::Forbidden { .. }
+            | Self::SeveralSystems { .. }
+            | Self::NoSuchSystem { .. }
+            | Self::NotOffered { .. } => FailureClass::Operator,
+            Self::Bug { .. } => FailureClass::Bug,
+        }
+    }
+}
+
+fn remedy_for_untrusted(shown: Option<&Fingerprint>) -> String {
+    match shown {
+        Some(shown) => format!(
+            "It shows certificate {shown}: compare that with the BMC's own page and pin it, or \
+             install a certificate of a trusted authority"
+        ),
+        None => "Pin its certificate, or install one of a trusted authority".to_owned(),
+    }
+}
+
+fn or_nothing(offered: &[String]) -> String {
+    if offered.is_empty() {
+        "nothing of the kind".to_owned()
+    } else {
+        offered.join(", ")
+    }
+}

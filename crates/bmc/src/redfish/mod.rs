@@ -1,0 +1,129 @@
+//! BMCs that speak Redfish (DMTF DSP0266, *Redfish Specification*; property names from DSP0268).
+//!
+//! A thin client of our own, because what matters here (verified power, one-shot boot, vendor
+//! quirks, distrust) is what generic clients leave out. The parts, from the wire up:
+//! `transport` sends one bounded HTTP request; `client` keeps the one-at-a-time rule and the
+//! session; `resource` reads JSON that may lack anything; `system` finds the machine; `power`,
+//! `boot` and `inventory` are what is done with it; `quirks` is where makers differ.
+
+mod boot;
+mod client;
+mod endpoint;
+mod inventory;
+mod power;
+mod quirks;
+mod resource;
+mod system;
+mod transport;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+pub use endpoint::{Endpoint, Security};
+pub use transport::Limits;
+
+use self::client::Client;
+use crate::{
+    Bmc, BmcInventory, BootDevice, BootMode, Credentials, Error, Identity, PowerAction, PowerState,
+};
+
+/// How long logging out may take: nobody waits for its outcome.
+const LOGOUT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Everything needed to talk to one Redfish BMC.
+#[derive(Debug, Clone)]
+pub struct RedfishConfig {
+    /// Where it is and how the connection is secured.
+    pub endpoint: Endpoint,
+    /// The account.
+    pub credentials: Credentials,
+    /// `Id` of the computer system, for a BMC that manages several.
+    pub system: Option<String>,
+    /// Bounds on single requests.
+    pub limits: Limits,
+}
+
+/// A BMC that speaks Redfish. Connects at the first call, and keeps its login for the next ones.
+#[derive(Debug)]
+pub struct RedfishBmc {
+    client: Arc<Client>,
+    wanted_system: Option<String>,
+    system_path: OnceCell<String>,
+}
+
+impl RedfishBmc {
+    /// Prepares to talk to a BMC; sends nothing yet.
+    ///
+    /// # Errors
+    /// When no TLS configuration can be made of what the endpoint trusts.
+    pub fn new(config: RedfishConfig) -> Result<Self, Error> {
+        let client = Client::new(config.endpoint, config.credentials, config.limits)?;
+        Ok(Self {
+            client: Arc::new(client),
+            wanted_system: config.system,
+            system_path: OnceCell::new(),
+        })
+    }
+}
+
+impl Bmc for RedfishBmc {
+    fn address(&self) -> &str {
+        self.client.bmc()
+    }
+
+    fn identity(&self, deadline: Instant) -> BoxFuture<'_, Result<Identity, Error>> {
+        async move { Ok(system::identity(&self.system(deadline).await?)) }.boxed()
+    }
+
+    fn power(&self, deadline: Instant) -> BoxFuture<'_, Result<PowerState, Error>> {
+        async move { Ok(power::state(&self.system(deadline).await?)) }.boxed()
+    }
+
+    fn set_power(
+        &self,
+        action: PowerAction,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        self.bring_power(action, deadline).boxed()
+    }
+
+    fn set_boot_once(
+        &self,
+        device: BootDevice,
+        mode: BootMode,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        self.override_boot(device, mode, deadline).boxed()
+    }
+
+    fn inventory(&self, deadline: Instant) -> BoxFuture<'_, Result<BmcInventory, Error>> {
+        async move { inventory::read(&self.client, &self.system(deadline).await?, deadline).await }
+            .boxed()
+    }
+
+    fn requests(&self) -> u64 {
+        self.client.requests()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.client.log_out(Instant::now() + LOGOUT_LIMIT).boxed()
+    }
+}
+
+impl Drop for RedfishBmc {
+    /// Sessions are few on a BMC, and one left open blocks others for half an hour.
+    fn drop(&mut self) {
+        if !self.client.may_be_logged_in() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let client = Arc::clone(&self.client);
+            runtime.spawn(async move { client.log_out(Instant::now() + LOGOUT_LIMIT).await });
+        }
+    }
+}

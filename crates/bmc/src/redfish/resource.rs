@@ -1,0 +1,165 @@
+//! Reading JSON that may lack anything or hold it in the wrong type.
+//!
+//! Nearly every property of Redfish's schemas is optional, and makers leave out, null, pad and
+//! misspell what is not. So resources are not decoded into structures, where one odd member would
+//! spoil the rest, but asked member by member.
+
+use serde_json::Value;
+
+/// Messages of one error answer that are shown.
+const MOST_MESSAGES: usize = 4;
+
+/// Characters of one message that are shown.
+const LONGEST_MESSAGE: usize = 300;
+
+/// A resource as read.
+#[derive(Debug)]
+pub(super) struct Resource {
+    pub(super) path: String,
+    pub(super) value: Value,
+    etag: Option<String>,
+}
+
+impl Resource {
+    /// `etag` is the answer's header; where that is missing, the resource may hold it.
+    pub(super) fn new(path: &str, value: Value, etag: Option<&str>) -> Self {
+        let etag = etag.or_else(|| value.get("@odata.etag").and_then(Value::as_str));
+        Self {
+            path: path.to_owned(),
+            etag: etag.map(str::to_owned),
+            value,
+        }
+    }
+
+    /// The ETag to send as `If-Match`. Weak ones (`W/…`) never match there (RFC 9110, section
+    /// 13.1.1), so they are not sent.
+    pub(super) fn strong_etag(&self) -> Option<&str> {
+        self.etag.as_deref().filter(|etag| !etag.starts_with("W/"))
+    }
+
+    /// The last part of the path: the resource's `Id` where a member does not say.
+    pub(super) fn id(&self) -> &str {
+        text(&self.value, "/Id").unwrap_or_else(|| last_segment(&self.path))
+    }
+}
+
+/// The last part of a path.
+pub(super) fn last_segment(path: &str) -> &str {
+    let path = path.trim_end_matches('/');
+    path.rsplit_once('/').map_or(path, |(_, last)| last)
+}
+
+/// A JSON object, and nothing else.
+pub(super) fn parse(body: &[u8]) -> Option<Value> {
+    serde_json::from_slice(body).ok().filter(Value::is_object)
+}
+
+/// Where a reference object points (DSP0266, section 9.3).
+pub(super) fn link(value: &Value) -> Option<&str> {
+    value.get("@odata.id").and_then(Value::as_str)
+}
+
+/// A text that says something, without the blanks some makers pad with. `pointer` is a JSON
+/// pointer (RFC 6901).
+pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+    let text = value.pointer(pointer)?.as_str()?.trim();
+    (!text.is_empty()).then_some(text)
+}
+
+/// A whole number that is not negative and not zero: makers write 0 for *unknown*.
+pub(super) fn number(value: &Value, pointer: &str) -> Option<u64> {
+    value
+        .pointer(pointer)?
+        .as_u64()
+        .filter(|number| *number > 0)
+}
+
+/// The texts of an array.
+pub(super) fn texts(value: &Value) -> Vec<String> {
+    let array = value.as_array().into_iter().flatten();
+    array.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Whether a slot is empty (`Status.State`, DSP0268).
+pub(super) fn is_absent(value: &Value) -> bool {
+    text(value, "/Status/State") == Some("Absent")
+}
+
+/// What an error answer says for people (DSP0266, section 8.6), ready to be appended to a
+/// sentence; empty if it says nothing.
+pub(super) fn messages(body: &[u8]) -> String {
+    let Some(value) = parse(body) else {
+        return String::new();
+    };
+    let extended = value
+        .pointer("/error/@Message.ExtendedInfo")
+        .or_else(|| value.get("@Message.ExtendedInfo"))
+        .and_then(Value::as_array);
+    let mut messages: Vec<String> = extended
+        .into_iter()
+        .flatten()
+        .filter_map(|info| text(info, "/Message").or_else(|| text(info, "/MessageId")))
+        .take(MOST_MESSAGES)
+        .map(printable)
+        .collect();
+    if messages.is_empty() {
+        messages.extend(text(&value, "/error/message").map(printable));
+    }
+    if messages.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", messages.join(" "))
+    }
+}
+
+fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(LONGEST_MESSAGE)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn odd_members_read_as_missing() {
+        let value = json!({"Model": "  R750 ", "Empty": " ", "Number": 7, "Zero": 0, "Null": null});
+        assert_eq!(text(&value, "/Model"), Some("R750"));
+        for pointer in ["/Empty", "/Number", "/Null", "/Gone", "/Model/Deeper"] {
+            assert_eq!(text(&value, pointer), None, "{pointer}");
+        }
+        assert_eq!(number(&value, "/Number"), Some(7));
+        for pointer in ["/Zero", "/Model", "/Null", "/Gone"] {
+            assert_eq!(number(&value, pointer), None, "{pointer}");
+        }
+    }
+
+    #[test]
+    fn weak_etags_are_not_sent() {
+        let body = json!({"@odata.etag": "\"b\""});
+        let header = Resource::new("/a", body.clone(), Some("\"h\""));
+        assert_eq!(header.strong_etag(), Some("\"h\""));
+        assert_eq!(Resource::new("/a", body, None).strong_etag(), Some("\"b\""));
+        assert_eq!(
+            Resource::new("/a", json!({}), Some("W/\"w\"")).strong_etag(),
+            None
+        );
+    }
+
+    #[test]
+    fn error_messages_are_short_and_printable() {
+        let info: Vec<Value> = (0..9)
+            .map(|_| json!({"Message": format!("a\u{1b}[31m{}", "b".repeat(999))}))
+            .collect();
+        let body = json!({"error": {"@Message.ExtendedInfo": info}}).to_string();
+        let shown = messages(body.as_bytes());
+        assert!(shown.len() < 1300 && !shown.contains('\u{1b}'), "{shown}");
+        let plain = json!({"error": {"code": "x", "message": "No."}}).to_string();
+        assert_eq!(messages(plain.as_bytes()), ": No.");
+        assert_eq!(messages(b"<html>"), "");
+    }
+}

@@ -1,0 +1,67 @@
+//! The computer system: finding it, and reading which machine it is.
+
+use bessemer_core::hardware::MachineIdentity;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::RedfishBmc;
+use super::quirks::Quirks;
+use super::resource::{Resource, last_segment, text};
+use crate::{Error, Identity};
+
+impl RedfishBmc {
+    /// Reads the computer system, which says most of what there is to know in one request.
+    pub(super) async fn system(&self, deadline: Instant) -> Result<Resource, Error> {
+        let path = self
+            .system_path
+            .get_or_try_init(|| self.find_system(deadline))
+            .await?;
+        self.client.get(path, deadline).await
+    }
+
+    async fn find_system(&self, deadline: Instant) -> Result<String, Error> {
+        let collection = self.client.systems_path(deadline).await?;
+        let members = self.client.members(&collection, deadline).await?;
+        let ids = || {
+            members
+                .iter()
+                .map(|path| last_segment(path).to_owned())
+                .collect()
+        };
+        let bmc = self.client.bmc().to_owned();
+        match (&self.wanted_system, members.as_slice()) {
+            (_, []) => Err(self.client.nonsense(format!("{collection} has no members"))),
+            (None, [only]) => Ok(only.clone()),
+            (None, _) => Err(Error::SeveralSystems {
+                bmc,
+                systems: ids(),
+            }),
+            (Some(wanted), _) => members
+                .iter()
+                .find(|path| last_segment(path) == wanted)
+                .cloned()
+                .ok_or_else(|| Error::NoSuchSystem {
+                    bmc,
+                    wanted: wanted.clone(),
+                    systems: ids(),
+                }),
+        }
+    }
+}
+
+/// Which machine the system is.
+pub(super) fn identity(system: &Resource) -> Identity {
+    let value = &system.value;
+    let owned = |pointer| text(value, pointer).map(str::to_owned);
+    let serial = owned(Quirks::of(system).serial).unwrap_or_default();
+    let uuid = text(value, "/UUID").and_then(|uuid| Uuid::parse_str(uuid).ok());
+    Identity {
+        machine: MachineIdentity {
+            serial,
+            uuid: uuid.filter(|uuid| !uuid.is_nil()),
+        },
+        manufacturer: owned("/Manufacturer"),
+        model: owned("/Model"),
+        bios_version: owned("/BiosVersion"),
+    }
+}

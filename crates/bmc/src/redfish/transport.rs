@@ -1,0 +1,415 @@
+//! One HTTP request to a BMC, bounded in every direction.
+
+use std::error::Error as StdError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bessemer_tls::{
+    Fingerprint, Trust, certificate_refusal, client_config, handshake_failure, peer_fingerprint,
+    pin_mismatch, rustls,
+};
+use reqwest::header::{ETAG, HeaderMap, HeaderName, IF_MATCH, LOCATION, RETRY_AFTER};
+use reqwest::{Method, StatusCode, Url};
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use super::endpoint::{Endpoint, Security};
+use crate::{Credentials, Error};
+
+/// DSP0266, section 13.3: the session's token.
+const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+/// Redirects followed, on the same BMC only, before giving up.
+const MOST_REDIRECTS: usize = 3;
+
+/// Bounds on single requests. Whole calls are bounded by their deadline.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Time for TCP and TLS to come about.
+    pub connect: Duration,
+    /// Time for one request with its answer; slow BMCs take ten seconds and more.
+    pub request: Duration,
+    /// Bytes of an answer; longer ones are not read to the end.
+    pub body_bytes: usize,
+    /// How often reading is repeated after a refused or broken connection or a "503 Service
+    /// Unavailable". Writing never is.
+    pub retries: u32,
+    /// Pause before the first repetition, doubled for each further one. A BMC's `Retry-After`
+    /// lengthens it, to ten times this at most.
+    pub retry_pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            request: Duration::from_secs(30),
+            body_bytes: 4 << 20,
+            retries: 2,
+            retry_pause: Duration::from_millis(500),
+        }
+    }
+}
+
+/// As whom a request is made.
+pub(super) enum Authentication<'a> {
+    Nobody,
+    Session(&'a str),
+    Basic(&'a Credentials),
+}
+
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) reference: &'a str,
+    pub(super) body: Option<&'a Value>,
+    pub(super) if_match: Option<&'a str>,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn get(reference: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            reference,
+            body: None,
+            if_match: None,
+        }
+    }
+
+    /// For messages.
+    pub(super) fn name(&self) -> String {
+        format!("{} {}", self.method, self.reference)
+    }
+}
+
+/// An answer as it came: the status may be any.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) etag: Option<String>,
+    pub(super) location: Option<String>,
+    pub(super) token: Option<Zeroizing<String>>,
+    pub(super) body: Vec<u8>,
+    retry_after: Option<Duration>,
+}
+
+/// The connection to one BMC.
+#[derive(Debug)]
+pub(super) struct Transport {
+    http: reqwest::Client,
+    endpoint: Endpoint,
+    bmc: String,
+    limits: Limits,
+    requests: AtomicU64,
+}
+
+impl Transport {
+    pub(super) fn new(endpoint: Endpoint, limits: Limits) -> Result<Self, Error> {
+        let bmc = endpoint.name();
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls(&endpoint, &bmc)?)
+            .redirect(reqwest::redirect::Policy::none())
+            // A proxy named in the environment is for the way out, not for the management network.
+            .no_proxy()
+            .http1_only()
+            .connect_timeout(limits.connect)
+            .pool_max_idle_per_host(1)
+            // BMCs close idle connections early, and a request sent into a closing one is lost.
+            .pool_idle_timeout(Duration::from_secs(5))
+            .build()
+            .map_err(|source| Error::Bug {
+                bmc: bmc.clone(),
+                source,
+            })?;
+        Ok(Self {
+            http,
+            endpoint,
+            bmc,
+            limits,
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn bmc(&self) -> &str {
+        &self.bmc
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Sends `request`; if it only reads, again after failures that are likely to pass.
+    pub(super) async fn send(
+        &self,
+        request: &Request<'_>,
+        authentication: &Authentication<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let mut pause = self.limits.retry_pause;
+        let mut retries = if request.method == Method::GET {
+            self.limits.retries
+        } else {
+            0
+        };
+        loop {
+            let result = self.follow(request, authentication, deadline).await;
+            let wait = match &result {
+                Err(Error::Unreachable { .. }) => pause,
+                Ok(answer) if answer.status == StatusCode::SERVICE_UNAVAILABLE => {
+                    let longest = self.limits.retry_pause * 10;
+                    answer
+                        .retry_after
+                        .unwrap_or(pause)
+                        .clamp(pause.min(longest), longest)
+                }
+                _ => return result,
+            };
+            if retries == 0 || Instant::now() + wait >= deadline {
+                return result;
+            }
+            tokio::time::sleep(wait).await;
+            retries -= 1;
+            pause *= 2;
+        }
+    }
+
+    /// Sends `request` and, if it only reads, follows redirects that stay on this BMC.
+    async fn follow(
+        &self,
+        request: &Request<'_>,
+        authentication: &Authentication<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let mut url = self.resolve(request.reference)?;
+        let mut redirects = if request.method == Method::GET {
+            MOST_REDIRECTS
+        } else {
+            0
+        };
+        loop {
+            let answer = self
+                .send_once(request, url.clone(), authentication, deadline)
+                .await?;
+            let Some(target) = answer.location.as_deref().filter(|_| {
+                answer.status.is_redirection() && answer.status != StatusCode::NOT_MODIFIED
+            }) else {
+                return Ok(answer);
+            };
+            if redirects == 0 {
+                let name = request.name();
+                return Err(self.nonsense(format!("{name} is redirected, which is not followed")));
+            }
+            redirects -= 1;
+            url = self.resolve(target)?;
+        }
+    }
+
+    async fn send_once(
+        &self,
+        request: &Request<'_>,
+        url: Url,
+        authentication: &Authentication<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let began = Instant::now();
+        let deadline = deadline.min(began + self.limits.request);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let exchange = async {
+            let sent = self.build(request, url, authentication).send().await;
+            match sent {
+                Ok(response) => self.read(request, response).await,
+                Err(error) => Err(self.failure(request, error, deadline).await),
+            }
+        };
+        let result = match timeout_at(deadline, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(self.timed_out(request)),
+        };
+        let status = result.as_ref().map(|answer| answer.status.as_u16()).ok();
+        tracing::debug!(
+            bmc = self.bmc,
+            request = request.name(),
+            status,
+            milliseconds = began.elapsed().as_millis(),
+            "BMC request"
+        );
+        result
+    }
+
+    fn build(
+        &self,
+        request: &Request<'_>,
+        url: Url,
+        authentication: &Authentication<'_>,
+    ) -> reqwest::RequestBuilder {
+        // DSP0266, section 7.2: the headers a client sends.
+        let mut builder = self
+            .http
+            .request(request.method.clone(), url)
+            .header("OData-Version", "4.0")
+            .header("Accept", "application/json");
+        builder = match authentication {
+            Authentication::Nobody => builder,
+            Authentication::Session(token) => builder.header(X_AUTH_TOKEN, *token),
+            Authentication::Basic(credentials) => {
+                builder.basic_auth(credentials.username(), Some(credentials.password()))
+            }
+        };
+        if let Some(etag) = request.if_match {
+            builder = builder.header(IF_MATCH, etag);
+        }
+        match request.body {
+            Some(body) => builder.json(body),
+            None => builder,
+        }
+    }
+
+    async fn read(
+        &self,
+        request: &Request<'_>,
+        mut response: reqwest::Response,
+    ) -> Result<Answer, Error> {
+        let too_long = || {
+            self.nonsense(format!(
+                "the answer to {} is longer than {} bytes",
+                request.name(),
+                self.limits.body_bytes
+            ))
+        };
+        let headers = response.headers();
+        let mut answer = Answer {
+            status: response.status(),
+            etag: header(headers, &ETAG),
+            location: header(headers, &LOCATION),
+            token: header(headers, &X_AUTH_TOKEN).map(Zeroizing::new),
+            retry_after: header(headers, &RETRY_AFTER)
+                .and_then(|seconds| seconds.parse().ok())
+                .map(Duration::from_secs),
+            body: Vec::new(),
+        };
+        loop {
+            match response.chunk().await {
+                Ok(None) => return Ok(answer),
+                Ok(Some(chunk)) if answer.body.len() + chunk.len() > self.limits.body_bytes => {
+                    return Err(too_long());
+                }
+                Ok(Some(chunk)) => answer.body.extend_from_slice(&chunk),
+                Err(error) => return Err(self.connection_failure(request, error)),
+            }
+        }
+    }
+
+    /// Why no answer came: whether the peer is not believed, not there, or not a BMC.
+    async fn failure(
+        &self,
+        request: &Request<'_>,
+        error: reqwest::Error,
+        deadline: Instant,
+    ) -> Error {
+        let bmc = self.bmc.clone();
+        if let Some(mismatch) = pin_mismatch(&error) {
+            let (expected, found) = (mismatch.expected, mismatch.found);
+            return Error::CertificateMismatch {
+                bmc,
+                expected,
+                found,
+            };
+        }
+        if let Some(refusal) = certificate_refusal(&error) {
+            let refusal = refusal.to_string();
+            let (host, port) = self.endpoint.host_and_port();
+            // Leaves time to say what is wrong if the fingerprint does not come.
+            let limit = deadline.saturating_duration_since(Instant::now()) / 2;
+            let shown = peer_fingerprint(&host, port, limit).await.ok();
+            return Error::CertificateRefused {
+                bmc,
+                refusal,
+                shown,
+            };
+        }
+        self.connection_failure(request, error)
+    }
+
+    fn connection_failure(&self, request: &Request<'_>, error: reqwest::Error) -> Error {
+        let error = error.without_url();
+        if error.is_timeout() {
+            return self.timed_out(request);
+        }
+        if error.is_builder() {
+            return Error::Bug {
+                bmc: self.bmc.clone(),
+                source: error,
+            };
+        }
+        if let Some(failure) = handshake_failure(&error) {
+            return self.nonsense(format!("no TLS connection: {failure}"));
+        }
+        let is_parse = |source: &&(dyn StdError + 'static)| {
+            source
+                .downcast_ref::<hyper::Error>()
+                .is_some_and(hyper::Error::is_parse)
+        };
+        let chain = chain(&error);
+        if chain.iter().any(is_parse) {
+            return self.nonsense(format!("{} is not answered in HTTP", request.name()));
+        }
+        let detail = chain.last().map(ToString::to_string).unwrap_or_default();
+        Error::Unreachable {
+            bmc: self.bmc.clone(),
+            detail,
+            source: Box::new(error),
+        }
+    }
+
+    fn resolve(&self, reference: &str) -> Result<Url, Error> {
+        self.endpoint.resolve(reference).ok_or_else(|| {
+            let start: String = reference.chars().take(200).collect();
+            self.nonsense(format!("it refers to {start:?}, which is not on this BMC"))
+        })
+    }
+
+    pub(super) fn timed_out(&self, request: &Request<'_>) -> Error {
+        Error::TimedOut {
+            bmc: self.bmc.clone(),
+            doing: request.name(),
+        }
+    }
+
+    pub(super) fn nonsense(&self, detail: String) -> Error {
+        Error::Protocol {
+            bmc: self.bmc.clone(),
+            detail,
+        }
+    }
+}
+
+fn tls(endpoint: &Endpoint, bmc: &str) -> Result<rustls::ClientConfig, Error> {
+    let trust = match endpoint.security() {
+        Security::Tls(Trust::InsecureNoVerification) => {
+            tracing::warn!(bmc, "the certificate of this BMC is not verified");
+            Trust::InsecureNoVerification
+        }
+        Security::Tls(trust) => trust.clone(),
+        Security::UnencryptedHttp => {
+            tracing::warn!(bmc, "the connection to this BMC is not encrypted");
+            // Never used; if it were, a pin that no certificate has would refuse everybody.
+            Trust::Pinned(Fingerprint::of(&Vec::new().into()))
+        }
+    };
+    client_config(&trust).map_err(|source| Error::Trust {
+        bmc: bmc.to_owned(),
+        source,
+    })
+}
+
+fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// An error and all its sources, the innermost last.
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
+    let mut chain = vec![error];
+    while let Some(source) = chain[chain.len() - 1].source() {
+        chain.push(source);
+    }
+    chain
+}

@@ -1,0 +1,10 @@
+//! The Redfish client against Redfish on the wire: real BMCs' answers, and misbehaviour of every
+//! kind that a BMC, or whoever answers in its place, is capable of.
+
+mod boot;
+mod power;
+mod service;
+mod session;
+mod tls;
+mod transport;
+mod trees;
