@@ -29,8 +29,7 @@ const MAX_PART: usize = 512 << 20;
 /// `.osrel`: what tools that list boot entries show.
 const OS_RELEASE: &[u8] = b"ID=bessemer\nNAME=\"Bessemer agent\"\nPRETTY_NAME=\"Bessemer agent\"\n";
 
-/// The media type that UEFI firmware takes an EFI file by (RFC-less, but registered by use: UEFI
-/// Specification 2.10, §24.7.3.1).
+/// The media type by which UEFI firmware knows an EFI file (UEFI Specification 2.10, §24.7).
 pub const MEDIA_TYPE: &str = "application/efi";
 
 /// Stub, kernel and initramfs laid out, waiting for a command line. Cheap to clone.
@@ -198,7 +197,6 @@ impl std::fmt::Debug for Uki {
 
 impl Uki {
     /// Bytes of the whole file: the `Content-Length`. The same for every boot of one template.
-    // A boot file is never empty.
     #[expect(clippy::len_without_is_empty, reason = "a boot file is never empty")]
     pub fn len(&self) -> u64 {
         self.length

@@ -67,6 +67,8 @@ pub enum Kind {
 pub struct Reply {
     /// What it says.
     pub kind: Kind,
+    /// The address that is the client's; with a NAK the one it should have asked for.
+    pub address: Ipv4Addr,
     /// The packet.
     pub packet: Vec<u8>,
     /// Where it goes: the limited broadcast address, unless the client has its address already.
@@ -98,6 +100,8 @@ pub enum Silence {
     Released,
     /// A message type that wants no address, such as DHCPINFORM.
     OtherMessage,
+    /// The answer could not be sent.
+    SendFailed,
     /// The boot file's URL does not fit a DHCP option.
     UnusableUrl,
 }
@@ -131,6 +135,9 @@ impl fmt::Display for Silence {
                 formatter.write_str("the client says that its address is in use by somebody else")
             }
             Self::Released => formatter.write_str("the client gave its address back"),
+            Self::SendFailed => {
+                formatter.write_str("the answer could not be sent: check the server's link")
+            }
             Self::OtherMessage => formatter.write_str("the message asks for no address"),
             Self::UnusableUrl => {
                 formatter.write_str("the boot file's URL is not 1 to 255 bytes of ASCII")

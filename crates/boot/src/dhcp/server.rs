@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
-use super::message::{BootLease, Config, Kind, Request, Silence};
+use super::message::{BootLease, Config, Kind, Reply, Request, Silence};
 use crate::{Error, Result};
 
 /// Where servers listen (RFC 2131 §4.1).
@@ -129,7 +129,7 @@ async fn decide(
     packet: &[u8],
     config: &Config,
     directory: &impl Directory,
-) -> Result<(Event, super::Reply), Event> {
+) -> Result<(MacAddress, Reply), Event> {
     let request = Request::parse(packet).map_err(|(mac, reason)| Event::Silent { mac, reason })?;
     let mac = request.mac();
     let silent = |reason| Event::Silent {
@@ -141,15 +141,7 @@ async fn decide(
         Ok(Err(_)) | Err(_) => return Err(silent(Silence::DirectoryFailed)),
     };
     let reply = request.answer(config, lease.as_ref()).map_err(silent)?;
-    let address = lease.map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.address);
-    Ok((
-        Event::Answered {
-            mac,
-            kind: reply.kind,
-            address,
-        },
-        reply,
-    ))
+    Ok((mac, reply))
 }
 
 /// What was told lately.
