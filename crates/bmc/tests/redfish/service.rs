@@ -320,10 +320,10 @@ fn patch(seen: &Seen, world: &mut World) -> Response {
         .get("@odata.etag")
         .and_then(Value::as_str)
         .map(str::to_owned);
-    if let (Some(wanted), Some(etag)) = (seen.header("if-match"), etag) {
-        if wanted != etag {
-            return refusal(StatusCode::PRECONDITION_FAILED, "It has changed.");
-        }
+    if let (Some(wanted), Some(etag)) = (seen.header("if-match"), etag)
+        && wanted != etag
+    {
+        return refusal(StatusCode::PRECONDITION_FAILED, "It has changed.");
     }
     for (name, value) in seen.body["Boot"].as_object().unwrap() {
         resource["Boot"][name] = value.clone();

@@ -110,6 +110,8 @@ async fn a_certificate_nobody_vouches_for_is_shown_to_be_pinned() {
 #[tokio::test]
 async fn a_port_without_tls_is_permanent() {
     let (address, _peer) = raw_peer(|_, mut stream| async move {
+        let mut hello = [0; 4096];
+        let _ = stream.read(&mut hello).await?;
         stream
             .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             .await?;
