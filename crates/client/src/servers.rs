@@ -1,0 +1,78 @@
+//! Servers: ordering, showing and giving them back.
+
+use std::time::Duration;
+
+use bessemer_wire::api::{Server, ServerCreate, ServerPlan};
+use reqwest::Method;
+use reqwest::header::{HeaderName, HeaderValue};
+
+use crate::transport::Call;
+use crate::{Client, Document, Error};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The pauses between the times that an order is sent, while its answer is lost.
+const ORDER_PAUSES: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
+/// `server` is a name or an id throughout.
+impl Client {
+    /// Orders a server (`POST /v1/servers`) under `idempotency_key`: however often one order is
+    /// sent under one key, it is carried out once. So it is sent again, up to three times, when
+    /// the API cannot be reached or its answer is lost.
+    ///
+    /// # Errors
+    /// When it is refused, or nothing came back.
+    pub async fn create_server(
+        &self,
+        order: &ServerCreate,
+        idempotency_key: &str,
+    ) -> Result<Document<Server>, Error> {
+        let key = HeaderValue::from_str(idempotency_key)
+            .map_err(|_| Error::BadName(idempotency_key.to_owned()))?;
+        let mut pauses = ORDER_PAUSES.iter();
+        loop {
+            let mut call = Call::new(Method::POST, self.at(&["servers"])?).json(order);
+            call.headers.insert(IDEMPOTENCY_KEY, key.clone());
+            match (self.document(call).await, pauses.next()) {
+                (Err(error), Some(pause)) if error.is_outage() => tokio::time::sleep(*pause).await,
+                (result, _) => return result,
+            }
+        }
+    }
+
+    /// What an order would do, without doing it (`POST /v1/servers/plan`).
+    ///
+    /// # Errors
+    /// When the order would be refused.
+    pub async fn plan_server(&self, order: &ServerCreate) -> Result<Document<ServerPlan>, Error> {
+        self.post(&["servers", "plan"], order).await
+    }
+
+    /// All servers of the project; for operators, of all projects.
+    ///
+    /// # Errors
+    /// When the API does not answer with them.
+    pub async fn servers(&self) -> Result<Vec<Document<Server>>, Error> {
+        self.list(&["servers"], &[]).await
+    }
+
+    /// One server.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub async fn server(&self, server: &str) -> Result<Document<Server>, Error> {
+        self.get(&["servers", server]).await
+    }
+
+    /// Gives a server back: it shows `deleting` until it is gone, and is then not found.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub async fn delete_server(&self, server: &str) -> Result<(), Error> {
+        self.delete(&["servers", server]).await
+    }
+}
