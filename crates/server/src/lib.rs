@@ -1,1 +1,30 @@
-//! Placeholder until the first line of real code.
+//! The server: one process that holds the API, the conductor, the agent protocol and the boot
+//! services around one store.
+//!
+//! Where to look:
+//! - [`config`]: what can be configured; [`start`](Server::start): how the parts are put together;
+//! - [`conductor`]: the loop that moves nodes, and how intents are carried out;
+//! - [`agents`]: what agents say and fetch; [`boot_services`]: how a machine comes to load one;
+//! - [`api`]: what people and programs ask for; [`phone_home`]: how a new OS says that it is up;
+//! - [`keyring`]: secrets.
+//!
+//! Only the conductor changes where a node is; everything else records what is wanted or seen, and
+//! rings the bell.
+
+pub mod agents;
+pub mod api;
+mod bmcs;
+pub mod boot_services;
+pub mod commands;
+pub mod conductor;
+pub mod config;
+mod fabric;
+pub mod images;
+pub mod keyring;
+pub mod metrics;
+pub mod phone_home;
+mod server;
+pub mod site;
+mod tls_listener;
+
+pub use server::{Server, StartError, StartOptions};

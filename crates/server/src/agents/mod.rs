@@ -1,0 +1,72 @@
+//! The agent protocol's server side (the protocol itself: `bessemer_wire::agent`).
+//!
+//! Served over TLS on the provisioning network only. An agent that has said hello may do three
+//! things: report, fetch what its present command needs, and wait for the next command. All it
+//! says is taken as a claim of an untrusted machine: bounded, checked against what was asked, and
+//! recorded only while it is the node's present boot.
+
+mod commands;
+mod hello;
+mod poll;
+mod serve;
+mod session;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use bessemer_core::Timestamp;
+use bessemer_core::id::BootId;
+use bessemer_wire::agent::MAX_AGENT_BODY;
+
+use crate::site::Site;
+
+/// What the agent endpoints share.
+#[derive(Clone)]
+pub(crate) struct Agents {
+    site: Site,
+    touched: Touched,
+}
+
+/// The service.
+pub fn router(site: Site) -> Router {
+    let agents = Agents { site, touched: Touched::default() };
+    Router::new()
+        .route("/agent/v1/hello", post(hello::hello))
+        .route("/agent/v1/poll", post(poll::poll))
+        .route("/agent/v1/images/{image}/map", get(serve::map))
+        .route("/agent/v1/images/{image}/chunks/{index}", get(serve::chunk))
+        .route("/agent/v1/config-drive", get(serve::config_drive))
+        .layer(DefaultBodyLimit::max(MAX_AGENT_BODY))
+        .with_state(agents)
+}
+
+/// When each boot was last noted as alive in the database: not at every request, for a disk write
+/// each would be the price.
+#[derive(Clone, Default)]
+struct Touched(Arc<Mutex<HashMap<BootId, Timestamp>>>);
+
+/// Seconds between two notes in the database that an agent is alive.
+const TOUCH_SECONDS: i64 = 10;
+
+/// More boots than that at one time are forgotten all at once, which costs one write each.
+const MAX_TOUCHED: usize = 100_000;
+
+impl Touched {
+    /// Whether it is time to note `boot` as alive again.
+    fn due(&self, boot: BootId, now: Timestamp) -> bool {
+        let mut touched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if touched.len() > MAX_TOUCHED {
+            touched.clear();
+        }
+        match touched.get(&boot) {
+            Some(last) if now.duration_since(*last).as_secs() < TOUCH_SECONDS => false,
+            _ => {
+                touched.insert(boot, now);
+                true
+            }
+        }
+    }
+}

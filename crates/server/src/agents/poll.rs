@@ -1,0 +1,158 @@
+//! `poll`: the agent reports, and gets its next command, after a wait if there is none yet.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use bessemer_core::hardware::Inventory;
+use bessemer_core::lifecycle::{Action, Outcome};
+use bessemer_core::reason::Failure;
+use bessemer_wire::agent::{AgentStatus, CommandResult, POLL_SECONDS, Poll, PollAnswer};
+use tokio::time::{Instant, timeout_at};
+use tracing::info;
+
+use super::session::{Refusal, Session};
+use super::{Agents, commands};
+
+/// The longest message that an agent may put into a failure.
+const MAX_MESSAGE: usize = 2000;
+
+pub(super) async fn poll(
+    State(agents): State<Agents>,
+    session: Session,
+    Json(poll): Json<Poll>,
+) -> Result<Json<PollAnswer>, Refusal> {
+    let now = agents.site.now();
+    if agents.touched.due(session.boot.boot, now) {
+        let touched = agents.site.store.touch_agent(session.boot.boot, now).await;
+        touched.map_err(Refusal::unavailable)?;
+    }
+    let session = take_report(&agents, session, poll.status).await?;
+    let session = if poll.hurry { session } else { wait_for_command(&agents, session).await? };
+    let command = commands::of(&agents, &session).await?;
+    Ok(Json(PollAnswer { command }))
+}
+
+/// Takes note of what the agent says, if it is about the open command.
+async fn take_report(
+    agents: &Agents,
+    session: Session,
+    status: AgentStatus,
+) -> Result<Session, Refusal> {
+    let site = &agents.site;
+    let node = session.node.id;
+    let open = session.intent.as_ref();
+    let (command, outcome, inventory) = match status {
+        AgentStatus::Idle => {
+            site.progress.set(node, None);
+            return Ok(session);
+        }
+        AgentStatus::Running { command, progress } => {
+            if open.is_some_and(|intent| intent.key == command) {
+                site.progress.set(node, Some(bounded(progress)));
+            }
+            return Ok(session);
+        }
+        AgentStatus::Done { command, result } => {
+            let Some(intent) = open.filter(|intent| intent.key == command) else {
+                return Ok(session);
+            };
+            let (outcome, inventory) = judge(&session, &intent.action, result);
+            (command, outcome, inventory)
+        }
+        AgentStatus::Failed { command, mut failure } => {
+            failure.message = failure.message.chars().take(MAX_MESSAGE).collect();
+            (command, Outcome::Failed { failure }, None)
+        }
+    };
+    let boot = session.boot.boot;
+    let recorded = site
+        .store
+        .agent_outcome(boot, &command, &outcome, inventory.as_ref(), site.now())
+        .await
+        .map_err(Refusal::unavailable)?;
+    if recorded {
+        info!(node = %session.node.name, %command, "agent reported");
+        site.bell.notify_one();
+    }
+    session.refresh(agents).await
+}
+
+/// Whether the result is the one that was asked for, of the machine that was meant.
+fn judge(
+    session: &Session,
+    action: &Action,
+    result: CommandResult,
+) -> (Outcome, Option<Inventory>) {
+    let fail = |failure| (Outcome::Failed { failure }, None);
+    match (action, result) {
+        (Action::Inspect, CommandResult::Inspected { inventory }) => {
+            match check_inventory(session, &inventory) {
+                Ok(()) => (Outcome::Done, Some(inventory)),
+                Err(failure) => fail(failure),
+            }
+        }
+        (Action::Erase, CommandResult::Erased { disks }) => {
+            match unerased(session, &disks) {
+                None => (Outcome::Done, None),
+                Some(name) => fail(Failure::permanent(format!(
+                    "the agent did not verify that disk {name} is erased"
+                ))),
+            }
+        }
+        (Action::WriteImage { .. }, CommandResult::Written { .. })
+        | (
+            Action::WriteConfigDrive { .. } | Action::LoadKernel | Action::HandOver { .. },
+            CommandResult::Nothing,
+        ) => (Outcome::Done, None),
+        _ => fail(Failure::permanent("the agent reported a result that was not asked for")),
+    }
+}
+
+/// The first disk known from inspection that the agent did not erase and verify.
+fn unerased(session: &Session, erased: &[bessemer_wire::agent::ErasedDisk]) -> Option<String> {
+    let inventory = session.node.inventory.as_ref()?;
+    let verified = |name: &str| {
+        erased.iter().any(|disk| disk.name == name && disk.verified_bytes > 0)
+    };
+    inventory.disks.iter().map(|disk| disk.name.clone()).find(|name| !verified(name))
+}
+
+fn check_inventory(session: &Session, inventory: &Inventory) -> Result<(), Failure> {
+    if let Some(expected) = &session.node.identity
+        && !expected.matches(&inventory.identity)
+    {
+        return Err(Failure::operator(format!(
+            "the agent runs on another machine than the BMC manages: expected {expected}, found \
+             {}; is the BMC address or the MAC address another node's?",
+            inventory.identity
+        )));
+    }
+    let found = |mac| inventory.nics.iter().any(|nic| nic.mac == mac);
+    match session.node.ports.iter().find(|port| !found(port.mac)) {
+        None => Ok(()),
+        Some(port) => Err(Failure::operator(format!(
+            "the machine has no NIC {}: register the node with the MAC addresses it has",
+            port.mac
+        ))),
+    }
+}
+
+fn bounded(mut progress: bessemer_wire::agent::Progress) -> bessemer_wire::agent::Progress {
+    progress.step = progress.step.chars().take(100).collect();
+    progress
+}
+
+/// Waits until there is a command, or the poll has been open long enough.
+async fn wait_for_command(agents: &Agents, session: Session) -> Result<Session, Refusal> {
+    let bell = agents.site.agents.of(session.node.id);
+    let deadline = Instant::now() + Duration::from_secs(POLL_SECONDS);
+    let mut session = session;
+    while session.intent.is_none() {
+        if timeout_at(deadline, bell.notified()).await.is_err() {
+            break;
+        }
+        session = session.refresh(agents).await?;
+    }
+    Ok(session)
+}

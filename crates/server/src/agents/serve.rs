@@ -1,0 +1,113 @@
+//! What an agent may fetch: the image and the config drive of the server that its node is
+//! becoming, and nothing else.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use bessemer_core::id::ImageId;
+use bessemer_core::instance::{Attachment, meta_data, network_data, vendor_data};
+use bessemer_core::lifecycle::{Deployment, Goal};
+use bessemer_image::config_drive::ConfigDrive;
+use bessemer_store::ServerRecord;
+use bytes::Bytes;
+
+use super::Agents;
+use super::session::{Refusal, Session};
+use crate::keyring::purpose;
+use crate::phone_home;
+use crate::site::Site;
+
+pub(super) async fn map(
+    State(agents): State<Agents>,
+    session: Session,
+    Path(image): Path<ImageId>,
+) -> Result<Response, Refusal> {
+    own_image(&session, image)?;
+    let map = agents.site.images.map(image).await.map_err(Refusal::unavailable)?;
+    Ok(Json(&*map).into_response())
+}
+
+pub(super) async fn chunk(
+    State(agents): State<Agents>,
+    session: Session,
+    Path((image, index)): Path<(ImageId, usize)>,
+) -> Result<Response, Refusal> {
+    own_image(&session, image)?;
+    let map = agents.site.images.map(image).await.map_err(Refusal::unavailable)?;
+    if index >= map.chunks().len() {
+        return Err(Refusal::NotFound("the image has no such chunk"));
+    }
+    let bytes = agents.site.images.chunk(image, index).await.map_err(Refusal::unavailable)?;
+    agents.site.metrics.image_bytes.add(bytes.len() as u64);
+    Ok(binary(bytes))
+}
+
+pub(super) async fn config_drive(
+    State(agents): State<Agents>,
+    session: Session,
+) -> Result<Response, Refusal> {
+    let deployment = deployment(&session)?;
+    let site = &agents.site;
+    let server = site.store.server(None, &deployment.server.to_string()).await;
+    let server = server.map_err(Refusal::unavailable)?;
+    let drive = compose(site, &session, &server).await?;
+    let image = drive.compose().map_err(Refusal::unavailable)?;
+    Ok(binary(image.into()))
+}
+
+async fn compose(
+    site: &Site,
+    session: &Session,
+    server: &ServerRecord,
+) -> Result<ConfigDrive, Refusal> {
+    let network = site.store.network(&server.network.to_string()).await;
+    let network = network.map_err(Refusal::unavailable)?;
+    let attachment = Attachment {
+        mac: session.boot.mac,
+        network: network.name,
+        subnet: network.subnet,
+        address: server.address,
+        gateway: network.gateway,
+        dns: network.dns,
+        mtu: network.mtu,
+    };
+    let user_data = match &server.user_data_sealed {
+        Some(sealed) => Some(
+            site.keyring
+                .open(&purpose::user_data(server.id), sealed)
+                .map_err(Refusal::unavailable)?,
+        ),
+        None => None,
+    };
+    let generation = session.node.spec.generation;
+    let vendor = site
+        .phone_home_base
+        .as_ref()
+        .map(|base| vendor_data(&format!("{base}{}", phone_home::path(site, server.id, generation))));
+    Ok(ConfigDrive {
+        meta_data: meta_data(server.id, &server.name, &server.keys).to_string().into_bytes(),
+        network_data: network_data(&[attachment]).to_string().into_bytes(),
+        user_data,
+        vendor_data: vendor.map(|data| data.to_string().into_bytes()),
+    })
+}
+
+fn deployment(session: &Session) -> Result<&Deployment, Refusal> {
+    match &session.node.spec.goal {
+        Goal::Deployed(deployment) => Ok(deployment),
+        _ => Err(Refusal::NotFound("nothing is being deployed")),
+    }
+}
+
+fn own_image(session: &Session, image: ImageId) -> Result<(), Refusal> {
+    if deployment(session)?.image == image {
+        Ok(())
+    } else {
+        Err(Refusal::NotFound("this is not the image being deployed"))
+    }
+}
+
+fn binary(bytes: Bytes) -> Response {
+    ([(CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
+}

@@ -1,0 +1,67 @@
+//! What happens around every request: an id, a log line, a count, and the problem document.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::{Instrument, debug, field, info, info_span};
+use uuid::Uuid;
+
+use super::problem::{CONTENT_TYPE, Refusal};
+use crate::site::Site;
+
+/// The header that tells a caller how this request is named in the log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The layer around everything. The id is always ours: one made up by a caller could be that of
+/// another request.
+pub(super) async fn observe(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let id = Uuid::now_v7().simple().to_string();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let span = info_span!(
+        "request", id, %method, path = request.uri().path(), token = field::Empty
+    );
+    let begun = Instant::now();
+    let response = async {
+        let response = told(next.run(request).await, &id);
+        let (status, time) = (response.status().as_u16(), begun.elapsed());
+        let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+        site.metrics.requests.count(method.as_str(), route, status, time);
+        // Reading is most of the traffic and changes nothing: it is logged only when asked for.
+        let quiet = method == Method::GET && status < 500;
+        let microseconds = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        if quiet {
+            debug!(status, microseconds, "answered");
+        } else {
+            info!(status, microseconds, "answered");
+        }
+        response
+    };
+    response.instrument(span).await
+}
+
+/// The response with its id, and with the problem document if it is a refusal.
+fn told(mut response: Response, id: &str) -> Response {
+    let refusal = response.extensions_mut().remove::<Refusal>();
+    if let Some(refusal) = refusal.or_else(|| Refusal::of_status(response.status())) {
+        // A problem document always serialises: it holds nothing but strings and a number.
+        let body = serde_json::to_vec(&refusal.document(id.to_owned())).unwrap_or_default();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        headers.remove(header::CONTENT_LENGTH);
+        *response.body_mut() = Body::from(body);
+    }
+    if let Ok(value) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// What a panicking handler answers. The panic itself is in the log, by the process's panic hook.
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    Refusal::internal(&"a handler panicked").into_response()
+}

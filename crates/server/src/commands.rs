@@ -1,0 +1,80 @@
+//! `bessemer serve`: configuration, logs, signals, and a clean end.
+
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, ConfigError};
+use crate::server::{Server, StartError, StartOptions};
+
+/// The configuration file that is read if it exists and none is named.
+const DEFAULT_CONFIG: &str = "/etc/bessemer/bessemer.toml";
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct ServeOptions {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// The data folder, instead of the configured one.
+    pub data: Option<PathBuf>,
+    /// Whether logs are JSON lines instead of text.
+    pub json_logs: bool,
+}
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// If the server does not start.
+pub async fn serve(options: ServeOptions) -> Result<(), StartError> {
+    start_logs(options.json_logs);
+    let config = configuration(&options)?;
+    let (mut interrupt, mut terminate) = signals(&config)?;
+    let server = Server::start(config, StartOptions::default()).await?;
+    info!(api = %server.api_address, "serving");
+    if let Some(token) = &server.first_token {
+        // Shown on standard output and not in the log, which others may read and keep.
+        println!("This is the first start. Your admin token, which is not shown again:\n");
+        println!("  {token}\n");
+        println!("Use it as BESSEMER_TOKEN, or put it into ~/.config/bessemer/token (mode 600).");
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    info!("stopping");
+    server.stop().await;
+    Ok(())
+}
+
+fn configuration(options: &ServeOptions) -> Result<Config, ConfigError> {
+    let default = PathBuf::from(DEFAULT_CONFIG);
+    let mut config = match &options.config {
+        Some(path) => Config::load(path)?,
+        None if default.exists() => Config::load(&default)?,
+        None => Config::default(),
+    };
+    if let Some(data) = &options.data {
+        config.data = data.clone();
+    }
+    Ok(config)
+}
+
+fn signals(
+    config: &Config,
+) -> Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal), StartError> {
+    let failed = |source| StartError::Folder { path: config.data.clone(), source };
+    Ok((
+        signal(SignalKind::interrupt()).map_err(failed)?,
+        signal(SignalKind::terminate()).map_err(failed)?,
+    ))
+}
+
+/// Logs go to standard error; `BESSEMER_LOG` filters them (default `info`).
+fn start_logs(json: bool) {
+    let filter = EnvFilter::try_from_env("BESSEMER_LOG").unwrap_or_else(|_| "info".into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start in one process (tests) keeps the first one's logs.
+    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}

@@ -1,0 +1,155 @@
+//! Carrying intents out: check, act, verify. Each one may be carried out twice without harm, and
+//! whatever touches a machine first makes sure that it is the right one.
+
+use std::time::Duration;
+
+use bessemer_bmc::{Bmc, BootDevice, BootMode, PowerAction};
+use bessemer_core::hardware::MachineIdentity;
+use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome};
+use bessemer_core::reason::{Failure, FailureClass};
+use bessemer_store::NodeRecord;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::Conductor;
+
+/// Carries `intent` out. Never fails: what goes wrong is the outcome.
+pub(super) async fn carry_out(
+    conductor: &Conductor,
+    node: &NodeRecord,
+    intent: &Intent,
+) -> Outcome {
+    let limit = Duration::from_secs(u64::from(conductor.site.config.timing.bmc_deadline));
+    let deadline = Instant::now() + limit;
+    let result = match tokio::time::timeout_at(deadline, act(conductor, node, intent, deadline)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::transient(format!("not done within {} s", limit.as_secs()))),
+    };
+    match result {
+        Ok(()) => {
+            info!(intent = %intent.key, "done");
+            Outcome::Done
+        }
+        Err(failure) => {
+            warn!(intent = %intent.key, class = ?failure.class, "{}", failure.message);
+            Outcome::Failed { failure }
+        }
+    }
+}
+
+async fn act(
+    conductor: &Conductor,
+    node: &NodeRecord,
+    intent: &Intent,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    if let Action::ConnectPorts { role } = intent.action {
+        return conductor.fabric.connect(node, role, &conductor.site).await;
+    }
+    debug_assert_eq!(intent.action.executor(), Executor::Conductor, "the store gives no other");
+    let bmc = conductor.bmcs.of(node)?;
+    let requests = bmc.requests();
+    let result = act_on_bmc(conductor, node, intent, &*bmc, deadline).await;
+    conductor.site.metrics.bmc_requests.add(bmc.requests().saturating_sub(requests));
+    result
+}
+
+async fn act_on_bmc(
+    conductor: &Conductor,
+    node: &NodeRecord,
+    intent: &Intent,
+    bmc: &dyn Bmc,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    match &intent.action {
+        Action::CheckBmc => check_bmc(conductor, node, bmc, deadline).await,
+        Action::PowerOff => {
+            expect_machine(node, bmc, deadline).await?;
+            bmc.set_power(PowerAction::ForceOff, deadline).await.map_err(failure)
+        }
+        Action::PowerOn => bmc.set_power(PowerAction::On, deadline).await.map_err(failure),
+        Action::PrepareBoot { boot } => {
+            lease_boot_address(conductor, node, *boot).await?;
+            bmc.set_boot_once(BootDevice::UefiHttp, BootMode::Uefi, deadline).await.map_err(failure)
+        }
+        other => Err(Failure {
+            class: FailureClass::Bug,
+            message: format!("{other:?} is not the conductor's to carry out"),
+        }),
+    }
+}
+
+/// Reads which machine the BMC manages; the first time that is noted, later it must be the same.
+async fn check_bmc(
+    conductor: &Conductor,
+    node: &NodeRecord,
+    bmc: &dyn Bmc,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let found = identity(bmc, deadline).await?;
+    match &node.identity {
+        Some(expected) => same_machine(expected, &found),
+        None if found.serial.is_empty() && found.uuid.is_none() => Err(Failure::operator(
+            "the BMC tells neither a serial number nor a UUID, so the machine cannot be told from \
+             another; set one in its firmware",
+        )),
+        None => conductor
+            .site
+            .store
+            .set_identity(node.id, &found)
+            .await
+            .map_err(|error| Failure::transient(error.to_string())),
+    }
+}
+
+/// Refuses to go on if the BMC manages another machine than it did when the node was enrolled.
+async fn expect_machine(node: &NodeRecord, bmc: &dyn Bmc, deadline: Instant) -> Result<(), Failure> {
+    match &node.identity {
+        Some(expected) => same_machine(expected, &identity(bmc, deadline).await?),
+        None => Ok(()),
+    }
+}
+
+async fn identity(bmc: &dyn Bmc, deadline: Instant) -> Result<MachineIdentity, Failure> {
+    let found = bmc.identity(deadline).await.map_err(failure)?;
+    Ok(MachineIdentity { serial: found.serial.unwrap_or_default(), uuid: found.uuid })
+}
+
+fn same_machine(expected: &MachineIdentity, found: &MachineIdentity) -> Result<(), Failure> {
+    if expected.matches(found) {
+        return Ok(());
+    }
+    Err(Failure::operator(format!(
+        "the BMC manages another machine: expected {expected}, found {found}; was its address \
+         given to another BMC, or the board replaced?"
+    )))
+}
+
+async fn lease_boot_address(
+    conductor: &Conductor,
+    node: &NodeRecord,
+    boot: bessemer_core::id::BootId,
+) -> Result<(), Failure> {
+    let site = &conductor.site;
+    let Some(provisioning) = &site.config.provisioning else {
+        return Err(Failure::operator(
+            "the configuration has no `[provisioning]`: nothing can be booted",
+        ));
+    };
+    let Some(port) = node.ports.first() else {
+        return Err(Failure::operator("the node has no port to boot from"));
+    };
+    let pool = provisioning.pool_first..=provisioning.pool_last;
+    let leased =
+        site.store.prepare_boot(node.id, boot, port.mac, pool, "provisioning", site.now()).await;
+    leased.map(|_| ()).map_err(|error| match error {
+        bessemer_store::Error::Exhausted { .. } => Failure::transient(format!(
+            "{error}; make `provisioning.pool_first` to `pool_last` larger"
+        )),
+        error => Failure::transient(error.to_string()),
+    })
+}
+
+fn failure(error: bessemer_bmc::Error) -> Failure {
+    Failure { class: error.class(), message: error.to_string() }
+}

@@ -1,0 +1,187 @@
+//! The conductor: the loop that moves nodes. It is the only part that changes a node's lifecycle
+//! state.
+//!
+//! One turn: claim a due node (fenced lease) → carry out its open intent, no transaction open →
+//! read what has been seen → [`step`] → one commit of state, intent and events, guarded by the
+//! fence. A turn that is lost at any point is taken again by whoever claims the node next; since
+//! intents check before they act, nothing happens twice.
+//!
+//! `intents` carries intents out; `tell` puts decisions into events for people.
+
+mod intents;
+mod tell;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessemer_core::Timestamp;
+use bessemer_core::lifecycle::{Executor, step};
+use bessemer_store::{Claim, Commit, Error as StoreError};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, error, info_span, warn};
+
+use crate::bmcs::BmcPool;
+use crate::fabric::Fabric;
+use crate::site::Site;
+
+/// How long a claim lasts unless renewed. A node whose conductor dies moves again after this.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// How many nodes are moved at the same time. Most of the time is spent waiting for BMCs.
+const CONCURRENCY: usize = 64;
+
+/// The longest sleep without looking: news from another process is seen after this at the latest.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long running turns may take to end when the server stops. What is cut off is resumed.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Moves nodes.
+pub struct Conductor {
+    site: Site,
+    bmcs: BmcPool,
+    fabric: Fabric,
+    worker: String,
+}
+
+impl Conductor {
+    /// A conductor of this site; `worker` names this process among several.
+    pub fn new(site: Site, bmcs: BmcPool, fabric: Fabric, worker: String) -> Self {
+        Self { site, bmcs, fabric, worker }
+    }
+
+    /// Moves nodes until `stop` is cancelled, then lets the turns that run come to their end.
+    pub async fn run(self, stop: CancellationToken) {
+        let conductor = Arc::new(self);
+        let turns = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(CONCURRENCY));
+        while !stop.is_cancelled() {
+            let Ok(place) = places.clone().acquire_owned().await else { break };
+            match conductor.claim().await {
+                Some(claim) => {
+                    let conductor = conductor.clone();
+                    let span = info_span!("reconcile", node = %claim.node, fence = claim.fence);
+                    turns.spawn(
+                        async move {
+                            conductor.turn(claim).await;
+                            drop(place);
+                        }
+                        .instrument(span),
+                    );
+                }
+                None => conductor.rest(&stop).await,
+            }
+        }
+        turns.close();
+        if tokio::time::timeout(DRAIN, turns.wait()).await.is_err() {
+            warn!("turns were still running; their nodes go on at the next start");
+        }
+        conductor.bmcs.close().await;
+    }
+
+    async fn claim(&self) -> Option<Claim> {
+        let lease = LEASE.as_millis() as i64;
+        match self.site.store.claim_due(&self.worker, self.site.now(), lease).await {
+            Ok(claim) => claim,
+            Err(error) => {
+                error!(%error, "cannot claim nodes; trying again in a second");
+                sleep(POLL).await;
+                None
+            }
+        }
+    }
+
+    /// Sleeps until a node is due, the bell rings, or a poll is due.
+    async fn rest(&self, stop: &CancellationToken) {
+        let now = self.site.now();
+        let due = self.site.store.next_due(now).await.ok().flatten();
+        let pause = due.map_or(POLL, |due| until(now, due).min(POLL));
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.site.bell.notified() => {}
+            () = sleep_until(Instant::now() + pause) => {}
+        }
+    }
+
+    /// One turn with a claimed node.
+    async fn turn(&self, claim: Claim) {
+        self.site.metrics.reconciles.inc();
+        match self.reconcile(claim).await {
+            Ok(()) => {}
+            Err(StoreError::LeaseLost) => debug!("lost to another conductor; dropped"),
+            // The lease runs out and the node is claimed again.
+            Err(error) => error!(%error, "turn failed; the node is tried again after its lease"),
+        }
+    }
+
+    async fn reconcile(&self, claim: Claim) -> Result<(), StoreError> {
+        let mut work = self.site.store.work(claim).await?;
+        if let Some(intent) = work.intent.clone() {
+            let Some(outcome) = self.carry_out(claim, &work.node, &intent).await else {
+                return Err(StoreError::LeaseLost);
+            };
+            self.site.store.record_outcome(claim, &intent.key, &outcome, self.site.now()).await?;
+            work = self.site.store.work(claim).await?;
+        }
+        let before = work.node.state.clone();
+        let spec = self.site.spec(&work.node.spec);
+        let decision = step(&spec, &work.seen, &before, self.site.now());
+        let to_agent = decision
+            .intent
+            .as_ref()
+            .is_some_and(|intent| intent.action.executor() == Executor::Agent);
+        let moved = decision.next.step != before.step || decision.next.attempt != before.attempt;
+        let commit = Commit {
+            events: tell::events(&work.node, &before, &decision.next),
+            before,
+            next: decision.next,
+            intent: decision.intent,
+            wake_at: decision.wake_at,
+            news: work.news,
+        };
+        self.site.store.commit(claim, commit, self.site.now()).await?;
+        if moved {
+            self.site.progress.set(claim.node, None);
+        }
+        if to_agent {
+            self.site.agents.ring(claim.node);
+        }
+        Ok(())
+    }
+
+    /// Carries an intent out while keeping the lease. `None` if the lease was lost meanwhile: the
+    /// work is dropped where it stands.
+    async fn carry_out(
+        &self,
+        claim: Claim,
+        node: &bessemer_store::NodeRecord,
+        intent: &bessemer_core::lifecycle::Intent,
+    ) -> Option<bessemer_core::lifecycle::Outcome> {
+        tokio::select! {
+            outcome = intents::carry_out(self, node, intent) => Some(outcome),
+            () = self.keep_lease(claim) => None,
+        }
+    }
+
+    /// Renews the lease for as long as that works.
+    async fn keep_lease(&self, claim: Claim) {
+        loop {
+            sleep(LEASE / 3).await;
+            let lease = LEASE.as_millis() as i64;
+            match self.site.store.renew(claim, self.site.now(), lease).await {
+                Ok(()) => {}
+                Err(StoreError::LeaseLost) => return,
+                // A database that is away for a moment does not stop the work: the commit at the
+                // end is guarded anyway.
+                Err(error) => warn!(%error, "cannot renew the lease"),
+            }
+        }
+    }
+}
+
+fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}

@@ -1,0 +1,324 @@
+//! The configuration: one TOML file, and none is needed to start.
+//!
+//! Without a file the server keeps its data in a folder, serves the API on loopback and has no
+//! boot services: enough to look around. `[provisioning]` turns the boot services on.
+//! Unknown keys are refused, so that a misspelt one is noticed.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use bessemer_core::lifecycle::Timing;
+use bessemer_core::net::Ipv4Subnet;
+use serde::Deserialize;
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the server keeps what must last: database, keys, images. Default
+    /// `/var/lib/bessemer`.
+    pub data: PathBuf,
+    /// A PostgreSQL URL; without one, SQLite in the data folder.
+    pub database_url: Option<DatabaseUrl>,
+    /// The API.
+    pub api: Api,
+    /// The network on which machines boot the agent; without it nothing is booted.
+    pub provisioning: Option<Provisioning>,
+    /// How new servers' operating systems say that they are up.
+    pub phone_home: Option<PhoneHome>,
+    /// Switches that we control. A site without any is `flat`.
+    pub switch: Vec<Switch>,
+    /// The VLAN that exists nowhere: where ports are that must not reach anything. 1 to 4094.
+    pub parked_vlan: u16,
+    /// How long things may and usually do take on this site's hardware.
+    pub timing: Timing,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("/var/lib/bessemer"),
+            database_url: None,
+            api: Api::default(),
+            provisioning: None,
+            phone_home: None,
+            switch: Vec::new(),
+            parked_vlan: 4094,
+            timing: Timing::default(),
+        }
+    }
+}
+
+/// A database URL, which may hold a password and so is never shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(pub String);
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("DatabaseUrl(…)")
+    }
+}
+
+/// Where the API listens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// Address and port. Default `127.0.0.1:8480`; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Whether it may listen on other than loopback addresses without TLS, tokens then crossing
+    /// the network in the clear: for use behind a proxy that does TLS.
+    pub insecure: bool,
+    /// PEM certificate chain; with `key`, the API is served over TLS.
+    pub certificate: Option<PathBuf>,
+    /// PEM private key.
+    pub key: Option<PathBuf>,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8480)),
+            insecure: false,
+            certificate: None,
+            key: None,
+        }
+    }
+}
+
+/// The network on which machines boot the agent.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provisioning {
+    /// Our network interface on it. Without one no DHCP is served (for tests and for sites whose
+    /// machines boot by other means).
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// Our address on it.
+    pub address: Ipv4Addr,
+    /// Its subnet.
+    pub subnet: Ipv4Subnet,
+    /// First address leased to agents.
+    pub pool_first: Ipv4Addr,
+    /// Last address leased to agents.
+    pub pool_last: Ipv4Addr,
+    /// Its VLAN on the switches; needed where there are any.
+    #[serde(default)]
+    pub vlan: Option<u16>,
+    /// The folder with `vmlinuz`, `initramfs.zst` and `linuxx64.efi.stub`, as `ramdisk/build`
+    /// makes it. Default `/usr/share/bessemer/ramdisk`.
+    #[serde(default = "default_ramdisk")]
+    pub ramdisk: PathBuf,
+    /// Port of the agent protocol (TLS). Default 8443; 0 takes any free one.
+    #[serde(default = "default_agent_port")]
+    pub agent_port: u16,
+    /// Port from which firmware loads the agent (HTTP). Default 8481; 0 takes any free one.
+    #[serde(default = "default_boot_port")]
+    pub boot_port: u16,
+    /// More words for the agent's kernel command line. Default `console=ttyS0,115200 quiet`.
+    #[serde(default = "default_kernel_arguments")]
+    pub kernel_arguments: String,
+}
+
+fn default_ramdisk() -> PathBuf {
+    PathBuf::from("/usr/share/bessemer/ramdisk")
+}
+
+fn default_agent_port() -> u16 {
+    8443
+}
+
+fn default_boot_port() -> u16 {
+    8481
+}
+
+fn default_kernel_arguments() -> String {
+    "console=tty0 console=ttyS0,115200 quiet".into()
+}
+
+/// How new servers' operating systems say that they are up.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhoneHome {
+    /// Where we listen for it: an address that tenants' networks reach and that serves nothing
+    /// else.
+    pub listen: SocketAddr,
+    /// The URL under which tenants reach that address, if it is another one.
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+/// A switch that we control.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// Its name, as nodes' ports refer to it.
+    pub name: String,
+    /// How it is spoken to.
+    pub driver: SwitchDriver,
+    /// Where: `unix:/path` or `tcp:address:port` for OVSDB.
+    pub address: String,
+}
+
+/// How a switch is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwitchDriver {
+    /// Open vSwitch's database protocol (RFC 7047).
+    Ovsdb,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the configuration {path} is wrong: {source}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A value does not make sense.
+    #[error("configuration `{field}`: {message}")]
+    Value {
+        /// Which key.
+        field: String,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not TOML, has unknown keys or senseless values.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what the types alone cannot.
+    ///
+    /// # Errors
+    /// Names the first key whose value makes no sense.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        vlan("parked_vlan", self.parked_vlan)?;
+        let tls = self.api.certificate.is_some();
+        if tls != self.api.key.is_some() {
+            return wrong("api.key", "`certificate` and `key` go together: give both or neither");
+        }
+        if !self.api.listen.ip().is_loopback() && !tls && !self.api.insecure {
+            return wrong(
+                "api.listen",
+                "tokens would cross the network in the clear: give `certificate` and `key`, or \
+                 say `insecure = true` if a proxy in front does TLS",
+            );
+        }
+        for (index, switch) in self.switch.iter().enumerate() {
+            if self.switch[..index].iter().any(|other| other.name == switch.name) {
+                return wrong("switch.name", &format!("`{}` is given twice", switch.name));
+            }
+        }
+        if let Some(provisioning) = &self.provisioning {
+            provisioning.check(!self.switch.is_empty())?;
+            if provisioning.vlan == Some(self.parked_vlan) {
+                return wrong("parked_vlan", "it is the provisioning VLAN: parked must be a VLAN that exists nowhere");
+            }
+        }
+        Ok(())
+    }
+
+    /// The switch of that name.
+    pub fn switch(&self, name: &str) -> Option<&Switch> {
+        self.switch.iter().find(|switch| switch.name == name)
+    }
+}
+
+impl Provisioning {
+    fn check(&self, switched: bool) -> Result<(), ConfigError> {
+        for (field, address) in [
+            ("provisioning.address", self.address),
+            ("provisioning.pool_first", self.pool_first),
+            ("provisioning.pool_last", self.pool_last),
+        ] {
+            if !self.subnet.contains_host(address) {
+                return wrong(field, &format!("{address} is no host address of {}", self.subnet));
+            }
+        }
+        if self.pool_first > self.pool_last {
+            return wrong("provisioning.pool_last", "it is before `pool_first`");
+        }
+        if (self.pool_first..=self.pool_last).contains(&self.address) {
+            return wrong("provisioning.pool_first", "the pool must not contain our own `address`");
+        }
+        match self.vlan {
+            Some(id) => vlan("provisioning.vlan", id),
+            None if switched => wrong("provisioning.vlan", "needed where there are switches"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn vlan(field: &str, id: u16) -> Result<(), ConfigError> {
+    if (1..=4094).contains(&id) { Ok(()) } else { wrong(field, "a VLAN id is 1 to 4094") }
+}
+
+fn wrong(field: &str, message: &str) -> Result<(), ConfigError> {
+    Err(ConfigError::Value { field: field.into(), message: message.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<(), String> {
+        let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_needs_to_be_configured() {
+        parse("").unwrap();
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let provisioning = "[provisioning]\naddress = '10.77.0.1'\nsubnet = '10.77.0.0/24'\n\
+                            pool_first = '10.77.0.50'\npool_last = ";
+        for (text, named) in [
+            ("colour = 'red'".to_string(), "colour"),
+            ("parked_vlan = 0".to_string(), "parked_vlan"),
+            ("[api]\nlisten = '0.0.0.0:1'".to_string(), "api.listen"),
+            ("[api]\nkey = '/x'".to_string(), "api.key"),
+            (format!("{provisioning}'10.78.0.99'"), "provisioning.pool_last"),
+            (format!("{provisioning}'10.77.0.9'"), "before"),
+            (
+                format!("{provisioning}'10.77.0.99'\n[[switch]]\nname='a'\ndriver='ovsdb'\naddress='unix:/x'"),
+                "provisioning.vlan",
+            ),
+        ] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_database_url_is_not_shown() {
+        let config: Config = toml::from_str("database_url = 'postgres://u:planted@h/d'").unwrap();
+        assert!(!format!("{config:?}").contains("planted"));
+    }
+}

@@ -1,0 +1,344 @@
+//! Starting and stopping: how the parts are put together.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::Listener;
+use bessemer_core::id::TokenId;
+use bessemer_store::{Gate, Location, Store, StoreOptions, TokenRecord};
+use bessemer_tls::{Fingerprint, SelfSigned};
+use bessemer_wire::api::Role;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+use uuid::Uuid;
+
+use crate::bmcs::BmcPool;
+use crate::boot_services::BootServices;
+use crate::conductor::Conductor;
+use crate::config::{Config, ConfigError, Provisioning};
+use crate::fabric::Fabric;
+use crate::images::ImageLibrary;
+use crate::keyring::{Keyring, KeyringError, digest};
+use crate::metrics::Metrics;
+use crate::site::{AgentBells, ProgressBoard, Site};
+use crate::tls_listener::TlsListener;
+use crate::{agents, api, phone_home};
+
+/// How long requests under way may take to end when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The project of the first token.
+const FIRST_PROJECT: &str = "default";
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A folder or file cannot be used.
+    #[error("cannot use {path}: {source}")]
+    Folder {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {what}: {source}")]
+    Listen {
+        /// What for.
+        what: &'static str,
+        /// Which address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Keys or tokens cannot be made or read.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    /// The certificate cannot be made or read.
+    #[error(transparent)]
+    Tls(#[from] bessemer_tls::Error),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] bessemer_store::Error),
+    /// DHCP cannot be served.
+    #[error(transparent)]
+    Boot(#[from] bessemer_boot::Error),
+    /// A switch cannot be spoken to as configured.
+    #[error("switch `{name}`: {message}")]
+    Switch {
+        /// Which one.
+        name: String,
+        /// Why not.
+        message: String,
+    },
+}
+
+/// What tests set that configurations do not.
+#[derive(Default)]
+pub struct StartOptions {
+    /// Called at every commit of the store: a crash test stops the server there.
+    pub gate: Option<Gate>,
+}
+
+/// A running server.
+pub struct Server {
+    /// Where the API is served.
+    pub api_address: SocketAddr,
+    /// Where agents call, if there are boot services.
+    pub agent_address: Option<SocketAddr>,
+    /// The fingerprint of the certificate that agents pin.
+    pub agent_fingerprint: Option<Fingerprint>,
+    /// Where boot files are served, if there are boot services.
+    pub boot_address: Option<SocketAddr>,
+    /// Where new operating systems call.
+    pub phone_home_address: Option<SocketAddr>,
+    /// The admin token, at the very first start only: it is stored nowhere.
+    pub first_token: Option<String>,
+    /// What the parts share.
+    pub site: Site,
+    stop: CancellationToken,
+    parts: TaskTracker,
+}
+
+impl Server {
+    /// Starts everything the configuration asks for, and returns once all of it listens.
+    ///
+    /// # Errors
+    /// If the data folder, the database or an address cannot be used. Nothing stays running then.
+    pub async fn start(config: Config, options: StartOptions) -> Result<Self, StartError> {
+        config.check()?;
+        create_folder(&config.data)?;
+        let keyring = Arc::new(Keyring::load_or_create(&config.data.join("key"))?);
+        let store = open_store(&config, options.gate).await?;
+        let images_folder = config.data.join("images");
+        create_folder(&images_folder)?;
+
+        let parts = Parts { stop: CancellationToken::new(), tracker: TaskTracker::new() };
+        let (phone_home_listener, phone_home_base) = match &config.phone_home {
+            Some(phone_home) => {
+                let (listener, address) = listen("phone-home", phone_home.listen).await?;
+                let base = phone_home.url.clone().unwrap_or_else(|| format!("http://{address}"));
+                (Some((listener, address)), Some(base.trim_end_matches('/').to_owned()))
+            }
+            None => (None, None),
+        };
+        let site = Site {
+            images: ImageLibrary::new(images_folder, store.clone()),
+            config: Arc::new(config),
+            store,
+            keyring,
+            metrics: Arc::new(Metrics::default()),
+            progress: ProgressBoard::default(),
+            agents: AgentBells::default(),
+            phone_home_base,
+            bell: Arc::new(Notify::new()),
+        };
+        let first_token = first_token(&site).await?;
+        let fabric = Fabric::new(&site.config)
+            .map_err(|(name, message)| StartError::Switch { name, message })?;
+
+        let mut server = Self {
+            api_address: site.config.api.listen,
+            agent_address: None,
+            agent_fingerprint: None,
+            boot_address: None,
+            phone_home_address: phone_home_listener.as_ref().map(|(_, address)| *address),
+            first_token,
+            site: site.clone(),
+            stop: parts.stop.clone(),
+            parts: parts.tracker.clone(),
+        };
+        if let Some((listener, _)) = phone_home_listener {
+            parts.serve(listener, phone_home::router(site.clone()));
+        }
+        if let Some(provisioning) = site.config.provisioning.clone() {
+            server.start_boot_services(&parts, provisioning).await?;
+        }
+        server.api_address = start_api(&parts, &site).await?;
+        site.images.resume_imports(&site).await;
+        start_conductor(&parts, &site, fabric);
+        Ok(server)
+    }
+
+    async fn start_boot_services(
+        &mut self,
+        parts: &Parts,
+        provisioning: Provisioning,
+    ) -> Result<(), StartError> {
+        let data = &self.site.config.data;
+        let certificate = SelfSigned::load_or_create(
+            &data.join("agent-certificate.pem"),
+            &data.join("agent-key.pem"),
+            &[provisioning.address.to_string()],
+        )?;
+        let at = |port| SocketAddr::from((provisioning.address, port));
+        let (listener, agent_address) = listen("agents", at(provisioning.agent_port)).await?;
+        let (boot_listener, boot_address) = listen("boot files", at(provisioning.boot_port)).await?;
+        let tls = TlsListener::new(listener, certificate.server_config()?)
+            .map_err(|source| StartError::Listen { what: "agents", address: agent_address, source })?;
+        parts.serve_tls(tls, agents::router(self.site.clone()));
+        let fingerprint = certificate.fingerprint();
+        let services = BootServices::new(
+            self.site.clone(),
+            provisioning.clone(),
+            agent_address,
+            boot_address,
+            fingerprint,
+        );
+        parts.serve(boot_listener, services.router());
+        if let Some(interface) = &provisioning.interface {
+            start_dhcp(parts, interface, services)?;
+        }
+        self.agent_address = Some(agent_address);
+        self.agent_fingerprint = Some(fingerprint);
+        self.boot_address = Some(boot_address);
+        Ok(())
+    }
+
+    /// Stops taking requests, lets those under way come to an end, and closes the store.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.parts.close();
+        if tokio::time::timeout(DRAIN + Duration::from_secs(2), self.parts.wait()).await.is_err() {
+            info!("some requests were cut off");
+        }
+        self.site.store.close().await;
+    }
+}
+
+/// The tasks of a server, and how they are told to stop.
+struct Parts {
+    stop: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Parts {
+    fn serve(&self, listener: TcpListener, router: Router) {
+        let stop = self.stop.clone();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        self.tracker.spawn(async move {
+            let serving = axum::serve(listener, service)
+                .with_graceful_shutdown(stop.clone().cancelled_owned());
+            end_in_time(serving.into_future(), stop).await;
+        });
+    }
+
+    fn serve_tls(&self, listener: TlsListener, router: Router) {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            let serving =
+                axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+            end_in_time(serving.into_future(), stop).await;
+        });
+    }
+}
+
+/// Serves until `stop`, and then at most for [`DRAIN`]: an open event stream has no end.
+async fn end_in_time(serving: impl Future<Output = std::io::Result<()>>, stop: CancellationToken) {
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        result = serving => if let Err(error) = result {
+            error!(%error, "a listener failed");
+        },
+        () = late => {}
+    }
+}
+
+async fn start_api(parts: &Parts, site: &Site) -> Result<SocketAddr, StartError> {
+    let config = &site.config.api;
+    let (listener, address) = listen("the API", config.listen).await?;
+    let router = api::router(site.clone());
+    match (&config.certificate, &config.key) {
+        (Some(certificate), Some(key)) => {
+            let names = [config.listen.ip().to_string()];
+            let tls = SelfSigned::load_or_create(certificate, key, &names)?.server_config()?;
+            let listener = TlsListener::new(listener, tls)
+                .map_err(|source| StartError::Listen { what: "the API", address, source })?;
+            parts.serve_tls(listener, router);
+        }
+        _ => parts.serve(listener, router),
+    }
+    Ok(address)
+}
+
+fn start_dhcp(parts: &Parts, interface: &str, services: BootServices) -> Result<(), StartError> {
+    let socket = bessemer_boot::dhcp::bind(interface)?;
+    let stop = parts.stop.clone();
+    let teller = services.clone();
+    parts.tracker.spawn(async move {
+        let config = services.dhcp_config();
+        let serving =
+            bessemer_boot::dhcp::serve(socket, config, services, move |event| teller.tell(event));
+        tokio::select! {
+            result = serving => if let Err(error) = result {
+                error!(%error, "DHCP stopped: no machine can boot until the server is restarted");
+            },
+            () = stop.cancelled() => {}
+        }
+    });
+    Ok(())
+}
+
+fn start_conductor(parts: &Parts, site: &Site, fabric: Fabric) {
+    let bmcs = BmcPool::new(site.keyring.clone());
+    let worker = Uuid::new_v4().to_string();
+    let conductor = Conductor::new(site.clone(), bmcs, fabric, worker);
+    parts.tracker.spawn(conductor.run(parts.stop.clone()));
+}
+
+async fn open_store(config: &Config, gate: Option<Gate>) -> Result<Store, StartError> {
+    let location = match &config.database_url {
+        Some(url) => Location::Postgres(url.0.clone()),
+        None => Location::Sqlite(config.data.join("bessemer.db")),
+    };
+    Ok(Store::open(&location, StoreOptions { gate }).await?)
+}
+
+async fn first_token(site: &Site) -> Result<Option<String>, StartError> {
+    if site.store.token_count().await? > 0 {
+        return Ok(None);
+    }
+    let secret = site.keyring.random_secret()?;
+    let now = site.now();
+    let project = site.store.project_by_name_or_create(FIRST_PROJECT, now).await?;
+    let token = TokenRecord {
+        id: TokenId(Uuid::new_v4()),
+        name: "admin".into(),
+        role: Role::Admin,
+        project: project.id,
+        created_at: now,
+    };
+    site.store.create_token(token, &digest(&secret)).await?;
+    Ok(Some(secret))
+}
+
+async fn listen(
+    what: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { what, address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+fn create_folder(path: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StartError::Folder { path: path.into(), source })
+}

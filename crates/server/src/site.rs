@@ -1,0 +1,92 @@
+//! What every part of the server shares: configuration, store, keys, images, and what is known
+//! only in memory (the progress of agents).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bessemer_core::Timestamp;
+use bessemer_core::id::NodeId;
+use bessemer_core::lifecycle::NodeSpec;
+use bessemer_store::Store;
+use bessemer_wire::agent::Progress;
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::images::ImageLibrary;
+use crate::keyring::Keyring;
+use crate::metrics::Metrics;
+
+/// What every part of the server shares. Cheap to clone.
+#[derive(Clone)]
+pub struct Site {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The database.
+    pub store: Store,
+    /// Sealing and deriving secrets.
+    pub keyring: Arc<Keyring>,
+    /// The images.
+    pub images: ImageLibrary,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What agents are doing at this moment.
+    pub progress: ProgressBoard,
+    /// Wakes agents that wait for a command.
+    pub agents: AgentBells,
+    /// The URL under which tenants reach the phone-home service, without a path.
+    pub phone_home_base: Option<String>,
+    /// Rung when a node has become due, so that the conductor looks at once.
+    pub bell: Arc<Notify>,
+}
+
+impl Site {
+    /// The time. The only clock of the server; the rest is handed times.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// A node's spec with this site's timing.
+    pub fn spec(&self, spec: &NodeSpec) -> NodeSpec {
+        NodeSpec { timing: self.config.timing.clone(), ..spec.clone() }
+    }
+}
+
+/// One bell a node, rung when there is a command for its agent.
+#[derive(Clone, Default)]
+pub struct AgentBells(Arc<Mutex<HashMap<NodeId, Arc<Notify>>>>);
+
+impl AgentBells {
+    /// The bell of `node`.
+    pub fn of(&self, node: NodeId) -> Arc<Notify> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(node).or_default().clone()
+    }
+
+    /// Wakes the agent of `node`, or lets its next wait end at once.
+    pub fn ring(&self, node: NodeId) {
+        self.of(node).notify_one();
+    }
+}
+
+/// What agents are doing at this moment. Not stored: it is old news a second later.
+#[derive(Clone, Default)]
+pub struct ProgressBoard(Arc<Mutex<HashMap<NodeId, Progress>>>);
+
+impl ProgressBoard {
+    /// What the agent of `node` is doing.
+    pub fn get(&self, node: NodeId) -> Option<Progress> {
+        self.lock().get(&node).cloned()
+    }
+
+    /// Notes what the agent of `node` is doing; `None` when it is doing nothing.
+    pub fn set(&self, node: NodeId, progress: Option<Progress>) {
+        match progress {
+            Some(progress) => self.lock().insert(node, progress),
+            None => self.lock().remove(&node),
+        };
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, Progress>> {
+        // The map stays whole whatever happens to a holder of the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,85 @@
+//! A TCP listener whose connections have their TLS handshake behind them when axum gets them.
+//!
+//! Handshakes run beside each other with a time limit, so that a peer that connects and says
+//! nothing holds up nobody.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// The longest that a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Handshakes under way at the same time; further connections wait in the kernel's queue.
+const MAX_HANDSHAKES: usize = 256;
+
+/// A listener for TLS connections.
+pub struct TlsListener {
+    address: SocketAddr,
+    ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+    accepting: AbortHandle,
+}
+
+impl TlsListener {
+    /// Accepts on `listener` with `config` from now on.
+    pub fn new(listener: TcpListener, config: ServerConfig) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        let (sender, ready) = mpsc::channel(MAX_HANDSHAKES);
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let accepting = tokio::spawn(accept(listener, acceptor, sender)).abort_handle();
+        Ok(Self { address, ready, accepting })
+    }
+}
+
+impl Drop for TlsListener {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(
+    mut listener: TcpListener,
+    acceptor: TlsAcceptor,
+    sender: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
+) {
+    let places = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    while let Ok(place) = places.clone().acquire_owned().await {
+        // axum's accept waits and goes on after errors such as too many open files.
+        let (stream, peer) = axum::serve::Listener::accept(&mut listener).await;
+        let (acceptor, sender) = (acceptor.clone(), sender.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            // Small answers should not wait for more; failing to say so only costs time.
+            let _ = stream.set_nodelay(true);
+            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                // The receiver is gone only when the server stops.
+                let _ = sender.send((stream, peer)).await;
+            }
+        });
+    }
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.ready.recv().await {
+            Some(connection) => connection,
+            // The accepting task ends only with this listener.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}
