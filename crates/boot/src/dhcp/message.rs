@@ -241,10 +241,12 @@ impl Request {
         } else {
             lease.address
         };
+        let destination = SocketAddrV4::new(destination, CLIENT_PORT);
         Ok(Reply {
             kind,
+            address: lease.address,
             packet,
-            destination: SocketAddrV4::new(destination, CLIENT_PORT),
+            destination,
         })
     }
 

@@ -98,25 +98,31 @@ pub async fn serve(
     directory: impl Directory,
     tell: impl Fn(Event) + Send + Sync,
 ) -> Result<()> {
-    let failed = |action| {
-        move |source| Error::Socket {
-            action,
-            remedy: "check the interface".into(),
-            source,
-        }
-    };
     let mut buffer = vec![0; MAX_PACKET];
     let mut told = Told::default();
     loop {
-        let length = socket.recv(&mut buffer).await.map_err(failed("receive"))?;
+        let length = socket
+            .recv(&mut buffer)
+            .await
+            .map_err(|source| Error::Socket {
+                action: "receive",
+                remedy: "check that its interface still exists".into(),
+                source,
+            })?;
         let event = match decide(&buffer[..length], &config, &directory).await {
-            Ok((event, reply)) => {
-                socket
-                    .send_to(&reply.packet, reply.destination)
-                    .await
-                    .map_err(failed("send"))?;
-                event
-            }
+            // One answer that cannot be sent, such as while the link is down, is no reason to
+            // leave everybody else without.
+            Ok((mac, reply)) => match socket.send_to(&reply.packet, reply.destination).await {
+                Ok(_) => Event::Answered {
+                    mac,
+                    kind: reply.kind,
+                    address: reply.address,
+                },
+                Err(_) => Event::Silent {
+                    mac: Some(mac),
+                    reason: Silence::SendFailed,
+                },
+            },
             Err(event) => event,
         };
         if told.is_new(&event, Instant::now()) {
