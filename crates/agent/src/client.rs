@@ -1,0 +1,258 @@
+//! The HTTP half of the agent protocol: one peer, one pinned certificate, every answer bounded.
+
+use std::time::Duration;
+
+use bessemer_core::id::ImageId;
+use bessemer_image::map::BlockMap;
+use bessemer_tls::{Fingerprint, Trust};
+use bessemer_wire::agent::{Hello, POLL_SECONDS, Poll, PollAnswer, Welcome};
+use bytes::{Bytes, BytesMut};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+
+/// How long a connection may take to come about.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long an answer other than to a poll may take, its body included.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the answer to a poll may take: the conductor holds it back, then the network's share.
+const POLL_LIMIT: Duration = Duration::from_secs(POLL_SECONDS + 10);
+
+/// The largest JSON answer but for block maps, in bytes.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// The largest block map, in bytes of JSON: half a million chunks, 500 GB of data.
+const MAX_MAP: usize = 64 << 20;
+
+/// The largest part of an error's body that is looked at, in bytes.
+const MAX_PROBLEM: usize = 16 << 10;
+
+/// What can go wrong when talking to the conductor.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The HTTP client cannot be made.
+    #[error("cannot set up TLS")]
+    Tls(#[from] bessemer_tls::Error),
+    /// No answer, or not a whole one.
+    #[error("the conductor at {conductor} gives no answer")]
+    NoAnswer {
+        /// Its URL.
+        conductor: String,
+        /// What happened.
+        source: reqwest::Error,
+    },
+    /// An answer that is not a success.
+    #[error("the conductor answers {status}: {message}")]
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// What the problem document says.
+        message: String,
+    },
+    /// An answer that is larger than any good one.
+    #[error("the conductor's answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The bound in bytes.
+        limit: usize,
+    },
+    /// An answer that is not what the protocol says.
+    #[error("the conductor's answer cannot be understood")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl ClientError {
+    /// Whether the conductor does not know (401) or does not want (403) this agent.
+    pub fn is_refusal(&self) -> bool {
+        use StatusCode as Status;
+        matches!(
+            self,
+            Self::Refused {
+                status: Status::UNAUTHORIZED | Status::FORBIDDEN,
+                ..
+            }
+        )
+    }
+
+    /// Whether asking again is pointless. What only says who we are, or that the conductor is
+    /// busy or broken, is not final: it may have been started again in between.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Tls(_) | Self::TooLarge { .. } => true,
+            Self::NoAnswer { .. } | Self::Malformed(_) => false,
+            Self::Refused { status, .. } => {
+                let passing = [
+                    StatusCode::REQUEST_TIMEOUT,
+                    StatusCode::TOO_EARLY,
+                    StatusCode::TOO_MANY_REQUESTS,
+                ];
+                status.is_client_error() && !self.is_refusal() && !passing.contains(status)
+            }
+        }
+    }
+}
+
+/// A result with [`ClientError`].
+pub type Result<T, E = ClientError> = std::result::Result<T, E>;
+
+/// The conductor as the agent sees it. Clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    conductor: String,
+    session: String,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("conductor", &self.conductor)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client of the conductor at this URL that has this certificate, with this session secret.
+    pub fn new(conductor: &str, pin: Fingerprint, session: String) -> Result<Self> {
+        let conductor = conductor.trim_end_matches('/').to_owned();
+        let tls = bessemer_tls::client_config(&Trust::Pinned(pin))?;
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_LIMIT)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|source| ClientError::NoAnswer {
+                conductor: conductor.clone(),
+                source,
+            })?;
+        Ok(Self {
+            http,
+            conductor,
+            session,
+        })
+    }
+
+    /// Trades the token of this boot for the session.
+    pub async fn hello(&self, hello: &Hello) -> Result<Welcome> {
+        let request = self
+            .request(Method::POST, "hello", ANSWER_LIMIT)
+            .json(hello);
+        self.json(request, MAX_ANSWER).await
+    }
+
+    /// Reports and asks for the next command.
+    pub async fn poll(&self, poll: &Poll) -> Result<PollAnswer> {
+        let request = self.request(Method::POST, "poll", POLL_LIMIT).json(poll);
+        self.json(request.bearer_auth(&self.session), MAX_ANSWER)
+            .await
+    }
+
+    /// The block map of an image, checked.
+    pub async fn map(&self, image: ImageId) -> Result<BlockMap> {
+        let request = self.request(Method::GET, &format!("images/{image}/map"), ANSWER_LIMIT);
+        self.json(request.bearer_auth(&self.session), MAX_MAP).await
+    }
+
+    /// One chunk of an image of `length` bytes, not yet compared with its hash.
+    pub async fn chunk(&self, image: ImageId, index: usize, length: usize) -> Result<Bytes> {
+        let path = format!("images/{image}/chunks/{index}");
+        let request = self.request(Method::GET, &path, ANSWER_LIMIT);
+        self.body(request.bearer_auth(&self.session), length).await
+    }
+
+    /// The config drive of the server being deployed, of at most `limit` bytes.
+    pub async fn config_drive(&self, limit: usize) -> Result<Bytes> {
+        let request = self.request(Method::GET, "config-drive", ANSWER_LIMIT);
+        self.body(request.bearer_auth(&self.session), limit).await
+    }
+
+    fn request(&self, method: Method, path: &str, limit: Duration) -> RequestBuilder {
+        let url = format!("{}/agent/v1/{path}", self.conductor);
+        self.http.request(method, url).timeout(limit)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder, limit: usize) -> Result<T> {
+        Ok(serde_json::from_slice(&self.body(request, limit).await?)?)
+    }
+
+    async fn body(&self, request: RequestBuilder, limit: usize) -> Result<Bytes> {
+        let no_answer = |source: reqwest::Error| ClientError::NoAnswer {
+            conductor: self.conductor.clone(),
+            source: source.without_url(),
+        };
+        let mut response = request.send().await.map_err(no_answer)?;
+        if !response.status().is_success() {
+            return Err(refused(response).await);
+        }
+        let expected = response.content_length().unwrap_or(0).min(limit as u64);
+        let mut body = BytesMut::with_capacity(expected as usize);
+        while let Some(part) = response.chunk().await.map_err(no_answer)? {
+            if body.len() + part.len() > limit {
+                return Err(ClientError::TooLarge { limit });
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body.freeze())
+    }
+}
+
+/// What an answer that is no success says: the `detail` or `title` of a problem document (RFC
+/// 9457), or `error`, or nothing.
+async fn refused(mut response: Response) -> ClientError {
+    let status = response.status();
+    let mut body = Vec::new();
+    // Whatever goes wrong from here on, the status is the news.
+    while let Ok(Some(part)) = response.chunk().await {
+        body.extend_from_slice(&part);
+        if body.len() > MAX_PROBLEM {
+            break;
+        }
+    }
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let texts = ["detail", "error", "title"];
+    let text = texts.iter().find_map(|name| problem[*name].as_str());
+    let message = text.map_or_else(
+        || "it does not say why".to_owned(),
+        crate::console::printable,
+    );
+    ClientError::Refused { status, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16) -> ClientError {
+        ClientError::Refused {
+            status: StatusCode::from_u16(status).unwrap(),
+            message: String::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_will_not_change_is_final() {
+        for status in [400, 404, 410, 413, 422] {
+            assert!(
+                refused(status).is_final() && !refused(status).is_refusal(),
+                "{status}"
+            );
+        }
+        for status in [408, 429, 500, 502, 503] {
+            assert!(
+                !refused(status).is_final() && !refused(status).is_refusal(),
+                "{status}"
+            );
+        }
+        for status in [401, 403] {
+            assert!(
+                !refused(status).is_final() && refused(status).is_refusal(),
+                "{status}"
+            );
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The disks of a machine, and the one that a command means.
+
+use std::path::Path;
+
+use bessemer_core::hardware::{Disk, Transport};
+use bessemer_wire::agent::DiskSelector;
+
+use crate::machine::Machine;
+use crate::{Error, Result};
+
+/// sysfs counts sizes in these, whatever the disk's own sectors are.
+const SYSFS_SECTOR: u64 = 512;
+
+/// Names of block devices that are made of software or of other block devices.
+const NOT_DISKS: [&str; 8] = ["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd"];
+
+/// Every disk, sorted by kernel name.
+pub fn all(machine: &Machine) -> Vec<Disk> {
+    machine
+        .names("sys/block")
+        .into_iter()
+        .filter_map(|name| disk(machine, name))
+        .collect()
+}
+
+/// The disk that is meant. The serial number decides where there is one, since kernel names
+/// change from boot to boot; the size must agree in any case.
+pub fn select(machine: &Machine, selector: &DiskSelector) -> Result<Disk> {
+    let disks = all(machine);
+    let is_meant = |disk: &&Disk| {
+        disk.size_bytes == selector.size_bytes
+            && if selector.serial.is_empty() {
+                disk.name == selector.name
+            } else {
+                disk.serial == selector.serial
+            }
+    };
+    let mut meant = disks.iter().filter(is_meant);
+    match (meant.next(), meant.next()) {
+        (Some(disk), None) => Ok(disk.clone()),
+        // Several with one serial number: paths to one disk, or a maker's carelessness.
+        (Some(_), Some(_)) => disks
+            .iter()
+            .filter(is_meant)
+            .find(|disk| disk.name == selector.name)
+            .cloned()
+            .ok_or_else(|| no_such_disk(selector, &disks)),
+        (None, _) => Err(no_such_disk(selector, &disks)),
+    }
+}
+
+fn no_such_disk(selector: &DiskSelector, disks: &[Disk]) -> Error {
+    let describe = |name: &str, serial: &str, size: u64| {
+        let serial = if serial.is_empty() { "none" } else { serial };
+        format!("{name} with serial number {serial} and {size} bytes")
+    };
+    let found: Vec<String> = disks
+        .iter()
+        .map(|disk| describe(&disk.name, &disk.serial, disk.size_bytes))
+        .collect();
+    Error::NoSuchDisk {
+        wanted: describe(&selector.name, &selector.serial, selector.size_bytes),
+        found: if found.is_empty() {
+            "none".into()
+        } else {
+            found.join(", ")
+        },
+    }
+}
+
+fn disk(machine: &Machine, name: String) -> Option<Disk> {
+    let folder = format!("sys/block/{name}");
+    let text = |file: &str| {
+        machine
+            .text(format!("{folder}/{file}"))
+            .filter(|text| !text.is_empty())
+    };
+    let is_set = |file: &str| text(file).as_deref() == Some("1");
+    let device = machine.path(format!("{folder}/device"));
+    if NOT_DISKS.iter().any(|prefix| name.starts_with(prefix))
+        || !device.exists()
+        || is_set("removable")
+        || is_set("hidden")
+    {
+        return None;
+    }
+    let size_bytes = text("size")?
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(SYSFS_SECTOR)?;
+    let serial = text("serial").or_else(|| text("device/serial"));
+    Some(Disk {
+        size_bytes: Some(size_bytes).filter(|size| *size > 0)?,
+        model: text("device/model").unwrap_or_default(),
+        serial: serial
+            .or_else(|| scsi_serial(machine, &folder))
+            .unwrap_or_default(),
+        wwn: text("wwid")
+            .or_else(|| text("device/wwid"))
+            .filter(|id| is_world_wide(id)),
+        rotational: is_set("queue/rotational"),
+        transport: transport(&name, &device),
+        name,
+    })
+}
+
+/// The unit serial number of SCSI and SATA disks: vital product data page 0x80 (SPC-4, 7.8.18),
+/// four bytes of header, then text.
+fn scsi_serial(machine: &Machine, folder: &str) -> Option<String> {
+    let page = machine.bytes(format!("{folder}/device/vpd_pg80"))?;
+    let serial = String::from_utf8_lossy(page.get(4..)?)
+        .trim_matches(['\0', ' '])
+        .to_owned();
+    Some(serial).filter(|serial| !serial.is_empty())
+}
+
+/// Whether an identifier is unique in the world rather than made up of model and serial number.
+fn is_world_wide(id: &str) -> bool {
+    ["naa.", "eui.", "uuid.", "0x"]
+        .iter()
+        .any(|prefix| id.starts_with(prefix))
+}
+
+/// How a disk is attached: by its name, and by what lies between it and the PCI bus.
+fn transport(name: &str, device: &Path) -> Transport {
+    if name.starts_with("nvme") {
+        return Transport::Nvme;
+    }
+    if name.starts_with("vd") {
+        return Transport::Virtio;
+    }
+    if !name.starts_with("sd") {
+        return Transport::Other;
+    }
+    let path = std::fs::canonicalize(device).unwrap_or_default();
+    let passes = |prefix: &str| {
+        path.iter().any(|part| {
+            let digits = part.to_str().and_then(|part| part.strip_prefix(prefix));
+            digits.is_some_and(|rest| {
+                rest.bytes()
+                    .next()
+                    .is_some_and(|byte| byte.is_ascii_digit())
+            })
+        })
+    };
+    if passes("ata") {
+        Transport::Sata
+    } else if passes("usb") {
+        Transport::Other
+    } else {
+        Transport::Scsi
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn write(root: &Path, path: &str, content: impl AsRef<[u8]>) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// sysfs as it is: block folders link to the device's own.
+    fn fixture() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        write(
+            root,
+            "sys/devices/pci0/ata1/host0/target0/0:0:0:0/model",
+            "QEMU HARDDISK   \n",
+        );
+        write(
+            root,
+            "sys/devices/pci0/ata1/host0/target0/0:0:0:0/vpd_pg80",
+            b"\0\x80\0\x08  SATA-1",
+        );
+        write(
+            root,
+            "sys/devices/pci0/ata1/host0/target0/0:0:0:0/wwid",
+            "naa.5000c50015ea71ac\n",
+        );
+        write(root, "sys/block/sda/size", "2048\n");
+        write(root, "sys/block/sda/queue/rotational", "1\n");
+        std::os::unix::fs::symlink(
+            "../../devices/pci0/ata1/host0/target0/0:0:0:0",
+            root.join("sys/block/sda/device"),
+        )
+        .unwrap();
+        write(root, "sys/block/nvme0n1/device/model", "Fast\n");
+        write(root, "sys/block/nvme0n1/device/serial", "NV-1 \n");
+        write(root, "sys/block/nvme0n1/wwid", "nvme.1b36-6e7631\n");
+        write(root, "sys/block/nvme0n1/size", "4096\n");
+        write(root, "sys/block/vda/device/vendor", "");
+        write(root, "sys/block/vda/serial", "V-1");
+        write(root, "sys/block/vda/size", "4096\n");
+        for name in ["loop0", "sr0", "dm-0", "md127"] {
+            write(root, &format!("sys/block/{name}/device/vendor"), "");
+            write(root, &format!("sys/block/{name}/size"), "8\n");
+        }
+        write(root, "sys/block/sdb/device/vendor", "virtual medium");
+        write(root, "sys/block/sdb/size", "8\n");
+        write(root, "sys/block/sdb/removable", "1\n");
+        write(root, "sys/block/sdc/device/vendor", "empty card reader");
+        write(root, "sys/block/sdc/size", "0\n");
+        folder
+    }
+
+    #[test]
+    fn only_real_disks_are_listed() {
+        let root = fixture();
+        let disks = all(&Machine::under(root.path()));
+        let names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
+        assert_eq!(names, ["nvme0n1", "sda", "vda"]);
+        let [nvme, sata, virtio] = &disks[..] else {
+            panic!()
+        };
+        assert_eq!(
+            (nvme.transport, nvme.serial.as_str()),
+            (Transport::Nvme, "NV-1")
+        );
+        assert_eq!((nvme.size_bytes, &nvme.wwn), (2 << 20, &None));
+        assert_eq!(
+            (sata.transport, sata.serial.as_str()),
+            (Transport::Sata, "SATA-1")
+        );
+        assert_eq!(sata.wwn.as_deref(), Some("naa.5000c50015ea71ac"));
+        assert!(sata.rotational && !virtio.rotational);
+        assert_eq!(
+            (virtio.transport, virtio.serial.as_str()),
+            (Transport::Virtio, "V-1")
+        );
+    }
+
+    #[test]
+    fn the_serial_number_decides_and_the_size_must_agree() {
+        let root = fixture();
+        let machine = Machine::under(root.path());
+        let wanted = |name: &str, serial: &str, size_bytes| {
+            let selector = DiskSelector {
+                name: name.into(),
+                serial: serial.into(),
+                size_bytes,
+            };
+            select(&machine, &selector).map(|disk| disk.name)
+        };
+        assert_eq!(wanted("sdz", "V-1", 2 << 20).unwrap(), "vda");
+        assert_eq!(wanted("vda", "", 2 << 20).unwrap(), "vda");
+        for error in [
+            wanted("vda", "V-1", 1),
+            wanted("vda", "V-2", 2 << 20),
+            wanted("sdz", "", 2 << 20),
+        ] {
+            let text = error.unwrap_err().to_string();
+            assert!(text.contains("nvme0n1 with serial number NV-1"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The commands: what a machine can be told to do.
+//!
+//! Each is *check, act, verify*: it looks whether it can be done before anything is changed, and
+//! reads back what it did. Each can be stopped between two steps, and none leaves behind anything
+//! that would keep it from being done again from the start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bessemer_core::lifecycle::Leave;
+use bessemer_wire::agent::{CommandResult, Work};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Client;
+use crate::drivers::Drivers;
+use crate::machine::Machine;
+use crate::network::Neighbor;
+use crate::network::lldp::Neighbors;
+use crate::progress::Tracker;
+use crate::{Error, Result, inventory};
+
+mod boot_entry;
+mod config_drive;
+mod device;
+mod erase;
+mod filesystem;
+mod kernel;
+mod nvme;
+mod patience;
+mod verify;
+mod write_image;
+
+/// How long devices may go on appearing before a command that looks at all of them begins anyway.
+const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the neighbour may take to answer when the hand-over is prepared.
+const NEIGHBOR_LIMIT: Duration = Duration::from_secs(3);
+
+/// What commands work with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The machine.
+    pub machine: Machine,
+    /// Its drivers.
+    pub drivers: Drivers,
+    /// What switches say.
+    pub lldp: Neighbors,
+    /// The conductor.
+    pub client: Client,
+    /// Whose silence at layer 2 means that the machine has left the provisioning network.
+    pub neighbor: Neighbor,
+}
+
+/// One command's progress, and the wish to stop it.
+#[derive(Debug)]
+pub struct Job {
+    /// How far it is.
+    pub tracker: Tracker,
+    /// Cancelled when it is to stop.
+    pub stop: CancellationToken,
+}
+
+impl Job {
+    /// A command that begins.
+    pub fn new(step: &str) -> Self {
+        Self {
+            tracker: Tracker::new(step),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// An error if the command is to stop; asked between any two steps.
+    pub fn check(&self) -> Result<()> {
+        if self.stop.is_cancelled() {
+            Err(Error::Superseded)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// What a command does, for people.
+pub fn name(work: &Work) -> &'static str {
+    match work {
+        Work::Inspect => "inspecting",
+        Work::Erase => "erasing",
+        Work::WriteImage { .. } => "writing image",
+        Work::WriteConfigDrive { .. } => "writing config drive",
+        Work::LoadKernel { .. } => "loading kernel",
+        Work::HandOver { .. } => "preparing hand-over",
+    }
+}
+
+/// Carries a command out. For [`Work::HandOver`] that means: makes sure that it can be done. The
+/// session does it, once the conductor knows.
+pub async fn carry_out(context: Context, work: Work, job: Arc<Job>) -> Result<CommandResult> {
+    match work {
+        Work::Inspect => blocking(move || inspect(&context)).await,
+        Work::Erase => {
+            blocking(move || {
+                context.drivers.wait_until_settled(SETTLE_LIMIT);
+                erase::erase_all(&context.machine, &job)
+            })
+            .await
+        }
+        Work::WriteImage { image, disk } => {
+            write_image::write_image(context, image, disk, job).await
+        }
+        Work::WriteConfigDrive { disk } => {
+            config_drive::write_config_drive(context, disk, job).await?;
+            Ok(CommandResult::Nothing)
+        }
+        Work::LoadKernel { disk } => {
+            blocking(move || kernel::load(&context.machine, &disk)).await?;
+            Ok(CommandResult::Nothing)
+        }
+        Work::HandOver { leave, .. } => {
+            blocking(move || prepare_hand_over(&context, leave)).await?;
+            Ok(CommandResult::Nothing)
+        }
+    }
+}
+
+/// Runs what blocks where that is allowed.
+async fn blocking<T, F>(work: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T> + Send + 'static,
+{
+    let task = tokio::task::spawn_blocking(work);
+    task.await
+        .unwrap_or_else(|error| Err(Error::Bug(error.to_string())))
+}
+
+fn inspect(context: &Context) -> Result<CommandResult> {
+    context.drivers.wait_until_settled(SETTLE_LIMIT);
+    Ok(CommandResult::Inspected {
+        inventory: inventory::take(&context.machine, &context.lldp),
+    })
+}
+
+/// A kernel must be loaded, and the neighbour whose silence is waited for must be heard: from one
+/// that was never there, silence would mean nothing.
+fn prepare_hand_over(context: &Context, leave: Leave) -> Result<()> {
+    if context.machine.text("sys/kernel/kexec_loaded").as_deref() != Some("1") {
+        return Err(Error::NothingLoaded);
+    }
+    let neighbor = &context.neighbor;
+    if leave == Leave::WhenUnreachable && !neighbor.answers(&context.machine, NEIGHBOR_LIMIT)? {
+        return Err(Error::NeighborSilent {
+            neighbor: neighbor.target,
+        });
+    }
+    Ok(())
+}
