@@ -60,6 +60,12 @@ pub fn add_config_partition(target: &impl Target, id: Uuid) -> Result<ConfigPart
     Ok(partition)
 }
 
+/// Says whether `target` begins with a sound GPT all of whose partitions lie inside of it; if not,
+/// [`Error::PartitionTable`] says why.
+pub fn check(target: &impl Target) -> Result<()> {
+    Table::read(target).map(drop)
+}
+
 /// First block of the partition: the last aligned MiB that is usable.
 fn config_partition_start(table: &Table) -> Result<u64> {
     let blocks = CONFIG_PARTITION_SIZE / table.block_size();

@@ -16,6 +16,8 @@ pub mod gpt;
 #[cfg(feature = "import")]
 pub mod import;
 pub mod map;
+#[cfg(feature = "import")]
+pub mod store;
 pub mod write;
 
 pub use error::{Error, Result};

@@ -81,7 +81,8 @@ impl BlockMap {
     /// [`MAX_VIRTUAL_SIZE`]), whose `chunks` are at most `chunk_size` bytes long (a multiple of
     /// [`ALIGNMENT`], at most [`MAX_CHUNK_SIZE`]), sorted, disjoint and inside of the image.
     pub fn new(virtual_size: u64, chunk_size: u32, chunks: Vec<Chunk>) -> Result<Self> {
-        if virtual_size == 0 || virtual_size % 512 != 0 || virtual_size > MAX_VIRTUAL_SIZE {
+        if virtual_size == 0 || !virtual_size.is_multiple_of(512) || virtual_size > MAX_VIRTUAL_SIZE
+        {
             return Err(Error::Map(format!(
                 "virtual_size {virtual_size} is out of range"
             )));
@@ -125,7 +126,8 @@ impl BlockMap {
         if chunk.offset < previous_end {
             return Err("overlaps or precedes the one before it");
         }
-        if chunk.offset % ALIGNMENT != 0 || (end % ALIGNMENT != 0 && end != virtual_size) {
+        if !chunk.offset.is_multiple_of(ALIGNMENT) || (end % ALIGNMENT != 0 && end != virtual_size)
+        {
             return Err("is not aligned");
         }
         Ok(end)

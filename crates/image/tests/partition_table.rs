@@ -105,8 +105,11 @@ fn the_config_partition_is_the_last_mebibyte_and_root_can_grow_up_to_it() {
 fn the_reserved_size_is_enough_for_any_disk() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk");
+    written_disk(&path, 8 * MEBIBYTE);
+    let image = std::fs::read(&path).unwrap();
     for more in [0, 1, 33, 1024, 2015, 2047] {
-        written_disk(&path, 8 * MEBIBYTE + RESERVED_SIZE + more * 512);
+        std::fs::write(&path, &image).unwrap();
+        resize(&path, 8 * MEBIBYTE + RESERVED_SIZE + more * 512);
         add_config_partition(&Disk::open(&path).unwrap(), ID).unwrap();
         assert_sound(&path);
     }
@@ -167,7 +170,7 @@ fn refusals_leave_the_disk_as_it_was() {
     assert!(matches!(refuse("last MiB"), Error::NoRoomForConfigDrive(_)));
 
     written_disk(&path, 16 * MEBIBYTE);
-    sgdisk(&path, &["-n", "3:0:+1M", "-c", "3:config-2"]);
+    sgdisk(&path, &["-e", "-n", "3:0:+1M", "-c", "3:config-2"]);
     refuse("of its own");
 
     let damage = |offset: u64| {

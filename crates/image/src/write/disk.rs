@@ -97,7 +97,7 @@ impl Disk {
         let inside = offset
             .checked_add(length)
             .is_some_and(|end| end <= self.size);
-        if inside && offset % block == 0 && length % block == 0 {
+        if inside && offset.is_multiple_of(block) && length.is_multiple_of(block) {
             return Ok(());
         }
         Err(io::Error::new(

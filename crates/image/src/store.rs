@@ -1,0 +1,241 @@
+//! Where imported images lie: a folder for each, complete or not there at all.
+//!
+//! An image is put together in a hidden folder and appears under its name by one rename, with
+//! everything on the disk before. So a reader needs no lock and a crash leaves nothing that looks
+//! like an image.
+
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::digest::Sha256Digest;
+use crate::import::at;
+use crate::map::BlockMap;
+use crate::{Error, Result};
+
+/// The raw disk in an image's folder.
+pub(crate) const DISK_FILE: &str = "disk.raw";
+/// The record beside it.
+const RECORD_FILE: &str = "image.json";
+/// Locked by the process that works in a hidden folder.
+const LOCK_FILE: &str = "lock";
+/// What hidden folders begin with.
+const HIDDEN: &str = ".bessemer-";
+
+/// What is known of an image; kept as JSON beside the disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    pub(crate) sha256: Sha256Digest,
+    pub(crate) map: BlockMap,
+}
+
+/// A folder of images.
+#[derive(Debug, Clone)]
+pub struct ImageStore {
+    folder: PathBuf,
+}
+
+impl ImageStore {
+    /// Opens, and makes if need be, the store in `folder`; removes what imports left behind whose
+    /// process is gone.
+    pub fn open(folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder).map_err(at("create", folder))?;
+        let folder = folder.canonicalize().map_err(at("open", folder))?;
+        let store = Self { folder };
+        store.sweep()?;
+        Ok(store)
+    }
+
+    /// The image of this name.
+    pub fn image(&self, name: &str) -> Result<StoredImage> {
+        let folder = self.place(name)?;
+        let record = folder.join(RECORD_FILE);
+        let text = std::fs::read(&record).map_err(at("read", &record))?;
+        let record: Record = serde_json::from_slice(&text)
+            .map_err(|error| Error::Map(format!("{}: {error}", record.display())))?;
+        StoredImage::new(folder.join(DISK_FILE), record)
+    }
+
+    /// Removes the image of this name; that it is not there is fine. Whoever reads it at the
+    /// moment can go on.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let folder = self.place(name)?;
+        let grave = self.hidden()?;
+        match std::fs::rename(&folder, grave.path().join("image")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(at("remove", &folder)(error))
+            }
+            _ => grave.close().map_err(at("remove", &folder)),
+        }
+    }
+
+    /// A hidden folder in which the image `name` can be put together; gone when it is dropped.
+    pub(crate) fn stage(&self, name: &str) -> Result<Staging> {
+        if self.place(name)?.exists() {
+            return Err(Error::AlreadyStored(name.to_owned()));
+        }
+        let folder = self.hidden()?;
+        let lock = folder.path().join(LOCK_FILE);
+        let file = File::create_new(&lock).map_err(at("create", &lock))?;
+        file.lock().map_err(at("lock", &lock))?;
+        Ok(Staging {
+            folder,
+            _lock: file,
+        })
+    }
+
+    /// Makes the staged disk visible under `name`, with everything about it on the disk before.
+    pub(crate) fn publish(
+        &self,
+        staging: Staging,
+        name: &str,
+        record: Record,
+    ) -> Result<StoredImage> {
+        let place = self.place(name)?;
+        let (folder, path) = (staging.path(), staging.path().join(RECORD_FILE));
+        let text = serde_json::to_vec(&record).map_err(|error| Error::Map(error.to_string()))?;
+        let mut file = File::create_new(&path).map_err(at("create", &path))?;
+        file.write_all(&text)
+            .and_then(|()| file.sync_all())
+            .map_err(at("write", &path))?;
+        for name in [LOCK_FILE, "source"] {
+            // A source that was renamed or converted is gone already.
+            let _ = std::fs::remove_file(folder.join(name));
+        }
+        synchronise(folder)?;
+        std::fs::rename(folder, &place).map_err(|error| match error.kind() {
+            std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::AlreadyExists => {
+                Error::AlreadyStored(name.to_owned())
+            }
+            _ => at("rename", folder)(error),
+        })?;
+        synchronise(&self.folder)?;
+        StoredImage::new(place.join(DISK_FILE), record)
+    }
+
+    fn hidden(&self) -> Result<TempDir> {
+        tempfile::Builder::new()
+            .prefix(HIDDEN)
+            .tempdir_in(&self.folder)
+            .map_err(at("create a folder in", &self.folder))
+    }
+
+    fn place(&self, name: &str) -> Result<PathBuf> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.is_empty()
+            || name.len() > 100
+            || name.starts_with('.')
+            || !name.bytes().all(allowed)
+        {
+            return Err(Error::Refused(
+                "its name in the store must be 1 to 100 letters, digits, dots, dashes or \
+                 underscores and not start with a dot"
+                    .into(),
+            ));
+        }
+        Ok(self.folder.join(name))
+    }
+
+    fn sweep(&self) -> Result<()> {
+        for entry in std::fs::read_dir(&self.folder).map_err(at("read", &self.folder))? {
+            let entry = entry.map_err(at("read", &self.folder))?;
+            let path = entry.path();
+            if !entry.file_name().to_string_lossy().starts_with(HIDDEN) || is_locked(&path) {
+                continue;
+            }
+            match std::fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(at("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_locked(folder: &Path) -> bool {
+    File::open(folder.join(LOCK_FILE))
+        .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Returns when the names in `folder` survive a power cut.
+fn synchronise(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(at("write", folder))
+}
+
+/// A folder in which an image is being put together.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    folder: TempDir,
+    _lock: File,
+}
+
+impl Staging {
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// An image that is complete, open for reading. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StoredImage {
+    sha256: Sha256Digest,
+    map: Arc<BlockMap>,
+    disk: Arc<File>,
+    path: Arc<Path>,
+}
+
+impl StoredImage {
+    fn new(path: PathBuf, record: Record) -> Result<Self> {
+        let disk = File::open(&path).map_err(at("open", &path))?;
+        let size = disk.metadata().map_err(at("read", &path))?.len();
+        if size != record.map.virtual_size() {
+            let expected = record.map.virtual_size();
+            return Err(Error::Map(format!(
+                "{} has {size} bytes, expected {expected}",
+                path.display()
+            )));
+        }
+        Ok(Self {
+            sha256: record.sha256,
+            map: Arc::new(record.map),
+            disk: Arc::new(disk),
+            path: path.into(),
+        })
+    }
+
+    /// The SHA-256 of the image as it was fetched.
+    pub fn sha256(&self) -> Sha256Digest {
+        self.sha256
+    }
+
+    /// Which parts hold data.
+    pub fn map(&self) -> &Arc<BlockMap> {
+        &self.map
+    }
+
+    /// The bytes of chunk `index`. Blocks on the disk. They are not verified here: the agent does
+    /// that, after all the ways in which they could still be damaged.
+    pub fn read_chunk(&self, index: usize) -> Result<Bytes> {
+        let chunk = self
+            .map
+            .chunks()
+            .get(index)
+            .ok_or(Error::NoSuchChunk(index))?;
+        let mut data = vec![0; chunk.length as usize];
+        self.disk
+            .read_exact_at(&mut data, chunk.offset)
+            .map_err(at("read", &self.path))?;
+        Ok(data.into())
+    }
+}
