@@ -1,0 +1,56 @@
+# The commands people use. `make help` lists them.
+#
+# Everything is built for everyday use (`dev` profile, hot dependencies optimised); `make release`
+# builds what gets installed. Downloads and built images are kept under target/cache.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+OUT := target/debug
+AGENT := target/agent/x86_64-unknown-linux-gnu/agent/bessemer-agent
+RAMDISK := target/ramdisk
+OS_IMAGE := target/os-image
+LAB := target/lab
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test rack bench lint release build agent ramdisk os-image dependencies rack-test openapi clean-rack
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: dependencies build ramdisk os-image ## Bring up a virtual rack and carry one order to an SSH login
+	$(OUT)/bessemer-lab demo --dir $(LAB) --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/demo.json
+
+test: dependencies ## Install what tests need and run all of them
+	$(CARGO) test --workspace --locked
+	$(MAKE) rack-test
+
+# The whole path on real firmware, with the server killed in the middle of the image write.
+rack-test: dependencies build ramdisk os-image
+	$(OUT)/bessemer-lab demo --dir target/rack-test --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/rack-test.json --kill-server-in write_image
+
+rack: dependencies build ramdisk ## Bring up the virtual rack and leave it running (bessemer-lab down ends it)
+	$(OUT)/bessemer-lab up --dir $(LAB)
+
+bench: dependencies release ## Measure; one JSON line a figure
+	$(CARGO) bench --quiet -p bessemer-bench
+
+lint: ## Formatting, clippy, shell scripts
+	scripts/lint
+
+release: ## Build what gets installed, with optimisation
+	$(CARGO) build --release --locked -p bessemer
+
+build:
+	$(CARGO) build --locked -p bessemer -p bessemer-sim
+
+agent:
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile agent --target x86_64-unknown-linux-gnu -p bessemer-agent --target-dir target/agent
+
+ramdisk: agent
+	ramdisk/build $(AGENT) $(RAMDISK)
+
+os-image:
+	lab/os-image/build $(OS_IMAGE)
+
+dependencies:
+	scripts/install-dependencies

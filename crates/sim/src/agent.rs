@@ -1,0 +1,32 @@
+//! A machine's inside, simulated: the agent that boots on it, the disk it writes to, and the
+//! tenant's OS that calls home.
+//!
+//! It speaks the real agent protocol over real TLS to a real server, and writes real images with
+//! the real writer to a file that stands for the disk; only the hardware is missing. Fast tests
+//! put it behind a [`SimulatedMachine`](crate::machine::SimulatedMachine): power-on with a boot
+//! override starts the agent, power-off ends it, as on a real machine.
+
+mod host;
+mod work;
+
+pub use host::{Host, HostFaults, Parameters};
+
+/// What can go wrong for a simulated agent. It ends then, as a crashed one would.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// No usable answer, again and again.
+    #[error("the conductor cannot be reached: {0}")]
+    Unreachable(#[from] reqwest::Error),
+    /// TLS could not be set up.
+    #[error(transparent)]
+    Tls(#[from] bessemer_tls::Error),
+    /// The conductor refused us.
+    #[error("refused with status {0}")]
+    Refused(u16),
+    /// The disk or the image is not right.
+    #[error(transparent)]
+    Image(#[from] bessemer_image::Error),
+    /// The file that stands for the disk failed.
+    #[error(transparent)]
+    Disk(#[from] std::io::Error),
+}
