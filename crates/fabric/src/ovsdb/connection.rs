@@ -1,0 +1,207 @@
+//! One connection to an OVSDB server: JSON-RPC 1.0 as RFC 7047, section 4, uses it.
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
+
+use super::address::OvsdbAddress;
+use super::splitter::{Malformed, Splitter};
+use crate::Error;
+
+/// The database that holds a switch's configuration.
+const DATABASE: &str = "Open_vSwitch";
+
+/// Bytes of one message. What is asked for here are single rows.
+const LONGEST_MESSAGE: usize = 1 << 20;
+
+/// Messages of the server's own (keep-alives, notifications) before the answer comes.
+const MOST_INTERRUPTIONS: usize = 1000;
+
+/// Characters of the server's words that are repeated.
+const LONGEST_DETAIL: usize = 300;
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection, all of whose calls must be done by one deadline.
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    splitter: Splitter,
+    switch: String,
+    address: String,
+    last_id: u64,
+    deadline: Instant,
+}
+
+impl Connection {
+    pub(super) async fn open(
+        switch: &str,
+        address: &OvsdbAddress,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
+        let connecting = async {
+            let stream: Box<dyn Stream> = match address {
+                OvsdbAddress::Unix(path) => Box::new(UnixStream::connect(path).await?),
+                OvsdbAddress::Tcp { host, port } => {
+                    Box::new(TcpStream::connect((host.as_str(), *port)).await?)
+                }
+            };
+            Ok(stream)
+        };
+        let switch = switch.to_owned();
+        let address = address.to_string();
+        match timeout_at(deadline, connecting).await {
+            Ok(Ok(stream)) => Ok(Self {
+                stream,
+                splitter: Splitter::new(LONGEST_MESSAGE),
+                switch,
+                address,
+                last_id: 0,
+                deadline,
+            }),
+            Ok(Err(source)) => Err(Error::Unreachable {
+                switch,
+                address,
+                source,
+            }),
+            Err(_) => Err(Error::TimedOut {
+                switch,
+                doing: "connecting",
+            }),
+        }
+    }
+
+    pub(super) fn switch(&self) -> &str {
+        &self.switch
+    }
+
+    /// Carries out `operations`, all or none (RFC 7047, section 4.1.3), and gives their results.
+    pub(super) async fn transact(&mut self, operations: &[Value]) -> Result<Vec<Value>, Error> {
+        let mut parameters = vec![Value::from(DATABASE)];
+        parameters.extend_from_slice(operations);
+        let result = self.call("transact", parameters.into()).await?;
+        let Value::Array(results) = result else {
+            return Err(self.nonsense("the result of a transaction is not an array".to_owned()));
+        };
+        // If the whole fails after every part succeeded, there is one result more than parts.
+        if let Some(failed) = results.iter().find(|result| result.get("error").is_some()) {
+            return Err(self.refusal(failed));
+        }
+        if results.len() != operations.len() {
+            return Err(self.nonsense("a transaction has too few results".to_owned()));
+        }
+        Ok(results)
+    }
+
+    async fn call(&mut self, method: &str, parameters: Value) -> Result<Value, Error> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let request = json!({"id": id, "method": method, "params": parameters});
+        let deadline = self.deadline;
+        let exchange = async {
+            self.send(&request).await?;
+            self.answer_to(id).await
+        };
+        match timeout_at(deadline, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::TimedOut {
+                switch: self.switch.clone(),
+                doing: "waiting for its database",
+            }),
+        }
+    }
+
+    async fn answer_to(&mut self, id: u64) -> Result<Value, Error> {
+        for _ in 0..MOST_INTERRUPTIONS {
+            let mut message = self.receive().await?;
+            if let Some(method) = message.get("method") {
+                // RFC 7047, section 4.1.11: whoever is asked for an echo gives it.
+                if method == "echo" {
+                    let echo =
+                        json!({"id": message["id"], "result": message["params"], "error": null});
+                    self.send(&echo).await?;
+                }
+                continue;
+            }
+            if message.get("id") != Some(&Value::from(id)) {
+                return Err(self.nonsense("it answers what was not asked".to_owned()));
+            }
+            let error = message.get("error").filter(|error| !error.is_null());
+            if let Some(error) = error {
+                return Err(Error::Refused {
+                    switch: self.switch.clone(),
+                    detail: shown(&error.to_string()),
+                });
+            }
+            return match message.get_mut("result") {
+                Some(result) => Ok(result.take()),
+                None => Err(self.nonsense("an answer has no result".to_owned())),
+            };
+        }
+        Err(self.nonsense("it talks without answering".to_owned()))
+    }
+
+    async fn send(&mut self, message: &Value) -> Result<(), Error> {
+        let written = self.stream.write_all(message.to_string().as_bytes()).await;
+        written.map_err(|source| self.broken(source))
+    }
+
+    async fn receive(&mut self) -> Result<Value, Error> {
+        loop {
+            match self.splitter.next() {
+                Ok(Some(message)) => {
+                    return serde_json::from_slice(&message)
+                        .map_err(|error| self.nonsense(format!("damaged JSON: {error}")));
+                }
+                Ok(None) => {}
+                Err(Malformed::NotAnObject) => {
+                    return Err(self.nonsense("what it sends is not JSON-RPC".to_owned()));
+                }
+                Err(Malformed::TooLong) => {
+                    let detail = format!("a message is longer than {LONGEST_MESSAGE} bytes");
+                    return Err(self.nonsense(detail));
+                }
+            }
+            let mut chunk = [0; 16 << 10];
+            match self.stream.read(&mut chunk).await {
+                Ok(0) => return Err(self.broken(std::io::ErrorKind::UnexpectedEof.into())),
+                Ok(length) => self.splitter.push(&chunk[..length]),
+                Err(source) => return Err(self.broken(source)),
+            }
+        }
+    }
+
+    pub(super) fn nonsense(&self, detail: String) -> Error {
+        Error::Protocol {
+            switch: self.switch.clone(),
+            detail,
+        }
+    }
+
+    fn broken(&self, source: std::io::Error) -> Error {
+        Error::Unreachable {
+            switch: self.switch.clone(),
+            address: self.address.clone(),
+            source,
+        }
+    }
+
+    /// RFC 7047, section 3.1, `<error>`: a short code, and details for people.
+    fn refusal(&self, failed: &Value) -> Error {
+        let part = |name| failed.get(name).and_then(Value::as_str).unwrap_or_default();
+        let detail = shown(&format!("{} {}", part("error"), part("details")));
+        Error::Refused {
+            switch: self.switch.clone(),
+            detail: detail.trim_end().to_owned(),
+        }
+    }
+}
+
+fn shown(text: &str) -> String {
+    text.chars()
+        .filter(|character| !character.is_control())
+        .take(LONGEST_DETAIL)
+        .collect()
+}

@@ -1,0 +1,232 @@
+//! Peers that are no OVSDB server, or a hostile one.
+
+use std::time::Duration;
+
+use bessemer_core::reason::FailureClass;
+use bessemer_fabric::{Error, OvsdbAddress, OvsdbSwitch, PortPlan, PortState, Switch};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+const ROW: &str = r#"{"id":1,"error":null,"result":[{"rows":[{"tag":7,"vlan_mode":"access","trunks":["set",[]],"external_ids":["map",[]],"interfaces":["set",[]]}]}]}"#;
+
+/// Answers the first request of one connection by `script`.
+async fn peer<F, R>(script: F) -> (OvsdbSwitch, JoinHandle<()>)
+where
+    F: FnOnce(TcpStream) -> R + Send + 'static,
+    R: Future<Output = std::io::Result<()>> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 4096];
+        let length = stream.read(&mut request).await.unwrap();
+        assert!(String::from_utf8_lossy(&request[..length]).contains("transact"));
+        // The driver may hang up in the middle; that is what is being tested.
+        let _ = script(stream).await;
+    });
+    let address = OvsdbAddress::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port,
+    };
+    (OvsdbSwitch::new("leaf1", address), task)
+}
+
+async fn answer(bytes: impl Into<Vec<u8>>) -> Result<PortState, Error> {
+    let bytes = bytes.into();
+    let (driver, _task) = peer(|mut stream| async move {
+        stream.write_all(&bytes).await?;
+        stream.shutdown().await
+    })
+    .await;
+    driver
+        .read_port("p1", Instant::now() + Duration::from_secs(20))
+        .await
+}
+
+#[tokio::test]
+async fn answers_come_in_pieces_and_behind_other_messages() {
+    let (driver, task) = peer(|mut stream| async move {
+        stream.set_nodelay(true)?;
+        let update = r#"{"id":null,"method":"update","params":["x",{}]}"#;
+        let echo = r#"{"id":"echo","method":"echo","params":["are","you","there"]}"#;
+        let stream_of_messages = format!("{update}\n{echo}");
+        for byte in stream_of_messages.as_bytes() {
+            stream.write_all(&[*byte]).await?;
+            tokio::task::yield_now().await;
+        }
+        let mut echoed = vec![0; 4096];
+        let length = stream.read(&mut echoed).await?;
+        let echoed = String::from_utf8_lossy(&echoed[..length]).into_owned();
+        assert!(
+            echoed.contains(r#""result":["are","you","there"]"#),
+            "{echoed}"
+        );
+        assert!(echoed.contains(r#""id":"echo""#), "{echoed}");
+        stream.write_all(ROW.as_bytes()).await
+    })
+    .await;
+    let state = driver
+        .read_port("p1", Instant::now() + Duration::from_secs(20))
+        .await
+        .unwrap();
+    assert_eq!(
+        state,
+        PortState::Access {
+            vlan: 7,
+            description: String::new()
+        }
+    );
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn nonsense_is_permanent() {
+    let deep = format!(
+        "{{\"id\":1,\"result\":{}{}}}",
+        "[".repeat(9000),
+        "]".repeat(9000)
+    );
+    for bytes in [
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "{\"id\":1,}",
+        "{\"id\":2,\"result\":[],\"error\":null}",
+        "{\"id\":\"1\",\"result\":[],\"error\":null}",
+        "{\"id\":1,\"error\":null}",
+        "{\"id\":1,\"result\":7,\"error\":null}",
+        "{\"id\":1,\"result\":[],\"error\":null}",
+        "{\"id\":1,\"result\":[null],\"error\":null}",
+        "{\"id\":1,\"result\":[{\"rows\":7}],\"error\":null}",
+        &deep,
+    ] {
+        let error = answer(bytes).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Protocol { .. }),
+            "{bytes:.80}: {error:?}"
+        );
+        assert_eq!(error.class(), FailureClass::Permanent);
+    }
+}
+
+#[tokio::test]
+async fn rows_of_the_wrong_shape_are_no_access_port() {
+    for row in [
+        "{}",
+        "7",
+        "null",
+        r#"{"tag":["set",[["uuid","x"]]],"interfaces":null}"#,
+    ] {
+        let message = format!(r#"{{"id":1,"result":[{{"rows":[{row}]}}],"error":null}}"#);
+        let state = answer(message).await.unwrap();
+        assert!(matches!(state, PortState::Other(_)), "{row}: {state}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_repeated_in_short() {
+    let long = format!("no\\u001b such {}", "database ".repeat(100));
+    let whole = format!(r#"{{"id":1,"result":null,"error":"{long}"}}"#);
+    let part = format!(
+        r#"{{"id":1,"error":null,"result":[{{"error":"not allowed","details":"{long}"}}]}}"#
+    );
+    for message in [whole, part] {
+        let error = answer(message).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(
+            text.len() < 400 && text.contains("database") && !text.contains('\u{1b}'),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn endless_messages_end() {
+    let long = format!("{{\"id\":1,\"result\":\"{}", "x".repeat((1 << 20) + 1));
+    let error = answer(long).await.unwrap_err();
+    assert!(error.to_string().contains("longer than"), "{error}");
+    let chatter = "{\"id\":null,\"method\":\"update\",\"params\":[]}".repeat(1001);
+    let error = answer(chatter).await.unwrap_err();
+    assert!(error.to_string().contains("without answering"), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_closed_in_the_middle_is_transient() {
+    for bytes in ["", "{\"id\":1,\"res"] {
+        let error = answer(bytes).await.unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        assert_eq!(error.class(), FailureClass::Transient);
+    }
+}
+
+#[tokio::test]
+async fn silence_ends_at_the_deadline() {
+    let (driver, _task) = peer(|stream| async move {
+        let _open = stream;
+        std::future::pending().await
+    })
+    .await;
+    let deadline = Instant::now() + Duration::from_millis(80);
+    let error = driver.read_port("p1", deadline).await.unwrap_err();
+    assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+    assert_eq!(error.class(), FailureClass::Transient);
+}
+
+#[tokio::test]
+async fn a_port_already_as_planned_is_only_waited_for() {
+    let (driver, task) = peer(|mut stream| async move {
+        stream.write_all(ROW.as_bytes()).await?;
+        let mut request = vec![0; 4096];
+        let length = stream.read(&mut request).await?;
+        let request = String::from_utf8_lossy(&request[..length]).into_owned();
+        assert!(
+            request.contains("next_cfg") && !request.contains("Port"),
+            "{request}"
+        );
+        let counters = r#"{"rows":[{"next_cfg":5,"cur_cfg":5}]}"#;
+        let answer = format!(r#"{{"id":2,"error":null,"result":[{{"count":1}},{counters}]}}"#);
+        stream.write_all(answer.as_bytes()).await?;
+        let _ = stream.read(&mut [0; 4096]).await?;
+        stream
+            .write_all(ROW.replace(r#""id":1"#, r#""id":3"#).as_bytes())
+            .await
+    })
+    .await;
+    let plan = PortPlan::access(7, "").unwrap();
+    driver
+        .apply_port("p1", &plan, Instant::now() + Duration::from_secs(20))
+        .await
+        .unwrap();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_that_somebody_else_changes_back_is_not_verified() {
+    let (driver, _task) = peer(|mut stream| async move {
+        let counters = r#"{"rows":[{"next_cfg":5,"cur_cfg":5}]}"#;
+        let answers = [
+            ROW.to_owned(),
+            format!(
+                r#"{{"id":2,"error":null,"result":[{{"count":1}},{{"count":1}},{{"count":1}},{counters}]}}"#
+            ),
+            ROW.replace(r#""id":1"#, r#""id":3"#),
+        ];
+        for answer in answers {
+            stream.write_all(answer.as_bytes()).await?;
+            let _ = stream.read(&mut [0; 4096]).await?;
+        }
+        Ok(())
+    })
+    .await;
+    let plan = PortPlan::access(8, "").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let error = driver.apply_port("p1", &plan, deadline).await.unwrap_err();
+    assert!(matches!(error, Error::NotVerified { .. }), "{error:?}");
+    assert_eq!(error.class(), FailureClass::Transient);
+    assert!(
+        error.to_string().contains("VLAN 8") && error.to_string().contains("VLAN 7"),
+        "{error}"
+    );
+}

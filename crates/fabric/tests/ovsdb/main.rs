@@ -1,0 +1,5 @@
+//! The OVSDB driver against a real Open vSwitch, and against peers that are none.
+
+mod fake;
+mod real;
+mod vswitch;

@@ -1,0 +1,188 @@
+//! A real Open vSwitch in a folder of its own: `ovsdb-server` and `ovs-vswitchd` with the dummy
+//! datapath, which forwards in memory and needs neither privileges nor network devices.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bessemer_fabric::{OvsdbAddress, OvsdbSwitch};
+use tempfile::TempDir;
+
+const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+
+/// Seconds that Open vSwitch's own tools may take.
+const TOOL_TIMEOUT: &str = "--timeout=20";
+
+pub(crate) struct Vswitch {
+    folder: TempDir,
+    database: Child,
+    daemon: Option<Child>,
+}
+
+impl Drop for Vswitch {
+    fn drop(&mut self) {
+        self.stop_daemon();
+        end(&mut self.database);
+    }
+}
+
+fn end(child: &mut Child) {
+    // It may have ended by itself; the test then fails for a better reason than this.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn program(name: &str, folder: &Path) -> Command {
+    let mut command = Command::new(name);
+    for variable in ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"] {
+        command.env(variable, folder);
+    }
+    // Daemons live in sbin, which is not on everybody's path.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command
+        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        .current_dir(folder);
+    command.stdin(Stdio::null());
+    command
+}
+
+fn missing(name: &str, error: &std::io::Error) -> String {
+    format!("{name} cannot be started ({error}): install Debian's package openvswitch-switch")
+}
+
+fn run(mut command: Command, name: &str) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{}", missing(name, &error)));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {text}{errors}");
+    text
+}
+
+fn spawn(mut command: Command, name: &str) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}", missing(name, &error)))
+}
+
+impl Vswitch {
+    /// A switch with the bridge `br0` and its ports `p1`, `p2` and `p3`, all in VLAN 1.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let mut create = program("ovsdb-tool", path);
+        create.args(["create", "conf.db", SCHEMA]);
+        run(create, "ovsdb-tool");
+        let mut server = program("ovsdb-server", path);
+        server.args(["conf.db", "--remote=punix:db.sock", "--unixctl=ovsdb.ctl"]);
+        let database = spawn(server, "ovsdb-server");
+        let mut vswitch = Self {
+            folder,
+            database,
+            daemon: None,
+        };
+        vswitch.wait_for_database();
+        vswitch.vsctl(&["--no-wait", "init"]);
+        vswitch.start_daemon();
+        vswitch.vsctl(&[
+            "add-br",
+            "br0",
+            "--",
+            "set",
+            "bridge",
+            "br0",
+            "datapath_type=dummy",
+        ]);
+        for port in ["p1", "p2", "p3"] {
+            vswitch.vsctl(&[
+                "add-port",
+                "br0",
+                port,
+                "tag=1",
+                "--",
+                "set",
+                "interface",
+                port,
+                "type=dummy",
+            ]);
+        }
+        vswitch
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("db.sock")
+    }
+
+    pub(crate) fn driver(&self) -> OvsdbSwitch {
+        OvsdbSwitch::new("leaf1", OvsdbAddress::Unix(self.socket()))
+    }
+
+    pub(crate) fn start_daemon(&mut self) {
+        let mut daemon = program("ovs-vswitchd", self.folder.path());
+        daemon.args([
+            "unix:db.sock",
+            "--disable-system",
+            "--enable-dummy=override",
+        ]);
+        daemon.arg("--unixctl=vswitchd.ctl");
+        self.daemon = Some(spawn(daemon, "ovs-vswitchd"));
+    }
+
+    /// Leaves the database up and nobody to follow it.
+    pub(crate) fn stop_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            end(&mut daemon);
+        }
+    }
+
+    pub(crate) fn vsctl(&self, arguments: &[&str]) -> String {
+        run(self.vsctl_command(arguments), "ovs-vsctl")
+    }
+
+    fn vsctl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = program("ovs-vsctl", self.folder.path());
+        command
+            .args(["--db=unix:db.sock", TOOL_TIMEOUT])
+            .args(arguments);
+        command
+    }
+
+    /// Like `vsctl`, for what the switch stores but cannot carry out.
+    pub(crate) fn vsctl_whatever_comes_of_it(&self, arguments: &[&str]) {
+        self.vsctl_command(arguments).output().unwrap();
+    }
+
+    /// Where `ovs-vswitchd` itself would send a broadcast that comes in by `port`: the ports
+    /// among `p1`, `p2` and `p3`.
+    pub(crate) fn flooded_from(&self, port: &str) -> Vec<String> {
+        let mut command = program("ovs-appctl", self.folder.path());
+        let control = self.folder.path().join("vswitchd.ctl");
+        command
+            .arg("-t")
+            .arg(control)
+            .args(["ofproto/trace", "--names", "br0"]);
+        command.arg(format!(
+            "in_port={port},dl_src=52:54:00:00:00:05,dl_dst=ff:ff:ff:ff:ff:ff"
+        ));
+        let trace = run(command, "ovs-appctl");
+        let actions = trace
+            .lines()
+            .find_map(|line| line.strip_prefix("Datapath actions: "));
+        let actions = actions.unwrap_or_else(|| panic!("{trace}"));
+        actions
+            .split(',')
+            .filter(|action| action.starts_with('p') && action.len() == 2)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn wait_for_database(&self) {
+        let limit = Instant::now() + Duration::from_secs(20);
+        while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
+            assert!(Instant::now() < limit, "ovsdb-server does not come up");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
