@@ -25,6 +25,9 @@ pub enum Error {
         /// The pool, by name.
         pool: String,
     },
+    /// A list cannot go on from there.
+    #[error("`{0}` is not a cursor that a list of this kind has given")]
+    Cursor(String),
     /// No candidate is free any more.
     #[error("no matching node is free any more")]
     NoNode,
@@ -45,4 +48,40 @@ pub enum Error {
     /// The database failed.
     #[error("database: {0}")]
     Database(#[from] sqlx::Error),
+}
+
+impl Error {
+    /// A conflict over one field of a request.
+    pub(crate) fn conflict(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Conflict {
+            field: Some(field.into()),
+            message: message.into(),
+        }
+    }
+
+    /// A conflict with the state that something is in.
+    pub(crate) fn not_now(message: impl Into<String>) -> Self {
+        Self::Conflict {
+            field: None,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn not_found(what: &'static str, which: impl ToString) -> Self {
+        Self::NotFound {
+            what,
+            which: which.to_string(),
+        }
+    }
+
+    /// Whether a unique constraint was in the way.
+    pub(crate) fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+
+    /// Whether something referred to is not there, or something is still referred to.
+    pub(crate) fn is_reference_violation(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error))
+            if error.is_foreign_key_violation())
+    }
 }

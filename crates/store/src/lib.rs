@@ -1,7 +1,37 @@
 //! Every line of SQL of Bessemer, on SQLite (embedded, the default) and PostgreSQL.
+//!
+//! One place for SQL, so that the rules that only a database can keep are kept in one place: a
+//! node belongs to one conductor at a time and to one order at most, an address to one server, and
+//! whatever belongs together is committed together or not at all. Nothing here decides what a node
+//! does next (that is `bessemer_core::lifecycle`), does any other I/O, or sees a plain secret.
+//!
+//! Where to look:
+//! - `records`: rows as the rest of the server sees them;
+//! - `reconcile`: claim, read, commit: how the conductor moves a node;
+//! - `nodes`, `actions`, `boots`, `servers`, `orders`, `images`, `catalogue`, `tokens`, `events`: a subject each;
+//! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
+//! - `database`, `value`, `page`: one SQL text for both databases.
 
+mod actions;
+mod boots;
+mod catalogue;
+mod database;
 mod error;
+mod events;
+mod images;
+mod intents;
+mod nodes;
+mod open;
+mod orders;
+mod page;
+mod reconcile;
 mod records;
+mod servers;
+mod store;
+mod tokens;
+mod value;
 
 pub use error::Error;
+pub use open::Location;
 pub use records::*;
+pub use store::{Gate, GatePoint, Store, StoreOptions, When};

@@ -1,0 +1,248 @@
+//! Boots of the agent: the address leased to one, the session it opens, what it reports.
+//!
+//! A node has one row here at most: the boot that it is allowed at present. It counts only while
+//! it is also the boot that the node's state names; between the commit of a new boot and its
+//! preparation, the old one is over already.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use bessemer_core::Timestamp;
+use bessemer_core::hardware::Inventory;
+use bessemer_core::id::{BootId, Generation, NodeId, ServerId};
+use bessemer_core::lifecycle::{Executor, Intent, IntentKey, NodeState, Outcome};
+use bessemer_core::net::MacAddress;
+
+use crate::Error;
+use crate::database::{Row, Transaction};
+use crate::intents;
+use crate::nodes::{node_record, select_node, set_inventory, wake};
+use crate::records::{BootRecord, HelloOutcome, NodeRecord};
+use crate::store::{Store, Write};
+use crate::value::values;
+
+impl Store {
+    /// Leases a provisioning address to one boot of a node: the lowest free one of `pool`, or the
+    /// one that the node's boot before had. Asked again for the same boot, it gives the same.
+    ///
+    /// [`Error::Exhausted`], naming `pool_name`, if there is none.
+    pub async fn prepare_boot(
+        &self,
+        node: NodeId,
+        boot: BootId,
+        mac: MacAddress,
+        pool: RangeInclusive<Ipv4Addr>,
+        pool_name: &str,
+        now: Timestamp,
+    ) -> Result<Ipv4Addr, Error> {
+        // Boots take turns to choose their addresses.
+        const TURN: &str = "UPDATE counter SET value = value + 1 WHERE name = 'boot_address'";
+        const BEFORE: &str = "SELECT id, address FROM boot WHERE node = $1";
+        const DELETE: &str = "DELETE FROM boot WHERE node = $1";
+        const INSERT: &str = "INSERT INTO boot (id, node, mac, address, created_at)
+            VALUES ($1, $2, $3, $4, $5)";
+        let mut write = self.write("prepare_boot").await?;
+        write.execute(TURN, values![]).await?;
+        let mut kept = None;
+        if let Some(row) = write.row(BEFORE, values![node]).await? {
+            let address = Ipv4Addr::from(row.number::<u32>("address")?);
+            if row.parsed::<BootId>("id")? == boot {
+                write.roll_back().await?;
+                return Ok(address);
+            }
+            kept = Some(address).filter(|address| pool.contains(address));
+        }
+        write.execute(DELETE, values![node]).await?;
+        let address = match kept {
+            Some(address) => address,
+            None => lowest_free(&mut write, &pool, pool_name).await?,
+        };
+        write
+            .execute(INSERT, values![boot, node, mac, address, now])
+            .await?;
+        write.commit().await?;
+        Ok(address)
+    }
+
+    /// The boot that the machine with this NIC is allowed, if any.
+    pub async fn boot_by_mac(&self, mac: MacAddress) -> Result<Option<BootRecord>, Error> {
+        const SQL: &str = "SELECT id, node, mac, address, session FROM boot WHERE mac = $1";
+        let row = self.database().row(SQL, values![mac]).await?;
+        row.as_ref().map(boot_record).transpose()
+    }
+
+    /// This boot, while it is its node's latest.
+    pub async fn boot(&self, boot: BootId) -> Result<Option<BootRecord>, Error> {
+        const SQL: &str = "SELECT id, node, mac, address, session FROM boot WHERE id = $1";
+        let row = self.database().row(SQL, values![boot]).await?;
+        row.as_ref().map(boot_record).transpose()
+    }
+
+    /// Opens a boot's session, once: `session_hash` is a digest of the secret that the agent will
+    /// show from now on. Asking again for the same session is accepted, since an answer can be
+    /// lost.
+    pub async fn hello(
+        &self,
+        boot: BootId,
+        session_hash: &str,
+        now: Timestamp,
+    ) -> Result<HelloOutcome, Error> {
+        const OPEN: &str = "UPDATE boot SET session = $2, last_seen = $3
+            WHERE id = $1 AND (session IS NULL OR session = $2)";
+        let mut write = self.write("hello").await?;
+        let Some(node) = wake_present(&mut write, boot, now).await? else {
+            write.roll_back().await?;
+            return Ok(HelloOutcome::Unknown);
+        };
+        let values = values![boot, session_hash, now];
+        let opened = match write.execute(OPEN, values).await {
+            // The session of another boot: just as much a replay.
+            Err(error) if error.is_unique_violation() => 0,
+            opened => opened?,
+        };
+        if opened == 0 {
+            write.roll_back().await?;
+            tracing::warn!(%node, %boot, "an agent's token was used a second time");
+            return Ok(HelloOutcome::Replayed);
+        }
+        write.commit().await?;
+        Ok(HelloOutcome::Accepted)
+    }
+
+    /// Whose session this is, with what the agent is to do now, if anything. `None` if there is
+    /// no such session, or its boot is over.
+    pub async fn agent_session(
+        &self,
+        session_hash: &str,
+    ) -> Result<Option<(BootRecord, NodeRecord, Option<Intent>)>, Error> {
+        const BOOT: &str = "SELECT id, node, mac, address, session FROM boot WHERE session = $1";
+        const NODE: &str = select_node!("WHERE id = $1");
+        let mut read = self.database().snapshot().await?;
+        let Some(row) = read.row(BOOT, values![session_hash]).await? else {
+            return Ok(None);
+        };
+        let boot = boot_record(&row)?;
+        let Some(row) = read.row(NODE, values![boot.node]).await? else {
+            return Ok(None);
+        };
+        let node = node_record(&row)?;
+        let newest = intents::newest(&mut read, boot.node).await?;
+        read.roll_back().await?;
+        if node.state.boot(node.id) != boot.boot {
+            return Ok(None);
+        }
+        let open = newest.filter(|(intent, outcome)| {
+            *outcome == Outcome::Pending && intent.action.executor() == Executor::Agent
+        });
+        Ok(Some((boot, node, open.map(|(intent, _)| intent))))
+    }
+
+    /// Notes that a boot's agent has been heard of.
+    pub async fn touch_agent(&self, boot: BootId, now: Timestamp) -> Result<(), Error> {
+        const SQL: &str = "UPDATE boot SET last_seen = $2
+            WHERE id = $1 AND session IS NOT NULL AND last_seen < $2";
+        let mut write = self.write("touch_agent").await?;
+        write.execute(SQL, values![boot, now]).await?;
+        write.commit_quietly().await
+    }
+
+    /// Writes down how an intent of the agent ended, with the inventory if that is what came of
+    /// it, and wakes the node. Returns false, and does nothing, unless the intent is still pending
+    /// and the boot is the node's present one.
+    pub async fn agent_outcome(
+        &self,
+        boot: BootId,
+        key: &IntentKey,
+        outcome: &Outcome,
+        inventory: Option<&Inventory>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        const SEEN: &str = "UPDATE boot SET last_seen = $2 WHERE id = $1 AND session IS NOT NULL";
+        let mut write = self.write("agent_outcome").await?;
+        let Some(node) = wake_present(&mut write, boot, now).await? else {
+            write.roll_back().await?;
+            return Ok(false);
+        };
+        let open = write.execute(SEEN, values![boot, now]).await? > 0
+            && intents::close(&mut write, node, key, Executor::Agent, outcome, now).await?;
+        if !open {
+            write.roll_back().await?;
+            return Ok(false);
+        }
+        if let Some(inventory) = inventory {
+            set_inventory(&mut write, node, inventory).await?;
+        }
+        write.commit().await?;
+        Ok(true)
+    }
+
+    /// Notes that a server's OS has said that it is up, and wakes its node. Returns false, and
+    /// does nothing, unless its node serves this server in this generation.
+    pub async fn os_up(
+        &self,
+        server: ServerId,
+        generation: Generation,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE node SET os_up = $2, news = news + 1,
+            due_at = CASE WHEN due_at < $3 THEN due_at ELSE $3 END
+            WHERE server = $1 AND generation = $2 AND goal_kind = 'deployed'";
+        let mut write = self.write("os_up").await?;
+        let values = values![server, generation, now];
+        if write.execute(SQL, values).await? == 0 {
+            write.roll_back().await?;
+            return Ok(false);
+        }
+        write.commit().await?;
+        Ok(true)
+    }
+}
+
+/// Wakes and locks the node whose present boot this is.
+async fn wake_present(
+    write: &mut Write,
+    boot: BootId,
+    now: Timestamp,
+) -> Result<Option<NodeId>, Error> {
+    const SQL: &str = "SELECT node.id, node.state FROM boot JOIN node ON node.id = boot.node
+        WHERE boot.id = $1";
+    const STATE: &str = "SELECT state FROM node WHERE id = $1";
+    let Some(row) = write.row(SQL, values![boot]).await? else {
+        return Ok(None);
+    };
+    let node: NodeId = row.parsed("id")?;
+    wake(write, node, now).await?;
+    // Read under the lock: the node may have moved on to another boot just now.
+    let row = write.row(STATE, values![node]).await?;
+    let state: Option<NodeState> = row.map(|row| row.json("state")).transpose()?;
+    Ok(state.filter(|state| state.boot(node) == boot).map(|_| node))
+}
+
+/// The lowest address of the pool that no boot has.
+async fn lowest_free(
+    transaction: &mut Transaction,
+    pool: &RangeInclusive<Ipv4Addr>,
+    pool_name: &str,
+) -> Result<Ipv4Addr, Error> {
+    const SQL: &str = "SELECT MIN(candidate) AS lowest FROM (
+        SELECT $1 AS candidate
+        UNION SELECT address + 1 FROM boot WHERE address >= $1 AND address < $2) AS candidates
+        WHERE candidate <= $2 AND NOT EXISTS (SELECT 1 FROM boot WHERE address = candidate)";
+    let row = transaction.row(SQL, values![*pool.start(), *pool.end()]);
+    let lowest = row
+        .await?
+        .map_or(Ok(None), |row| row.optional_number::<u32>("lowest"))?;
+    lowest.map(Ipv4Addr::from).ok_or_else(|| Error::Exhausted {
+        pool: pool_name.to_owned(),
+    })
+}
+
+fn boot_record(row: &Row) -> Result<BootRecord, Error> {
+    Ok(BootRecord {
+        boot: row.parsed("id")?,
+        node: row.parsed("node")?,
+        mac: row.parsed("mac")?,
+        address: Ipv4Addr::from(row.number::<u32>("address")?),
+        used: row.optional_text("session")?.is_some(),
+    })
+}

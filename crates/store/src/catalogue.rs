@@ -1,0 +1,212 @@
+//! What servers are ordered from: flavors, networks, key pairs, and the projects they belong to.
+
+use std::net::Ipv4Addr;
+
+use bessemer_core::id::ProjectId;
+
+use crate::Error;
+use crate::database::Row;
+use crate::nodes::{as_id, by_id_first};
+use crate::records::{FlavorRecord, KeyPairRecord, NetworkRecord, ProjectRecord};
+use crate::store::Store;
+use crate::value::{Value, json, values};
+
+/// A query for whole networks, whose rows [`network_record`] reads.
+macro_rules! select_network {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name, vlan, subnet, gateway, dns, pool_first, pool_last, mtu, \
+             (SELECT COUNT(*) FROM server WHERE server.network = network.id) AS used \
+             FROM network ",
+            $rest
+        )
+    };
+}
+
+impl Store {
+    /// Writes down a new flavor. [`Error::Conflict`] if there is one of this name.
+    pub async fn create_flavor(&self, flavor: &FlavorRecord) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO flavor (id, name, hardware) VALUES ($1, $2, $3)";
+        let hardware = json("hardware", &flavor.hardware)?;
+        let values = values![flavor.id, &flavor.name, hardware];
+        self.insert_named("create_flavor", SQL, values, ("flavor", &flavor.name))
+            .await
+    }
+
+    /// The flavor with this name or id.
+    pub async fn flavor(&self, name_or_id: &str) -> Result<FlavorRecord, Error> {
+        const SQL: &str = "SELECT id, name, hardware FROM flavor WHERE name = $1 OR id = $2";
+        let values = values![name_or_id, as_id(name_or_id)];
+        let row = by_id_first(self.database().rows(SQL, values).await?, name_or_id)?;
+        flavor_record(&row.ok_or_else(|| Error::not_found("flavor", name_or_id))?)
+    }
+
+    /// Every flavor, by name.
+    pub async fn flavors(&self) -> Result<Vec<FlavorRecord>, Error> {
+        const SQL: &str = "SELECT id, name, hardware FROM flavor ORDER BY name";
+        let rows = self.database().rows(SQL, values![]).await?;
+        rows.iter().map(flavor_record).collect()
+    }
+
+    /// Writes down a new network. [`Error::Conflict`] if its name or its VLAN is taken.
+    pub async fn create_network(&self, network: &NetworkRecord) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO network (id, name, vlan, subnet, gateway, dns, pool_first,
+            pool_last, mtu, orders) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0)";
+        const VLAN: &str = "SELECT name FROM network WHERE vlan = $1 AND name <> $2";
+        let vlan = u32::from(network.vlan);
+        let values = values![
+            network.id,
+            &network.name,
+            vlan,
+            network.subnet,
+            network.gateway,
+            json("dns", &network.dns)?,
+            network.pool_first,
+            network.pool_last,
+            u32::from(network.mtu)
+        ];
+        let inserted = self
+            .insert_named("create_network", SQL, values, ("network", &network.name))
+            .await;
+        if matches!(inserted, Err(Error::Conflict { .. })) {
+            let other = self.database().row(VLAN, values![vlan, &network.name]);
+            if let Some(row) = other.await? {
+                let holder = row.text("name")?;
+                let message = format!("VLAN {vlan} already belongs to network `{holder}`");
+                return Err(Error::conflict("vlan", message));
+            }
+        }
+        inserted
+    }
+
+    /// The network with this name or id.
+    pub async fn network(&self, name_or_id: &str) -> Result<NetworkRecord, Error> {
+        const SQL: &str = select_network!("WHERE name = $1 OR id = $2");
+        let values = values![name_or_id, as_id(name_or_id)];
+        let row = by_id_first(self.database().rows(SQL, values).await?, name_or_id)?;
+        network_record(&row.ok_or_else(|| Error::not_found("network", name_or_id))?)
+    }
+
+    /// Every network, by name.
+    pub async fn networks(&self) -> Result<Vec<NetworkRecord>, Error> {
+        const SQL: &str = select_network!("ORDER BY name");
+        let rows = self.database().rows(SQL, values![]).await?;
+        rows.iter().map(network_record).collect()
+    }
+
+    /// Writes down a new key pair. [`Error::Conflict`] if the project has one of this name.
+    pub async fn create_key_pair(&self, key: &KeyPairRecord) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO key_pair (id, project, name, public_key)
+            VALUES ($1, $2, $3, $4)";
+        let values = values![key.id, key.project, &key.name, &key.public_key];
+        self.insert_named("create_key_pair", SQL, values, ("key", &key.name))
+            .await
+    }
+
+    /// A project's key pair with this name or id.
+    pub async fn key_pair(
+        &self,
+        project: ProjectId,
+        name_or_id: &str,
+    ) -> Result<KeyPairRecord, Error> {
+        const SQL: &str = "SELECT id, project, name, public_key FROM key_pair
+            WHERE project = $3 AND (name = $1 OR id = $2)";
+        let values = values![name_or_id, as_id(name_or_id), project];
+        let row = by_id_first(self.database().rows(SQL, values).await?, name_or_id)?;
+        key_pair_record(&row.ok_or_else(|| Error::not_found("key", name_or_id))?)
+    }
+
+    /// A project's key pairs, by name.
+    pub async fn key_pairs(&self, project: ProjectId) -> Result<Vec<KeyPairRecord>, Error> {
+        const SQL: &str = "SELECT id, project, name, public_key FROM key_pair
+            WHERE project = $1 ORDER BY name";
+        let rows = self.database().rows(SQL, values![project]).await?;
+        rows.iter().map(key_pair_record).collect()
+    }
+
+    /// The project of this name, made with the id `new` if there is none.
+    pub async fn project_by_name_or_create(
+        &self,
+        name: &str,
+        new: ProjectId,
+    ) -> Result<ProjectRecord, Error> {
+        const FIND: &str = "SELECT id, name FROM project WHERE name = $1";
+        const INSERT: &str = "INSERT INTO project (id, name) VALUES ($1, $2)
+            ON CONFLICT (name) DO NOTHING";
+        if let Some(row) = self.database().row(FIND, values![name]).await? {
+            return project_record(&row);
+        }
+        let mut write = self.write("create_project").await?;
+        write.execute(INSERT, values![new, name]).await?;
+        let row = write.row(FIND, values![name]).await?;
+        let row = row.ok_or_else(|| Error::not_found("project", name))?;
+        write.commit().await?;
+        project_record(&row)
+    }
+
+    /// Every project, by name.
+    pub async fn projects(&self) -> Result<Vec<ProjectRecord>, Error> {
+        const SQL: &str = "SELECT id, name FROM project ORDER BY name";
+        let rows = self.database().rows(SQL, values![]).await?;
+        rows.iter().map(project_record).collect()
+    }
+
+    /// Inserts something whose `name` must be unique.
+    pub(crate) async fn insert_named(
+        &self,
+        gate: &'static str,
+        sql: &'static str,
+        values: Vec<Value>,
+        (what, name): (&'static str, &str),
+    ) -> Result<(), Error> {
+        let mut write = self.write(gate).await?;
+        match write.execute(sql, values).await {
+            Ok(_) => write.commit().await,
+            Err(error) if error.is_unique_violation() => Err(Error::conflict(
+                "name",
+                format!("there is a {what} named `{name}` already"),
+            )),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn flavor_record(row: &Row) -> Result<FlavorRecord, Error> {
+    Ok(FlavorRecord {
+        id: row.parsed("id")?,
+        name: row.text("name")?,
+        hardware: row.json("hardware")?,
+    })
+}
+
+fn network_record(row: &Row) -> Result<NetworkRecord, Error> {
+    let gateway = row.optional_number::<u32>("gateway")?;
+    Ok(NetworkRecord {
+        id: row.parsed("id")?,
+        name: row.text("name")?,
+        vlan: row.number("vlan")?,
+        subnet: row.parsed("subnet")?,
+        gateway: gateway.map(Ipv4Addr::from),
+        dns: row.json("dns")?,
+        pool_first: Ipv4Addr::from(row.number::<u32>("pool_first")?),
+        pool_last: Ipv4Addr::from(row.number::<u32>("pool_last")?),
+        mtu: row.number("mtu")?,
+        used: row.number("used")?,
+    })
+}
+
+fn key_pair_record(row: &Row) -> Result<KeyPairRecord, Error> {
+    Ok(KeyPairRecord {
+        id: row.parsed("id")?,
+        project: row.parsed("project")?,
+        name: row.text("name")?,
+        public_key: row.text("public_key")?,
+    })
+}
+
+fn project_record(row: &Row) -> Result<ProjectRecord, Error> {
+    Ok(ProjectRecord {
+        id: row.parsed("id")?,
+        name: row.text("name")?,
+    })
+}

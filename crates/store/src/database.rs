@@ -1,0 +1,317 @@
+//! One way to run one SQL text on either database.
+//!
+//! SQLite and PostgreSQL agree on everything this crate needs: `$1` parameters, `RETURNING`,
+//! `ON CONFLICT`, row comparison. So each statement is written once, with its values bound as text
+//! or 64-bit integers, and the enums here hand it to whichever database is open. Nothing outside
+//! this file knows which one that is.
+
+use std::str::FromStr;
+
+use bessemer_core::Timestamp;
+use serde::de::DeserializeOwned;
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Decode, Postgres, Row as _, Sqlite, Type};
+
+use crate::Error;
+use crate::value::Value;
+
+/// The connections of an open database.
+pub(crate) enum Database {
+    /// SQLite has one writer at a time whatever we do; giving it one connection of its own makes
+    /// writers queue here, fairly, rather than spin on a busy file. Readers never wait for it.
+    Sqlite {
+        writer: SqlitePool,
+        readers: SqlitePool,
+    },
+    Postgres(PgPool),
+}
+
+/// An open transaction. Dropping it rolls it back.
+pub(crate) enum Transaction {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+/// One row of an answer.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// Binds `values` to `sql` and runs it by `method` on `executor`, of whichever database it is.
+macro_rules! run {
+    ($sql:expr, $values:expr, $method:ident, $executor:expr) => {{
+        let mut query = sqlx::query($sql);
+        for value in $values {
+            query = match value {
+                Value::Text(text) => query.bind(text),
+                Value::Integer(integer) => query.bind(integer),
+            };
+        }
+        query.$method($executor).await?
+    }};
+}
+
+impl Database {
+    /// Begins a transaction that writes. SQLite takes its write lock at once, so that two
+    /// processes on one file wait for each other instead of failing half-way.
+    pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
+        Ok(match self {
+            Self::Sqlite { writer, .. } => {
+                Transaction::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            Self::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// Begins a transaction that only reads, and sees one moment throughout.
+    pub(crate) async fn snapshot(&self) -> Result<Transaction, Error> {
+        Ok(match self {
+            Self::Sqlite { readers, .. } => Transaction::Sqlite(readers.begin().await?),
+            Self::Postgres(pool) => Transaction::Postgres(
+                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                    .await?,
+            ),
+        })
+    }
+
+    /// Every row that a single reading statement gives.
+    pub(crate) async fn rows(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, Error> {
+        Ok(match self {
+            Self::Sqlite { readers, .. } => sqlite_rows(run!(sql, values, fetch_all, readers)),
+            Self::Postgres(pool) => postgres_rows(run!(sql, values, fetch_all, pool)),
+        })
+    }
+
+    /// The first row that a single reading statement gives.
+    pub(crate) async fn row(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Option<Row>, Error> {
+        Ok(match self {
+            Self::Sqlite { readers, .. } => {
+                run!(sql, values, fetch_optional, readers).map(Row::Sqlite)
+            }
+            Self::Postgres(pool) => run!(sql, values, fetch_optional, pool).map(Row::Postgres),
+        })
+    }
+
+    /// Waits for running statements and closes every connection.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sqlite { writer, readers } => {
+                readers.close().await;
+                // Last, so that it is the one to fold the write-ahead log back into the file.
+                writer.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Transaction {
+    /// Runs a statement; how many rows it changed.
+    pub(crate) async fn execute(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<u64, Error> {
+        Ok(match self {
+            Self::Sqlite(transaction) => {
+                run!(sql, values, execute, &mut **transaction).rows_affected()
+            }
+            Self::Postgres(transaction) => {
+                run!(sql, values, execute, &mut **transaction).rows_affected()
+            }
+        })
+    }
+
+    /// Every row that a statement gives.
+    pub(crate) async fn rows(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, Error> {
+        Ok(match self {
+            Self::Sqlite(transaction) => {
+                sqlite_rows(run!(sql, values, fetch_all, &mut **transaction))
+            }
+            Self::Postgres(transaction) => {
+                postgres_rows(run!(sql, values, fetch_all, &mut **transaction))
+            }
+        })
+    }
+
+    /// The first row that a statement gives.
+    pub(crate) async fn row(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Option<Row>, Error> {
+        // All of them, because a statement with RETURNING should run to its end.
+        Ok(self.rows(sql, values).await?.into_iter().next())
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(transaction) => transaction.commit().await?,
+            Self::Postgres(transaction) => transaction.commit().await?,
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn roll_back(self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(transaction) => transaction.rollback().await?,
+            Self::Postgres(transaction) => transaction.rollback().await?,
+        }
+        Ok(())
+    }
+}
+
+fn sqlite_rows(rows: Vec<SqliteRow>) -> Vec<Row> {
+    rows.into_iter().map(Row::Sqlite).collect()
+}
+
+fn postgres_rows(rows: Vec<PgRow>) -> Vec<Row> {
+    rows.into_iter().map(Row::Postgres).collect()
+}
+
+/// Reading columns. A value that does not read as what it must be is [`Error::Corrupt`], naming
+/// the column.
+impl Row {
+    fn get<T>(&self, column: &'static str) -> Result<T, Error>
+    where
+        T: for<'r> Decode<'r, Sqlite> + Type<Sqlite>,
+        T: for<'r> Decode<'r, Postgres> + Type<Postgres>,
+    {
+        Ok(match self {
+            Self::Sqlite(row) => row.try_get(column)?,
+            Self::Postgres(row) => row.try_get(column)?,
+        })
+    }
+
+    pub(crate) fn text(&self, column: &'static str) -> Result<String, Error> {
+        self.get(column)
+    }
+
+    pub(crate) fn optional_text(&self, column: &'static str) -> Result<Option<String>, Error> {
+        self.get(column)
+    }
+
+    pub(crate) fn integer(&self, column: &'static str) -> Result<i64, Error> {
+        self.get(column)
+    }
+
+    pub(crate) fn optional_integer(&self, column: &'static str) -> Result<Option<i64>, Error> {
+        self.get(column)
+    }
+
+    /// An integer of a narrower type, such as `u16` or `u64`.
+    pub(crate) fn number<T: TryFrom<i64>>(&self, column: &'static str) -> Result<T, Error> {
+        narrow(column, self.integer(column)?)
+    }
+
+    pub(crate) fn optional_number<T: TryFrom<i64>>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, Error> {
+        let integer = self.optional_integer(column)?;
+        integer.map(|integer| narrow(column, integer)).transpose()
+    }
+
+    /// Something that is stored as its text, such as an id.
+    pub(crate) fn parsed<T: FromStr>(&self, column: &'static str) -> Result<T, Error>
+    where
+        T::Err: std::fmt::Display,
+    {
+        parse(column, &self.text(column)?)
+    }
+
+    pub(crate) fn optional_parsed<T: FromStr>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, Error>
+    where
+        T::Err: std::fmt::Display,
+    {
+        let text = self.optional_text(column)?;
+        text.map(|text| parse(column, &text)).transpose()
+    }
+
+    /// Something that is stored as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
+        from_json(column, &self.text(column)?)
+    }
+
+    pub(crate) fn optional_json<T: DeserializeOwned>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, Error> {
+        let text = self.optional_text(column)?;
+        text.map(|text| from_json(column, &text)).transpose()
+    }
+
+    /// A value that serialises as a plain string, stored without the quotes.
+    pub(crate) fn name<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
+        let name = serde_json::Value::String(self.text(column)?);
+        serde_json::from_value(name).map_err(|error| corrupt(column, error))
+    }
+
+    pub(crate) fn time(&self, column: &'static str) -> Result<Timestamp, Error> {
+        time(column, self.integer(column)?)
+    }
+
+    pub(crate) fn optional_time(&self, column: &'static str) -> Result<Option<Timestamp>, Error> {
+        let milliseconds = self.optional_integer(column)?;
+        milliseconds.map(|at| time(column, at)).transpose()
+    }
+
+    /// A sealed secret.
+    pub(crate) fn sealed(&self, column: &'static str) -> Result<Vec<u8>, Error> {
+        unseal(column, &self.text(column)?)
+    }
+
+    pub(crate) fn optional_sealed(&self, column: &'static str) -> Result<Option<Vec<u8>>, Error> {
+        let text = self.optional_text(column)?;
+        text.map(|text| unseal(column, &text)).transpose()
+    }
+}
+
+fn corrupt(what: &'static str, error: impl std::fmt::Display) -> Error {
+    Error::Corrupt {
+        what,
+        message: error.to_string(),
+    }
+}
+
+fn narrow<T: TryFrom<i64>>(column: &'static str, integer: i64) -> Result<T, Error> {
+    T::try_from(integer).map_err(|_| corrupt(column, format_args!("{integer} is out of range")))
+}
+
+fn parse<T: FromStr>(column: &'static str, text: &str) -> Result<T, Error>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| corrupt(column, error))
+}
+
+fn from_json<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| corrupt(column, error))
+}
+
+fn time(column: &'static str, milliseconds: i64) -> Result<Timestamp, Error> {
+    Timestamp::from_millisecond(milliseconds).map_err(|error| corrupt(column, error))
+}
+
+fn unseal(column: &'static str, text: &str) -> Result<Vec<u8>, Error> {
+    use base64::Engine as _;
+    let engine = base64::engine::general_purpose::STANDARD_NO_PAD;
+    engine.decode(text).map_err(|error| corrupt(column, error))
+}

@@ -1,0 +1,114 @@
+//! The outbox: what happened, written in the transaction in which it happened.
+//!
+//! Sequence numbers must become visible in order, or a reader that asks for "everything after 7"
+//! would lose an 8 that commits after 9. A PostgreSQL sequence gives no such promise. So the number
+//! is a row of its own, raised as the last thing before the commit: the row stays locked until the
+//! transaction ends, which makes writers of events take turns, and a rollback takes its numbers
+//! back, so there are no gaps either. SQLite has one writer at a time anyway.
+
+use bessemer_core::Timestamp;
+use bessemer_core::id::{NodeId, ProjectId, ServerId};
+use bessemer_wire::event::Event;
+
+use crate::Error;
+use crate::database::{Row, Transaction};
+use crate::records::NewEvent;
+use crate::store::Store;
+use crate::value::{json, values};
+
+impl Store {
+    /// Appends events that belong to no other write.
+    pub async fn append_events(&self, events: &[NewEvent], now: Timestamp) -> Result<(), Error> {
+        let mut write = self.write("append_events").await?;
+        append(&mut write, events, now).await?;
+        write.commit().await
+    }
+
+    /// At most `limit` events after `sequence`, oldest first; only a project's own if one is given.
+    pub async fn events_after(
+        &self,
+        sequence: i64,
+        project: Option<ProjectId>,
+        limit: u32,
+    ) -> Result<Vec<Event>, Error> {
+        const SQL: &str = "SELECT sequence, happened_at, kind, node, server, project, message, data
+            FROM event WHERE sequence > $1 AND ($2 IS NULL OR project = $2)
+            ORDER BY sequence LIMIT $3";
+        let rows = self.database().rows(SQL, values![sequence, project, limit]);
+        rows.await?.iter().map(event).collect()
+    }
+
+    /// The sequence number of the latest event; 0 before the first.
+    pub async fn last_event(&self) -> Result<i64, Error> {
+        const SQL: &str = "SELECT value FROM counter WHERE name = 'event'";
+        let row = self.database().row(SQL, values![]).await?;
+        row.map_or(Ok(0), |row| row.integer("value"))
+    }
+}
+
+/// Appends events. The last thing a transaction does: see the module's own words.
+pub(crate) async fn append(
+    transaction: &mut Transaction,
+    events: &[NewEvent],
+    now: Timestamp,
+) -> Result<(), Error> {
+    const NUMBERS: &str =
+        "UPDATE counter SET value = value + $1 WHERE name = 'event' RETURNING value";
+    const INSERT: &str = "INSERT INTO event
+        (sequence, happened_at, kind, node, server, project, message, data)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    if events.is_empty() {
+        return Ok(());
+    }
+    let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+    let row = transaction.row(NUMBERS, values![count]).await?;
+    let last = row.ok_or(Error::Corrupt {
+        what: "counter",
+        message: "there is no row `event`".into(),
+    })?;
+    let first = last.integer("value")? - count + 1;
+    for (sequence, event) in (first..).zip(events) {
+        let data = json("data", &event.data)?;
+        let values = values![
+            sequence,
+            now,
+            event.kind,
+            event.node,
+            event.server,
+            event.project,
+            &event.message,
+            data
+        ];
+        transaction.execute(INSERT, values).await?;
+    }
+    Ok(())
+}
+
+/// An event about a server and its node, with nothing more to say.
+pub(crate) fn about_server(
+    kind: &'static str,
+    (node, server, project): (NodeId, ServerId, ProjectId),
+    message: String,
+) -> NewEvent {
+    NewEvent {
+        kind,
+        node: Some(node),
+        server: Some(server),
+        project: Some(project),
+        message,
+        data: serde_json::Value::Object(serde_json::Map::new()),
+    }
+}
+
+fn event(row: &Row) -> Result<Event, Error> {
+    Ok(Event {
+        sequence: row.integer("sequence")?,
+        at: row.time("happened_at")?,
+        kind: row.text("kind")?,
+        node: row.optional_parsed("node")?,
+        server: row.optional_parsed("server")?,
+        project: row.optional_parsed("project")?,
+        message: row.text("message")?,
+        data: row.json("data")?,
+    })
+}

@@ -1,0 +1,127 @@
+//! Intents as rows: opened, closed by an outcome, superseded.
+//!
+//! A node's newest intent is the one with the highest sequence number. At most one of a node's
+//! intents is pending: opening one supersedes every older one.
+
+use bessemer_core::Timestamp;
+use bessemer_core::id::{Generation, NodeId};
+use bessemer_core::lifecycle::{Executor, Intent, IntentKey, Outcome};
+use bessemer_core::reason::Failure;
+
+use crate::Error;
+use crate::database::{Row, Transaction};
+use crate::value::{json, values};
+
+/// Intents that are kept of each node, for people who look into what happened.
+const KEPT: i64 = 100;
+
+/// The name of an executor in the database.
+pub(crate) fn executor_name(executor: Executor) -> &'static str {
+    match executor {
+        Executor::Conductor => "conductor",
+        Executor::Agent => "agent",
+    }
+}
+
+/// Opens an intent. One that was closed under the same key before is opened anew, as the newest:
+/// a phase may come by the same step twice.
+pub(crate) async fn open(
+    transaction: &mut Transaction,
+    node: NodeId,
+    intent: &Intent,
+    now: Timestamp,
+) -> Result<(), Error> {
+    const INSERT: &str = "INSERT INTO intent
+        (node, intent_key, sequence, generation, executor, action, status, created_at)
+        VALUES ($1, $2, (SELECT COALESCE(MAX(sequence), 0) + 1 FROM intent WHERE node = $1),
+        $3, $4, $5, 'pending', $6)
+        ON CONFLICT (node, intent_key) DO UPDATE SET sequence = excluded.sequence,
+        action = excluded.action, status = 'pending', failure = NULL,
+        created_at = excluded.created_at, closed_at = NULL";
+    const PRUNE: &str = "DELETE FROM intent WHERE node = $1
+        AND sequence <= (SELECT MAX(sequence) FROM intent WHERE node = $1) - $2";
+    let values = values![
+        node,
+        &intent.key,
+        intent.generation,
+        executor_name(intent.action.executor()),
+        json("action", &intent.action)?,
+        now
+    ];
+    transaction.execute(INSERT, values).await?;
+    transaction.execute(PRUNE, values![node, KEPT]).await?;
+    Ok(())
+}
+
+/// Closes whatever is pending on a node without an outcome.
+pub(crate) async fn supersede(
+    transaction: &mut Transaction,
+    node: NodeId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    const SQL: &str = "UPDATE intent SET status = 'superseded', closed_at = $2
+        WHERE node = $1 AND status = 'pending'";
+    transaction.execute(SQL, values![node, now]).await?;
+    Ok(())
+}
+
+/// Writes down how a pending intent of this executor ended; whether it was pending.
+pub(crate) async fn close(
+    transaction: &mut Transaction,
+    node: NodeId,
+    key: &IntentKey,
+    executor: Executor,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE intent SET status = $4, failure = $5, closed_at = $6
+        WHERE node = $1 AND intent_key = $2 AND executor = $3 AND status = 'pending'";
+    let (status, failure) = match outcome {
+        Outcome::Pending => return Ok(false),
+        Outcome::Done => ("done", None),
+        Outcome::Failed { failure } => ("failed", Some(json("failure", failure)?)),
+    };
+    let values = values![node, key, executor_name(executor), status, failure, now];
+    Ok(transaction.execute(SQL, values).await? > 0)
+}
+
+/// A node's newest intent and how far it has come.
+pub(crate) async fn newest(
+    transaction: &mut Transaction,
+    node: NodeId,
+) -> Result<Option<(Intent, Outcome)>, Error> {
+    const SQL: &str = "SELECT intent_key, generation, action, status, failure FROM intent
+        WHERE node = $1 ORDER BY sequence DESC LIMIT 1";
+    let Some(row) = transaction.row(SQL, values![node]).await? else {
+        return Ok(None);
+    };
+    let intent = Intent {
+        key: IntentKey(row.text("intent_key")?),
+        generation: Generation(row.number("generation")?),
+        action: row.json("action")?,
+    };
+    Ok(Some((intent, outcome(&row)?)))
+}
+
+/// The outcome in a row with `status` and `failure`.
+pub(crate) fn outcome(row: &Row) -> Result<Outcome, Error> {
+    Ok(match row.text("status")?.as_str() {
+        "pending" => Outcome::Pending,
+        "done" => Outcome::Done,
+        // Nobody is going to carry it out, and whoever waits for it must hear so.
+        "superseded" => Outcome::Failed {
+            failure: Failure::transient(
+                "it was not carried out: something else was wanted of the node meanwhile",
+            ),
+        },
+        "failed" => Outcome::Failed {
+            failure: row.json("failure")?,
+        },
+        other => {
+            return Err(Error::Corrupt {
+                what: "status",
+                message: format!("`{other}` is none that this program knows"),
+            });
+        }
+    })
+}

@@ -1,0 +1,413 @@
+//! Nodes: registering, finding and forgetting them, and what people want of them.
+//!
+//! Nothing here writes a node's state (only `reconcile` does): what people want is written as a
+//! goal with a new generation, and the node is woken.
+
+use bessemer_core::Timestamp;
+use bessemer_core::hardware::{Inventory, MachineIdentity};
+use bessemer_core::id::{Generation, NodeId, ServerId};
+use bessemer_core::lifecycle::{Cleanliness, Goal, NodeSpec, NodeState, Phase, Timing};
+
+use crate::Error;
+use crate::database::{Row, Transaction};
+use crate::events::append;
+use crate::page::{Cursor, next_page, rows_for};
+use crate::records::{BmcRecord, HistoryEntry, NewEvent, NewNode, NodeFilter, NodeRecord};
+use crate::store::{Store, Write};
+use crate::value::{json, name, sealed, values};
+
+/// A query for whole nodes, whose rows [`node_record`] reads.
+macro_rules! select_node {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_trust, ports, \
+             port_control, goal, generation, server, state, identity, inventory, os_up, news \
+             FROM node ",
+            $rest
+        )
+    };
+}
+pub(crate) use select_node;
+
+impl Store {
+    /// Registers a machine: enrolled, wanted available, due at once.
+    ///
+    /// [`Error::Conflict`] if its name, BMC or one of its MAC addresses belongs to a node already.
+    pub async fn create_node(&self, node: NewNode, now: Timestamp) -> Result<NodeRecord, Error> {
+        refuse_repeated_mac(&node)?;
+        let mut write = self.write("create_node").await?;
+        match insert(&mut write, &node, now).await {
+            Ok(()) => write.commit().await?,
+            Err(error) if error.is_unique_violation() => {
+                write.roll_back().await?;
+                return Err(self.who_has(&node).await?);
+            }
+            Err(error) => return Err(error),
+        }
+        self.node_by_id(node.id).await
+    }
+
+    /// The node with this name or id.
+    pub async fn node(&self, name_or_id: &str) -> Result<NodeRecord, Error> {
+        const SQL: &str = select_node!("WHERE name = $1 OR id = $2");
+        let rows = self
+            .database()
+            .rows(SQL, values![name_or_id, as_id(name_or_id)]);
+        let row = by_id_first(rows.await?, name_or_id)?;
+        node_record(&row.ok_or_else(|| Error::not_found("node", name_or_id))?)
+    }
+
+    /// The node with this id.
+    pub async fn node_by_id(&self, id: NodeId) -> Result<NodeRecord, Error> {
+        const SQL: &str = select_node!("WHERE id = $1");
+        let row = self.database().row(SQL, values![id]).await?;
+        node_record(&row.ok_or_else(|| Error::not_found("node", id))?)
+    }
+
+    /// At most `limit` nodes in order of registration, from where `cursor` points; with the cursor
+    /// of the next page, if there is one.
+    pub async fn nodes(
+        &self,
+        filter: NodeFilter,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<(Vec<NodeRecord>, Option<String>), Error> {
+        const SQL: &str = select_node!(
+            "WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
+             ORDER BY created_at, id LIMIT $4"
+        );
+        let from = Cursor::read(cursor.as_deref())?;
+        let phase = filter.phase.map(|phase| phase.name().to_owned());
+        let values = values![from.created_at, from.id, phase, rows_for(limit)];
+        let mut rows = self.database().rows(SQL, values).await?;
+        let next = next_page(&mut rows, limit)?;
+        let nodes: Result<_, _> = rows.iter().map(node_record).collect();
+        Ok((nodes?, next))
+    }
+
+    /// At most `limit` nodes that an order could have now, in order of registration.
+    pub async fn available_nodes(&self, limit: u32) -> Result<Vec<NodeRecord>, Error> {
+        const SQL: &str = select_node!(
+            "WHERE phase = 'available' AND clean = 1 AND goal_kind = 'available'
+             AND server IS NULL AND inventory IS NOT NULL
+             ORDER BY created_at, id LIMIT $1"
+        );
+        let rows = self.database().rows(SQL, values![limit]).await?;
+        rows.iter().map(node_record).collect()
+    }
+
+    /// Forgets a node.
+    ///
+    /// [`Error::Conflict`], saying what to do, while it has a server, is being worked on, or is
+    /// neither at rest nor in a phase in which nothing is lost by stopping.
+    pub async fn delete_node(&self, id: NodeId, now: Timestamp) -> Result<(), Error> {
+        // Before the node is read, so that nobody can claim it or order it meanwhile.
+        const LOCK: &str = "UPDATE node SET news = news + 1 WHERE id = $1
+            RETURNING name, phase, at_rest, server, lease_until";
+        let mut write = self.write("delete_node").await?;
+        let row = write.row(LOCK, values![id]).await?;
+        let row = row.ok_or_else(|| Error::not_found("node", id))?;
+        let node_name = row.text("name")?;
+        may_be_deleted(&row, &node_name, now)?;
+        write
+            .execute("DELETE FROM node WHERE id = $1", values![id])
+            .await?;
+        let event = about_node(
+            "node.deleted",
+            id,
+            format!("node `{node_name}` is forgotten"),
+        );
+        append(&mut write, &[event], now).await?;
+        write.commit().await
+    }
+
+    /// Says what a node is to be, and wakes it. Every call raises the generation, so that asking
+    /// for the same again starts a failed node again. Returns the new generation.
+    ///
+    /// [`Error::Conflict`] while the node has a server: that is for its tenant to give back. A node
+    /// that failed while a server was being taken back may still be told to become available.
+    pub async fn set_goal(
+        &self,
+        id: NodeId,
+        goal: Goal,
+        now: Timestamp,
+    ) -> Result<Generation, Error> {
+        const SQL: &str = "UPDATE node SET goal = $2, goal_kind = $3, generation = generation + 1,
+            news = news + 1, due_at = CASE WHEN due_at < $4 THEN due_at ELSE $4 END
+            WHERE id = $1
+            AND (server IS NULL OR (goal_kind = 'available' AND $3 = 'available'))
+            RETURNING generation";
+        let kind = goal_kind(&goal);
+        if kind == "deployed" {
+            return Err(Error::not_now("a node gets a server by an order only"));
+        }
+        let mut write = self.write("set_goal").await?;
+        let goal = json("goal", &goal)?;
+        let row = write.row(SQL, values![id, goal, kind, now]).await?;
+        let Some(row) = row else {
+            write.roll_back().await?;
+            let name = self.node_by_id(id).await?.name;
+            return Err(Error::not_now(format!(
+                "node `{name}` has a server: delete the server first"
+            )));
+        };
+        let generation = Generation(row.number("generation")?);
+        write.commit().await?;
+        Ok(generation)
+    }
+
+    /// Lets the conductor look at a node now.
+    pub async fn wake(&self, id: NodeId, now: Timestamp) -> Result<(), Error> {
+        let mut write = self.write("wake").await?;
+        wake(&mut write, id, now).await?;
+        write.commit().await
+    }
+
+    /// Writes down which machine a node is.
+    pub async fn set_identity(&self, id: NodeId, identity: &MachineIdentity) -> Result<(), Error> {
+        const SQL: &str = "UPDATE node SET identity = $2 WHERE id = $1";
+        let mut write = self.write("set_identity").await?;
+        let identity = json("identity", identity)?;
+        found(write.execute(SQL, values![id, identity]).await?, id)?;
+        write.commit().await
+    }
+
+    /// Writes down what a node is made of.
+    pub async fn set_inventory(&self, id: NodeId, inventory: &Inventory) -> Result<(), Error> {
+        let mut write = self.write("set_inventory").await?;
+        set_inventory(&mut write, id, inventory).await?;
+        write.commit().await
+    }
+
+    /// The latest `limit` states a node was in, newest first.
+    pub async fn history(&self, id: NodeId, limit: u32) -> Result<Vec<HistoryEntry>, Error> {
+        const SQL: &str = "SELECT reached_at, state FROM history WHERE node = $1
+            ORDER BY sequence DESC LIMIT $2";
+        let rows = self.database().rows(SQL, values![id, limit]).await?;
+        let entry = |row: &Row| {
+            Ok(HistoryEntry {
+                at: row.time("reached_at")?,
+                state: row.json("state")?,
+            })
+        };
+        rows.iter().map(entry).collect()
+    }
+
+    /// How many nodes are in each phase, every phase named.
+    pub async fn counts_by_phase(&self) -> Result<Vec<(Phase, u64)>, Error> {
+        const SQL: &str = "SELECT phase, COUNT(*) AS nodes FROM node GROUP BY phase";
+        let mut counts: Vec<_> = Phase::ALL.iter().map(|&phase| (phase, 0)).collect();
+        for row in self.database().rows(SQL, values![]).await? {
+            let found: Phase = row.name("phase")?;
+            let nodes = row.number("nodes")?;
+            let entry = counts.iter_mut().find(|(phase, _)| *phase == found);
+            if let Some(entry) = entry {
+                entry.1 = nodes;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Which field of a refused registration is taken, and by whom.
+    async fn who_has(&self, node: &NewNode) -> Result<Error, Error> {
+        const NAME: &str = "SELECT name FROM node WHERE name = $1";
+        const BMC: &str = "SELECT name FROM node WHERE bmc_url = $1";
+        const MAC: &str = "SELECT node.name FROM mac_address
+            JOIN node ON node.id = mac_address.node WHERE mac = $1";
+        let database = self.database();
+        if database.row(NAME, values![&node.name]).await?.is_some() {
+            let message = format!("there is a node named `{}` already", node.name);
+            return Ok(Error::conflict("name", message));
+        }
+        if let Some(row) = database.row(BMC, values![&node.bmc.url]).await? {
+            let (url, holder) = (&node.bmc.url, row.text("name")?);
+            let message = format!("BMC {url} already belongs to node `{holder}`");
+            return Ok(Error::conflict("bmc.url", message));
+        }
+        for (index, port) in node.ports.iter().enumerate() {
+            if let Some(row) = database.row(MAC, values![port.mac]).await? {
+                let (mac, holder) = (port.mac, row.text("name")?);
+                let message = format!("MAC {mac} already belongs to node `{holder}`");
+                return Ok(Error::conflict(format!("ports[{index}].mac"), message));
+            }
+        }
+        // Whoever had it has been deleted since.
+        Ok(Error::not_now(
+            "another node had the same name, BMC or MAC address a moment ago: try again",
+        ))
+    }
+}
+
+fn refuse_repeated_mac(node: &NewNode) -> Result<(), Error> {
+    for (index, port) in node.ports.iter().enumerate() {
+        if node.ports[..index]
+            .iter()
+            .any(|other| other.mac == port.mac)
+        {
+            return Err(Error::conflict(
+                format!("ports[{index}].mac"),
+                format!("MAC {} is given twice", port.mac),
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(), Error> {
+    const NODE: &str = "INSERT INTO node (id, name, created_at, bmc_url, bmc_username,
+        bmc_password, bmc_trust, ports, port_control, goal, goal_kind, generation, state, phase,
+        at_rest, clean, due_at, news, lease_until, fence)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $3, 0, 0,
+        0)";
+    const MAC: &str = "INSERT INTO mac_address (mac, node) VALUES ($1, $2)";
+    let generation = Generation(1);
+    let state = NodeState::enrolled(generation, now);
+    let goal = Goal::Available;
+    let values = values![
+        node.id,
+        &node.name,
+        now,
+        &node.bmc.url,
+        &node.bmc.username,
+        sealed(&node.bmc.password_sealed),
+        json("bmc_trust", &node.bmc.trust)?,
+        json("ports", &node.ports)?,
+        name("port_control", &node.port_control)?,
+        json("goal", &goal)?,
+        goal_kind(&goal),
+        generation,
+        json("state", &state)?,
+        state.phase.name(),
+        state.at_rest(),
+        state.cleanliness == Cleanliness::Clean,
+    ];
+    write.execute(NODE, values).await?;
+    for port in &node.ports {
+        write.execute(MAC, values![port.mac, node.id]).await?;
+    }
+    let message = format!("node `{}` is registered", node.name);
+    append(write, &[about_node("node.enrolled", node.id, message)], now).await
+}
+
+fn may_be_deleted(row: &Row, name: &str, now: Timestamp) -> Result<(), Error> {
+    if let Some(server) = row.optional_parsed::<ServerId>("server")? {
+        return Err(Error::not_now(format!(
+            "node `{name}` has server {server}: delete the server first"
+        )));
+    }
+    let phase: Phase = row.name("phase")?;
+    let stoppable = matches!(
+        phase,
+        Phase::Enrolled | Phase::Failed | Phase::Held | Phase::Available
+    );
+    if row.integer("at_rest")? == 0 && !stoppable {
+        return Err(Error::not_now(format!(
+            "node `{name}` is {}: hold it first, or wait until it is available",
+            phase.name()
+        )));
+    }
+    if row.time("lease_until")? >= now {
+        return Err(Error::not_now(format!(
+            "node `{name}` is being worked on at this moment: try again in a few seconds"
+        )));
+    }
+    Ok(())
+}
+
+/// Lets the conductor look at a node now, and locks the node until the transaction ends. A node
+/// that is due already keeps its place in the queue.
+pub(crate) async fn wake(
+    transaction: &mut Transaction,
+    id: NodeId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    const SQL: &str = "UPDATE node SET news = news + 1,
+        due_at = CASE WHEN due_at < $2 THEN due_at ELSE $2 END WHERE id = $1";
+    found(transaction.execute(SQL, values![id, now]).await?, id)
+}
+
+pub(crate) async fn set_inventory(
+    transaction: &mut Transaction,
+    id: NodeId,
+    inventory: &Inventory,
+) -> Result<(), Error> {
+    const SQL: &str = "UPDATE node SET inventory = $2 WHERE id = $1";
+    let inventory = json("inventory", inventory)?;
+    found(transaction.execute(SQL, values![id, inventory]).await?, id)
+}
+
+fn found(changed: u64, id: NodeId) -> Result<(), Error> {
+    if changed == 0 {
+        return Err(Error::not_found("node", id));
+    }
+    Ok(())
+}
+
+/// The word that WHERE clauses know a goal by.
+pub(crate) fn goal_kind(goal: &Goal) -> &'static str {
+    match goal {
+        Goal::Available => "available",
+        Goal::Deployed(_) => "deployed",
+        Goal::Held => "held",
+    }
+}
+
+/// An id in the one spelling that is stored, if `text` is one.
+pub(crate) fn as_id(text: &str) -> Option<String> {
+    let id = text.parse::<uuid::Uuid>().ok()?;
+    Some(id.to_string())
+}
+
+/// Of rows found by name or id, the one with the id: a name that looks like an id hides nothing.
+pub(crate) fn by_id_first(rows: Vec<Row>, name_or_id: &str) -> Result<Option<Row>, Error> {
+    let id = as_id(name_or_id);
+    let mut by_name = None;
+    for row in rows {
+        if id.as_ref() == Some(&row.text("id")?) {
+            return Ok(Some(row));
+        }
+        by_name = Some(row);
+    }
+    Ok(by_name)
+}
+
+fn about_node(kind: &'static str, node: NodeId, message: String) -> NewEvent {
+    NewEvent {
+        kind,
+        node: Some(node),
+        server: None,
+        project: None,
+        message,
+        data: serde_json::Value::Object(serde_json::Map::new()),
+    }
+}
+
+/// Reads a row of [`select_node`].
+pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
+    let id = row.parsed("id")?;
+    let identity: Option<MachineIdentity> = row.optional_json("identity")?;
+    Ok(NodeRecord {
+        id,
+        name: row.text("name")?,
+        bmc: BmcRecord {
+            url: row.text("bmc_url")?,
+            username: row.text("bmc_username")?,
+            password_sealed: row.sealed("bmc_password")?,
+            trust: row.json("bmc_trust")?,
+        },
+        ports: row.json("ports")?,
+        spec: NodeSpec {
+            node: id,
+            generation: Generation(row.number("generation")?),
+            goal: row.json("goal")?,
+            identity: identity.clone(),
+            port_control: row.name("port_control")?,
+            timing: Timing::default(),
+        },
+        state: row.json("state")?,
+        identity,
+        inventory: row.optional_json("inventory")?,
+        server: row.optional_parsed("server")?,
+        created_at: row.time("created_at")?,
+    })
+}

@@ -1,0 +1,150 @@
+//! Opening a database: how its connections are set up, and bringing its schema up to date.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+use crate::Error;
+use crate::database::Database;
+
+/// The schema, one numbered text each for both databases.
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// How long a connection may be waited for: from the pool, or for another process's write lock.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Readers of a SQLite file. Two cores keep no more than this busy; each costs about 1 MB once
+/// used.
+const SQLITE_READERS: u32 = 4;
+
+/// Connections to PostgreSQL per server process, of the hundred it allows by default.
+const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// Where the database is.
+#[derive(Clone)]
+pub enum Location {
+    /// A SQLite file. Made if it does not exist; its folder must.
+    Sqlite(PathBuf),
+    /// A PostgreSQL URL, such as `postgres:///bessemer?host=/run/postgresql`. May hold a password.
+    Postgres(String),
+}
+
+impl std::fmt::Debug for Location {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => formatter.debug_tuple("Sqlite").field(path).finish(),
+            Self::Postgres(_) => formatter.write_str("Postgres(…)"),
+        }
+    }
+}
+
+/// Opens the database and brings its schema up to date.
+pub(crate) async fn open(location: &Location) -> Result<Database, Error> {
+    match location {
+        Location::Sqlite(path) => open_sqlite(path).await,
+        Location::Postgres(url) => open_postgres(url).await,
+    }
+}
+
+async fn open_sqlite(path: &Path) -> Result<Database, Error> {
+    create_private(path)?;
+    // FULL, not NORMAL: with NORMAL a power cut may lose the last commits, and with them the
+    // knowledge that a disk was given to a tenant. It costs one fsync a commit, and commits are
+    // few: a deployment has about thirty.
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(PATIENCE);
+    let pool = || {
+        SqlitePoolOptions::new()
+            .acquire_timeout(PATIENCE)
+            .test_before_acquire(false)
+    };
+    let cannot_open = |error| Error::Setup(format!("{} cannot be opened: {error}", path.display()));
+    let writer = pool()
+        .max_connections(1)
+        .connect_with(options.clone())
+        .await
+        .map_err(cannot_open)?;
+    migrate_sqlite(&writer).await?;
+    let readers = pool()
+        .max_connections(SQLITE_READERS)
+        .connect_with(options.pragma("query_only", "ON"))
+        .await
+        .map_err(cannot_open)?;
+    Ok(Database::Sqlite { writer, readers })
+}
+
+/// Makes the file, if there is none, for its owner's eyes only. SQLite gives the files beside it
+/// the same mode.
+fn create_private(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    let cannot_open = |error| Error::Setup(format!("{} cannot be opened: {error}", path.display()));
+    options.open(path).map(drop).map_err(cannot_open)
+}
+
+async fn open_postgres(url: &str) -> Result<Database, Error> {
+    // The error is left out on purpose: it may repeat parts of the URL.
+    let options = PgConnectOptions::from_str(url).map_err(|_| {
+        Error::Setup("database_url: not a PostgreSQL URL such as postgres://user@host/name".into())
+    })?;
+    let options = options.application_name("bessemer").options([
+        ("statement_timeout", "30s"),
+        ("lock_timeout", "30s"),
+        ("idle_in_transaction_session_timeout", "60s"),
+    ]);
+    let pool = PgPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await
+        .map_err(|error| Error::Setup(format!("PostgreSQL cannot be reached: {error}")))?;
+    migrate_postgres(&pool).await?;
+    Ok(Database::Postgres(pool))
+}
+
+/// Inside one write transaction, so that two processes that open a new file take turns.
+async fn migrate_sqlite(pool: &SqlitePool) -> Result<(), Error> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let migrated = MIGRATIONS.run_direct(None, &mut *transaction, false).await;
+    migrated.map_err(migration_failed)?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Under the advisory lock that the migrator takes on PostgreSQL.
+async fn migrate_postgres(pool: &PgPool) -> Result<(), Error> {
+    let mut connection = pool.acquire().await?;
+    let migrated = MIGRATIONS.run_direct(None, &mut *connection, false).await;
+    if migrated.is_err() {
+        // The lock belongs to the session: closing it is what surely lets go of it.
+        connection.close().await?;
+    }
+    migrated.map_err(migration_failed)
+}
+
+fn migration_failed(error: MigrateError) -> Error {
+    match error {
+        MigrateError::VersionMissing(version) => Error::Setup(format!(
+            "the database has schema version {version}, which is newer than this program: \
+             start the newer `bessemer`, or restore the backup from before the upgrade"
+        )),
+        MigrateError::VersionMismatch(version) => Error::Setup(format!(
+            "the database's schema version {version} is not the one this program knows: it was \
+             made by an unreleased build; start with a new database"
+        )),
+        error => Error::Setup(format!(
+            "the database's schema cannot be brought up to date: {error}"
+        )),
+    }
+}

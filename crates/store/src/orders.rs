@@ -1,0 +1,198 @@
+//! Placing an order: a node, an address and a server's name, all of them or none.
+//!
+//! Whether a node is still free is asked and answered by one UPDATE, and `node.server` is unique
+//! besides; the network's row is locked while its lowest free address is looked for. So neither a
+//! node nor an address is ever handed out twice, however many orders arrive at once.
+
+use std::net::Ipv4Addr;
+
+use bessemer_core::Timestamp;
+use bessemer_core::id::{NodeId, ServerId};
+use bessemer_core::lifecycle::{Deployment, Goal, NodeState};
+use bessemer_core::plan::Plan;
+
+use crate::Error;
+use crate::events::{about_server, append};
+use crate::records::{Order, Placed};
+use crate::store::{Store, Write};
+use crate::value::{json, sealed, values};
+
+/// How long an `Idempotency-Key` is remembered, in milliseconds: a day, as is usual. A client that
+/// tries again does so within minutes.
+const KEYS_REMEMBERED: i64 = 24 * 3600 * 1000;
+
+impl Store {
+    /// Places an order, or recognises one that was placed under the same key before.
+    ///
+    /// [`Error::Conflict`] if the project has a server of this name, or the key was used for
+    /// another request; [`Error::NoNode`] if no candidate is free any more; [`Error::Exhausted`]
+    /// if the network has no address left. Nothing is changed then.
+    pub async fn place(&self, order: Order, now: Timestamp) -> Result<Placed, Error> {
+        let mut write = self.write("place").await?;
+        match place(&mut write, &order, now).await {
+            Ok(Placed::New(server)) => {
+                write.commit().await?;
+                Ok(Placed::New(server))
+            }
+            Ok(again) => {
+                write.roll_back().await?;
+                Ok(again)
+            }
+            Err(error) => {
+                write.roll_back().await?;
+                Err(self.explain(&order, error).await?)
+            }
+        }
+    }
+
+    /// Says in the order's own terms which constraint was in the way.
+    async fn explain(&self, order: &Order, error: Error) -> Result<Error, Error> {
+        const NAME: &str = "SELECT id FROM server WHERE project = $1 AND name = $2";
+        if error.is_reference_violation() {
+            return Ok(Error::not_now(
+                "the image, the flavor or the network was deleted a moment ago",
+            ));
+        }
+        let values = values![order.project, &order.name];
+        if error.is_unique_violation() && self.database().row(NAME, values).await?.is_some() {
+            let message = format!("there is a server named `{}` already", order.name);
+            return Ok(Error::conflict("name", message));
+        }
+        Ok(error)
+    }
+}
+
+async fn place(write: &mut Write, order: &Order, now: Timestamp) -> Result<Placed, Error> {
+    if let Some(server) = remember(write, order, now).await? {
+        return Ok(Placed::Again(server));
+    }
+    let address = choose_address(write, order).await?;
+    let (node, plan, state) = claim(write, order, now).await?;
+    insert(write, order, address, (node, plan, &state), now).await?;
+    forget_old_keys(write, now).await?;
+    let message = format!("server `{}` is ordered", order.name);
+    let whose = (node, order.server, order.project);
+    append(
+        write,
+        &[about_server("server.ordered", whose, message)],
+        now,
+    )
+    .await?;
+    Ok(Placed::New(order.server))
+}
+
+/// Writes the order's key down; the server it stands for if it was known already.
+async fn remember(
+    write: &mut Write,
+    order: &Order,
+    now: Timestamp,
+) -> Result<Option<ServerId>, Error> {
+    const INSERT: &str =
+        "INSERT INTO idempotency (project, request_key, digest, server, created_at)
+        VALUES ($1, $2, $3, $4, $5) ON CONFLICT (project, request_key) DO NOTHING";
+    const KNOWN: &str =
+        "SELECT digest, server FROM idempotency WHERE project = $1 AND request_key = $2";
+    let Some((key, digest)) = &order.idempotency else {
+        return Ok(None);
+    };
+    let values = values![order.project, key, digest, order.server, now];
+    if write.execute(INSERT, values).await? > 0 {
+        return Ok(None);
+    }
+    let row = write.row(KNOWN, values![order.project, key]).await?;
+    let row = row.ok_or_else(|| Error::not_now("try again"))?;
+    if row.text("digest")? != *digest {
+        return Err(Error::conflict(
+            "Idempotency-Key",
+            "this Idempotency-Key was used for another request: use a new one for each order",
+        ));
+    }
+    Ok(Some(row.parsed("server")?))
+}
+
+async fn forget_old_keys(write: &mut Write, now: Timestamp) -> Result<(), Error> {
+    const SQL: &str = "DELETE FROM idempotency WHERE created_at < $1";
+    let before = now.as_millisecond().saturating_sub(KEYS_REMEMBERED);
+    write.execute(SQL, values![before]).await?;
+    Ok(())
+}
+
+/// The lowest free address of the order's network, whose row stays locked until the end.
+async fn choose_address(write: &mut Write, order: &Order) -> Result<Ipv4Addr, Error> {
+    const LOCK: &str = "UPDATE network SET orders = orders + 1 WHERE id = $1
+        RETURNING name, pool_first, pool_last";
+    const LOWEST: &str = "SELECT MIN(candidate) AS lowest FROM (
+        SELECT $2 AS candidate
+        UNION SELECT address + 1 FROM server
+        WHERE network = $1 AND address >= $2 AND address < $3) AS candidates
+        WHERE candidate <= $3 AND NOT EXISTS
+        (SELECT 1 FROM server WHERE network = $1 AND address = candidate)";
+    let row = write.row(LOCK, values![order.network]).await?;
+    let row = row.ok_or_else(|| Error::not_found("network", order.network))?;
+    let (first, last) = (row.integer("pool_first")?, row.integer("pool_last")?);
+    let lowest = write
+        .row(LOWEST, values![order.network, first, last])
+        .await?;
+    let lowest = lowest.map_or(Ok(None), |row| row.optional_number::<u32>("lowest"))?;
+    match lowest {
+        Some(address) => Ok(Ipv4Addr::from(address)),
+        None => Err(Error::Exhausted {
+            pool: format!("network `{}`", row.text("name")?),
+        }),
+    }
+}
+
+/// Takes the first candidate that is still free.
+async fn claim<'o>(
+    write: &mut Write,
+    order: &'o Order,
+    now: Timestamp,
+) -> Result<(NodeId, &'o Plan, NodeState), Error> {
+    const SQL: &str = "UPDATE node SET server = $2, goal = $3, goal_kind = 'deployed',
+        generation = generation + 1, os_up = NULL, news = news + 1,
+        due_at = CASE WHEN due_at < $4 THEN due_at ELSE $4 END
+        WHERE id = $1 AND phase = 'available' AND clean = 1 AND goal_kind = 'available'
+        AND server IS NULL RETURNING state";
+    let goal = Goal::Deployed(Deployment {
+        server: order.server,
+        image: order.image,
+        image_bytes: order.image_bytes,
+    });
+    let goal = json("goal", &goal)?;
+    for (node, plan) in &order.candidates {
+        let values = values![*node, order.server, &goal, now];
+        if let Some(row) = write.row(SQL, values).await? {
+            return Ok((*node, plan, row.json("state")?));
+        }
+    }
+    Err(Error::NoNode)
+}
+
+async fn insert(
+    write: &mut Write,
+    order: &Order,
+    address: Ipv4Addr,
+    (node, plan, state): (NodeId, &Plan, &NodeState),
+    now: Timestamp,
+) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO server (id, project, name, flavor, image, network, address,
+        node, keys, user_data, plan, boots_before, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    let values = values![
+        order.server,
+        order.project,
+        &order.name,
+        order.flavor,
+        order.image,
+        order.network,
+        address,
+        node,
+        json("keys", &order.keys)?,
+        order.user_data_sealed.as_deref().map(sealed),
+        json("plan", plan)?,
+        state.boots,
+        now
+    ];
+    write.execute(SQL, values).await?;
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! How a node is moved: claim it, read all about it, act with no transaction open, commit.
+//!
+//! A claim is a lease with a fence: a number that rises with every claim of the node. Whoever lost
+//! the lease, by being slow or by being stopped, finds another number there and changes nothing.
+//! A second number, `news`, rises with everything that is written about the node by others while it
+//! is being worked on; a commit that has not seen the latest news leaves the node due at once, so
+//! that no wake-up is slept over.
+
+use bessemer_core::Timestamp;
+use bessemer_core::id::{Generation, NodeId, ProjectId, ServerId};
+use bessemer_core::lifecycle::{
+    AgentSeen, Cleanliness, Executor, IntentKey, NodeState, Observed, Outcome, Phase,
+};
+
+use crate::Error;
+use crate::database::{Row, Transaction};
+use crate::events::{about_server, append};
+use crate::intents;
+use crate::nodes::{node_record, select_node};
+use crate::records::{Claim, Commit, NewEvent, Work};
+use crate::store::{Store, Write};
+use crate::value::{due, json, values};
+
+/// States that are kept of each node.
+const HISTORY_KEPT: i64 = 1000;
+
+/// How often a claim that another worker was quicker to is tried again at once.
+const CLAIM_TRIES: u32 = 16;
+
+impl Store {
+    /// Takes the node that has been due for longest and that nobody has, for `lease_ms`
+    /// milliseconds. `None` if there is none.
+    pub async fn claim_due(
+        &self,
+        worker: &str,
+        now: Timestamp,
+        lease_ms: i64,
+    ) -> Result<Option<Claim>, Error> {
+        // Without the outer condition on the lease, PostgreSQL would hand a row out twice: a
+        // worker that had to wait for the row only looks at the outer conditions again.
+        const SQL: &str = "UPDATE node SET owner = $1, lease_until = $2, fence = fence + 1
+            WHERE lease_until < $3 AND id = (SELECT id FROM node
+            WHERE due_at <= $3 AND lease_until < $3 ORDER BY due_at, id LIMIT 1)
+            RETURNING id, fence";
+        const FREE: &str = "SELECT id FROM node WHERE due_at <= $1 AND lease_until < $1 LIMIT 1";
+        let until = now.as_millisecond().saturating_add(lease_ms);
+        for _ in 0..CLAIM_TRIES {
+            // Most calls find nothing due, and need not queue with the writers to learn that.
+            if self.database().row(FREE, values![now]).await?.is_none() {
+                return Ok(None);
+            }
+            let mut write = self.write("claim_due").await?;
+            let Some(row) = write.row(SQL, values![worker, until, now]).await? else {
+                write.roll_back().await?;
+                continue;
+            };
+            write.commit_quietly().await?;
+            return Ok(Some(Claim {
+                node: row.parsed("id")?,
+                fence: row.integer("fence")?,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// When the next node can be claimed, as far as is known at `now`: in the past if one can be
+    /// claimed already, `None` if all are asleep.
+    pub async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        // A leased node can be claimed once it is due and its lease has run out.
+        const SQL: &str = "SELECT MIN(CASE
+            WHEN lease_until < $1 OR lease_until < due_at THEN due_at ELSE lease_until + 1 END)
+            AS next FROM node WHERE due_at IS NOT NULL";
+        let row = self.database().row(SQL, values![now]).await?;
+        row.map_or(Ok(None), |row| row.optional_time("next"))
+    }
+
+    /// Keeps a claim for another `lease_ms` milliseconds from `now`.
+    ///
+    /// [`Error::LeaseLost`] if another worker has the node by now.
+    pub async fn renew(&self, claim: Claim, now: Timestamp, lease_ms: i64) -> Result<(), Error> {
+        const SQL: &str = "UPDATE node SET lease_until = $3
+            WHERE id = $1 AND fence = $2 AND owner IS NOT NULL";
+        let until = now.as_millisecond().saturating_add(lease_ms);
+        let mut write = self.write("renew").await?;
+        let values = values![claim.node, claim.fence, until];
+        if write.execute(SQL, values).await? == 0 {
+            return Err(Error::LeaseLost);
+        }
+        write.commit_quietly().await
+    }
+
+    /// All that a reconcile needs to know about a claimed node, as of one moment.
+    ///
+    /// [`Error::LeaseLost`] if another worker has the node by now.
+    pub async fn work(&self, claim: Claim) -> Result<Work, Error> {
+        const SQL: &str = select_node!("WHERE id = $1 AND fence = $2 AND owner IS NOT NULL");
+        let mut read = self.database().snapshot().await?;
+        let row = read.row(SQL, values![claim.node, claim.fence]).await?;
+        let row = row.ok_or(Error::LeaseLost)?;
+        let newest = intents::newest(&mut read, claim.node).await?;
+        let agent = agent_seen(&mut read, claim.node).await?;
+        read.roll_back().await?;
+
+        let pending = newest.clone().filter(|(intent, outcome)| {
+            *outcome == Outcome::Pending && intent.action.executor() == Executor::Conductor
+        });
+        Ok(Work {
+            node: node_record(&row)?,
+            seen: Observed {
+                intent: newest.map(|(intent, outcome)| (intent.key, outcome)),
+                agent,
+                os_up: row.optional_number("os_up")?.map(Generation),
+            },
+            intent: pending.map(|(intent, _)| intent),
+            news: row.integer("news")?,
+        })
+    }
+
+    /// Writes down how an intent of the conductor ended, unless it is no longer pending.
+    ///
+    /// [`Error::LeaseLost`] if another worker has the node by now.
+    pub async fn record_outcome(
+        &self,
+        claim: Claim,
+        key: &IntentKey,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        // Proves the claim and locks the node, so that nobody can claim it before the commit.
+        const HOLD: &str = "UPDATE node SET owner = owner
+            WHERE id = $1 AND fence = $2 AND owner IS NOT NULL";
+        let mut write = self.write("record_outcome").await?;
+        let held = write
+            .execute(HOLD, values![claim.node, claim.fence])
+            .await?;
+        if held == 0 {
+            return Err(Error::LeaseLost);
+        }
+        intents::close(
+            &mut write,
+            claim.node,
+            key,
+            Executor::Conductor,
+            outcome,
+            now,
+        )
+        .await?;
+        write.commit().await
+    }
+
+    /// Stores what one reconcile decided, with all that follows from it, and gives the node back.
+    ///
+    /// [`Error::LeaseLost`] if another worker has the node by now; nothing is changed then.
+    pub async fn commit(&self, claim: Claim, commit: Commit, now: Timestamp) -> Result<(), Error> {
+        let mut write = self.write("commit").await?;
+        let row = store_state(&mut write, claim, &commit, now).await?;
+        let Commit { before, next, .. } = &commit;
+        let moved = has_moved(before, next);
+        if moved || commit.intent.is_some() {
+            intents::supersede(&mut write, claim.node, now).await?;
+        }
+        if let Some(intent) = &commit.intent {
+            intents::open(&mut write, claim.node, intent, now).await?;
+        }
+        if moved {
+            append_history(&mut write, claim.node, next, now).await?;
+        }
+        if next.at_rest() {
+            // No agent has business here any more: its address is free again.
+            const END_BOOT: &str = "DELETE FROM boot WHERE node = $1";
+            write.execute(END_BOOT, values![claim.node]).await?;
+        }
+        let mut events = commit.events.clone();
+        if before.phase != next.phase
+            && let Some(server) = row.optional_parsed("server")?
+        {
+            let deployed = row.text("goal_kind")? == "deployed";
+            let event = server_moves(&mut write, server, next.phase, deployed, now).await?;
+            events.extend(event);
+        }
+        append(&mut write, &events, now).await?;
+        write.commit().await
+    }
+}
+
+/// The agent that has called, if its boot is still allowed.
+async fn agent_seen(read: &mut Transaction, node: NodeId) -> Result<Option<AgentSeen>, Error> {
+    const SQL: &str = "SELECT id, last_seen FROM boot
+        WHERE node = $1 AND session IS NOT NULL AND last_seen IS NOT NULL";
+    let Some(row) = read.row(SQL, values![node]).await? else {
+        return Ok(None);
+    };
+    Ok(Some(AgentSeen {
+        boot: row.parsed("id")?,
+        last_seen: row.time("last_seen")?,
+    }))
+}
+
+/// Stores the state and gives the lease back, if the claim still holds.
+async fn store_state(
+    write: &mut Write,
+    claim: Claim,
+    commit: &Commit,
+    now: Timestamp,
+) -> Result<Row, Error> {
+    const SQL: &str = "UPDATE node SET state = $3, phase = $4, at_rest = $5, clean = $6,
+        owner = NULL, lease_until = 0,
+        due_at = CASE WHEN news = $7 THEN $8 ELSE $9 END
+        WHERE id = $1 AND fence = $2 AND owner IS NOT NULL
+        RETURNING server, goal_kind";
+    let next = &commit.next;
+    let values = values![
+        claim.node,
+        claim.fence,
+        json("state", next)?,
+        next.phase.name(),
+        next.at_rest(),
+        next.cleanliness == Cleanliness::Clean,
+        commit.news,
+        commit.wake_at.map(due),
+        now,
+    ];
+    write.row(SQL, values).await?.ok_or(Error::LeaseLost)
+}
+
+/// Whether a commit is worth a line of history, and ends older intents.
+fn has_moved(before: &NodeState, next: &NodeState) -> bool {
+    let place = |state: &NodeState| {
+        (
+            state.generation,
+            state.phase,
+            state.attempt,
+            state.step,
+            state.tries,
+        )
+    };
+    place(before) != place(next)
+}
+
+async fn append_history(
+    write: &mut Write,
+    node: NodeId,
+    state: &NodeState,
+    now: Timestamp,
+) -> Result<(), Error> {
+    const INSERT: &str = "INSERT INTO history (node, sequence, reached_at, state)
+        VALUES ($1, (SELECT COALESCE(MAX(sequence), 0) + 1 FROM history WHERE node = $1), $2, $3)";
+    const PRUNE: &str = "DELETE FROM history WHERE node = $1
+        AND sequence <= (SELECT MAX(sequence) FROM history WHERE node = $1) - $2";
+    let state = json("state", state)?;
+    write.execute(INSERT, values![node, now, state]).await?;
+    write.execute(PRUNE, values![node, HISTORY_KEPT]).await?;
+    Ok(())
+}
+
+/// What a change of its node's phase means for a server.
+async fn server_moves(
+    write: &mut Write,
+    server: ServerId,
+    phase: Phase,
+    deployed: bool,
+    now: Timestamp,
+) -> Result<Option<NewEvent>, Error> {
+    const ACTIVE: &str = "UPDATE server SET active_at = COALESCE(active_at, $2) WHERE id = $1
+        RETURNING name, project, node";
+    const GONE: &str = "DELETE FROM server WHERE id = $1 RETURNING name, project, node";
+    const FREE: &str = "UPDATE node SET server = NULL WHERE server = $1";
+    match phase {
+        Phase::Active => {
+            let row = write.row(ACTIVE, values![server, now]).await?;
+            row.map(|row| happened(&row, server, "server.active", "is active"))
+                .transpose()
+        }
+        // Off and off the tenant's network: what is left of the server is data to be erased.
+        // Unless the server is still wanted: then it is cleaned for that same server.
+        Phase::Cleaning if !deployed => {
+            write.execute(FREE, values![server]).await?;
+            let row = write.row(GONE, values![server]).await?;
+            row.map(|row| happened(&row, server, "server.deleted", "is deleted"))
+                .transpose()
+        }
+        _ => Ok(None),
+    }
+}
+
+fn happened(
+    row: &Row,
+    server: ServerId,
+    kind: &'static str,
+    what: &str,
+) -> Result<NewEvent, Error> {
+    let project: ProjectId = row.parsed("project")?;
+    let message = format!("server `{}` {what}", row.text("name")?);
+    Ok(about_server(
+        kind,
+        (row.parsed("node")?, server, project),
+        message,
+    ))
+}

@@ -1,0 +1,164 @@
+//! The store as a handle, and how every write reaches the disk: past the gate, and on to whoever
+//! waits for news.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::Error;
+use crate::database::{Database, Transaction};
+use crate::open::{self, Location};
+
+/// The whole memory of Bessemer. Cheap to clone; clones share their connections.
+///
+/// Times are passed in as `now`, never read from a clock in here. Every method that writes does
+/// so in one transaction and holds none open across anything but SQL.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Database,
+    gate: Option<Gate>,
+    news: watch::Sender<u64>,
+}
+
+/// How a store is opened.
+#[derive(Clone, Default)]
+pub struct StoreOptions {
+    /// Called around every commit; for crash tests. See [`Gate`].
+    pub gate: Option<Gate>,
+}
+
+/// Stops a server exactly at a commit point, the way `kill -9` would.
+///
+/// It is called before and after every write transaction commits. When it returns false the
+/// method that was committing never returns: before the commit its transaction is rolled back, as
+/// a database does for a client that died; after the commit it stands. A test then drops the
+/// whole server and starts another one on the same database. To be dead for good, a gate goes on
+/// returning false once it has done so.
+pub type Gate = Arc<dyn Fn(GatePoint) -> bool + Send + Sync>;
+
+/// A moment at which a server can die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GatePoint {
+    /// The method that commits, such as `commit` or `place`.
+    pub name: &'static str,
+    /// Which side of the commit.
+    pub when: When,
+}
+
+/// A side of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum When {
+    /// Nothing of it is in the database yet.
+    Before,
+    /// All of it is.
+    After,
+}
+
+impl Store {
+    /// Opens the database, making or upgrading its schema.
+    ///
+    /// [`Error::Setup`] if it cannot be opened, or was made by a newer version.
+    pub async fn open(location: &Location, options: StoreOptions) -> Result<Self, Error> {
+        let database = open::open(location).await?;
+        let inner = Inner {
+            database,
+            gate: options.gate,
+            news: watch::Sender::new(0),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Rises with every write of this process that somebody may be waiting for. What has changed
+    /// is to be read from the store: a wake-up carries nothing.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.inner.news.subscribe()
+    }
+
+    /// Finishes what is running and closes every connection.
+    pub async fn close(&self) {
+        self.inner.database.close().await;
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.inner.database
+    }
+
+    /// Begins a write; `name` is its gate point.
+    pub(crate) async fn write(&self, name: &'static str) -> Result<Write, Error> {
+        Ok(Write {
+            transaction: self.inner.database.begin().await?,
+            inner: self.inner.clone(),
+            name,
+        })
+    }
+}
+
+/// A transaction that writes. Dropping it rolls it back.
+///
+/// On PostgreSQL, rows are locked in one order, so that no two writes wait for each other: a
+/// network or the `boot_address` counter, then the node, then whatever belongs to it, and last the
+/// `event` counter.
+pub(crate) struct Write {
+    transaction: Transaction,
+    inner: Arc<Inner>,
+    name: &'static str,
+}
+
+impl Write {
+    /// Commits, and wakes those who wait for news.
+    pub(crate) async fn commit(self) -> Result<(), Error> {
+        let inner = self.inner.clone();
+        self.commit_quietly().await?;
+        inner.news.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Commits something that nobody waits for.
+    pub(crate) async fn commit_quietly(self) -> Result<(), Error> {
+        let point = |when| GatePoint {
+            name: self.name,
+            when,
+        };
+        if !self.inner.lets_pass(point(When::Before)) {
+            self.transaction.roll_back().await?;
+            return std::future::pending().await;
+        }
+        self.transaction.commit().await?;
+        if !self.inner.lets_pass(point(When::After)) {
+            return std::future::pending().await;
+        }
+        Ok(())
+    }
+
+    /// Undoes everything, for a caller that found out half-way that nothing is to be written.
+    pub(crate) async fn roll_back(self) -> Result<(), Error> {
+        self.transaction.roll_back().await
+    }
+}
+
+impl Inner {
+    fn lets_pass(&self, point: GatePoint) -> bool {
+        self.gate.as_ref().is_none_or(|gate| gate(point))
+    }
+}
+
+impl Deref for Write {
+    type Target = Transaction;
+
+    fn deref(&self) -> &Transaction {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut Transaction {
+        &mut self.transaction
+    }
+}
