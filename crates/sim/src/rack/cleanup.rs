@@ -25,6 +25,8 @@ use crate::Error;
 const NOTES: &str = "/run/bessemer-lab";
 /// How long processes have to end when asked, and again when killed.
 const END_LIMIT: Duration = Duration::from_secs(4);
+/// How long the host's first process may take to bury what others have ended.
+const BURIAL_LIMIT: Duration = Duration::from_secs(4);
 /// How often to look whether they have.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Programs of ours that may outlive their namespace.
@@ -88,8 +90,8 @@ pub(super) async fn refuse_other_rack(directory: &StateDirectory) -> Result<(), 
     Ok(())
 }
 
-/// Ends and removes everything of a rack but what its folder keeps.
-pub(super) async fn remove_rack(directory: &StateDirectory) -> Result<(), Error> {
+/// Ends and removes everything of a rack but what its folder keeps. Gives the ended processes.
+pub(super) async fn remove_rack(directory: &StateDirectory) -> Result<BTreeSet<i32>, Error> {
     let mut remains = strays(directory);
     for namespace in NAMESPACES {
         remains.extend(namespace::processes(namespace).await?);
@@ -101,7 +103,17 @@ pub(super) async fn remove_rack(directory: &StateDirectory) -> Result<(), Error>
     namespace::remove_all().await?;
     remove(&directory.run())?;
     remove(&directory.description())?;
-    remove(&owner_note())
+    remove(&owner_note())?;
+    Ok(remains)
+}
+
+/// Waits a little until ended processes have left the process list, so that who looks at it next
+/// finds nothing. In a container the first process may bury them late, which is no error.
+pub(super) async fn wait_for_burial(pids: &BTreeSet<i32>) {
+    let deadline = Instant::now() + BURIAL_LIMIT;
+    while pids.iter().any(|pid| status_field(*pid, 0).is_some()) && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// Processes of our programs that name our folder, wherever they run.

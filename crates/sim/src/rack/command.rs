@@ -15,11 +15,12 @@ const LIMIT: Duration = Duration::from_secs(15);
 const OUTPUT_LIMIT: usize = 600;
 
 /// The programs the rack needs and the Debian packages they are in.
-pub(super) const PROGRAMS: [(&str, &str); 7] = [
+pub(super) const PROGRAMS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
-    ("ovsdb-tool", "openvswitch-switch"),
-    ("ovsdb-server", "openvswitch-switch"),
+    ("ovsdb-tool", "openvswitch-common"),
+    ("ovsdb-server", "openvswitch-common"),
+    ("ovs-appctl", "openvswitch-common"),
     ("ovs-vsctl", "openvswitch-switch"),
     ("ovs-vswitchd", "openvswitch-switch"),
     ("qemu-system-x86_64", "qemu-system-x86"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Uid;
 
-use super::cleanup::{HostLock, note_owner, refuse_other_rack, remove_rack};
+use super::cleanup::{HostLock, note_owner, refuse_other_rack, remove_rack, wait_for_burial};
 use super::command::require_programs;
 use super::description::RackDescription;
 use super::directory::StateDirectory;
@@ -72,7 +72,9 @@ pub async fn down(directory: &StateDirectory) -> Result<(), Error> {
     require_root()?;
     let _lock = HostLock::take()?;
     refuse_other_rack(directory).await?;
-    remove_rack(directory).await
+    let ended = remove_rack(directory).await?;
+    wait_for_burial(&ended).await;
+    Ok(())
 }
 
 /// Forgets every node's disk and firmware variables; certificates and passwords stay.
@@ -123,17 +125,16 @@ async fn running(directory: &StateDirectory) -> Result<Option<RackDescription>, 
     let Ok(Some(rack)) = RackDescription::load(directory) else {
         return Ok(None);
     };
-    let Ok(vlans) = switch::vlans(directory).await else {
-        return Ok(None);
-    };
-    let Ok(answers) = status::ask_all(rack.nodes.clone()).await else {
-        return Ok(None);
-    };
-    let plugged = rack
+    let ports: Vec<_> = rack
         .nodes
         .iter()
-        .all(|node| vlans.contains_key(&node.switch_port));
-    let well = plugged && answers.iter().all(Result::is_ok);
+        .map(|node| node.switch_port.as_str())
+        .collect();
+    if !namespace::all_exist() || !switch::works(directory, &ports).await {
+        return Ok(None);
+    }
+    let answers = status::ask_all(rack.nodes.clone()).await?;
+    let well = answers.iter().all(Result::is_ok);
     Ok(well.then_some(rack))
 }
 

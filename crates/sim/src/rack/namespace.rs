@@ -19,9 +19,13 @@ fn path(namespace: &str) -> PathBuf {
     Path::new("/run/netns").join(namespace)
 }
 
-/// Whether a namespace of this name exists.
-pub(super) fn exists(namespace: &str) -> bool {
+fn exists(namespace: &str) -> bool {
     path(namespace).exists()
+}
+
+/// Whether all of ours exist.
+pub(super) fn all_exist() -> bool {
+    NAMESPACES.iter().all(|namespace| exists(namespace))
 }
 
 /// The processes in a namespace, if it exists.

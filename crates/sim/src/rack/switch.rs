@@ -105,6 +105,19 @@ async fn vsctl<S: Into<OsString>>(
     run("ovs-vsctl", line).await
 }
 
+/// Whether database and switch both answer and the switch has a port of each of these names.
+pub(super) async fn works(directory: &StateDirectory, ports: &[&str]) -> bool {
+    let control = directory.ovs().join("vswitchd.ctl");
+    // The database answers by itself, so the switch has to be asked as well.
+    let switch = run(
+        "ovs-appctl",
+        ["-t".as_ref(), control.as_os_str(), "version".as_ref()],
+    )
+    .await;
+    let vlans = vlans(directory).await;
+    switch.is_ok() && vlans.is_ok_and(|vlans| ports.iter().all(|port| vlans.contains_key(*port)))
+}
+
 /// The access VLAN of every port that has one.
 ///
 /// # Errors
