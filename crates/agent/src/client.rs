@@ -79,8 +79,8 @@ impl ClientError {
     /// busy or broken, is not final: it may have been started again in between.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Tls(_) | Self::TooLarge { .. } => true,
-            Self::NoAnswer { .. } | Self::Malformed(_) => false,
+            Self::Tls(_) | Self::TooLarge { .. } | Self::Malformed(_) => true,
+            Self::NoAnswer { .. } => false,
             Self::Refused { status, .. } => {
                 let passing = [
                     StatusCode::REQUEST_TIMEOUT,

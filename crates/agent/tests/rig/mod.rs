@@ -1,0 +1,475 @@
+//! A conductor that speaks the agent protocol over real TLS on loopback, with faults on demand,
+//! and a machine made of files.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bessemer_agent::client::Client;
+use bessemer_agent::drivers::Drivers;
+use bessemer_agent::machine::Machine;
+use bessemer_agent::network::Neighbor;
+use bessemer_agent::network::lldp::Neighbors;
+use bessemer_agent::random;
+use bessemer_agent::session::{self, Ending, Patience};
+use bessemer_agent::work::Context;
+use bessemer_core::hardware::MachineIdentity;
+use bessemer_core::id::{BootId, Generation};
+use bessemer_core::lifecycle::IntentKey;
+use bessemer_tls::{Fingerprint, SelfSigned};
+use bessemer_wire::agent::{
+    AgentStatus, Command, DiskSelector, Hello, POLL_SECONDS, Poll, PollAnswer, Welcome, Work,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+pub mod image;
+
+/// The longest that anything in a test may take.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+pub const TOKEN: &str = "one-time-token";
+
+/// What the conductor knows and is asked to do wrong.
+#[derive(Default)]
+pub struct Inner {
+    pub session: Option<String>,
+    pub hellos: Vec<Hello>,
+    pub command: Option<Command>,
+    pub statuses: Vec<AgentStatus>,
+    pub generation: u64,
+    pub served: Vec<u8>,
+    pub config_drive: Vec<u8>,
+    pub map: Option<serde_json::Value>,
+    /// How often each chunk was asked for.
+    pub chunk_requests: HashMap<usize, u32>,
+    /// Chunks to damage, or to refuse for now, that many more times.
+    pub damage: HashMap<usize, u32>,
+    pub refuse: HashMap<usize, u32>,
+    /// From this chunk on, answers wait until the gate opens.
+    pub closed_from: Option<usize>,
+}
+
+pub struct Shared {
+    inner: Mutex<Inner>,
+    /// Rings when there is a command or a status.
+    news: Notify,
+    gate: watch::Sender<()>,
+}
+
+impl Shared {
+    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+}
+
+/// A conductor. Dropping it closes every connection.
+pub struct Conductor {
+    pub shared: Arc<Shared>,
+    pub address: SocketAddr,
+    pub pin: Fingerprint,
+    certificate: Arc<SelfSigned>,
+    serving: Option<JoinHandle<()>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Conductor {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+        let names = ["127.0.0.1".to_owned()];
+        let certificate = SelfSigned::load_or_create(&certificate, &key, &names).unwrap();
+        let shared = Shared {
+            inner: Mutex::new(Inner {
+                generation: 1,
+                ..Inner::default()
+            }),
+            news: Notify::new(),
+            gate: watch::Sender::new(()),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut conductor = Self {
+            shared: Arc::new(shared),
+            address: listener.local_addr().unwrap(),
+            pin: certificate.fingerprint(),
+            certificate: Arc::new(certificate),
+            serving: None,
+            _folder: folder,
+        };
+        conductor.serve(listener);
+        conductor
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let config = self.certificate.server_config().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let router = router(self.shared.clone());
+        self.serving = Some(tokio::spawn(async move {
+            // Connections end with this task, as they do with a process.
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(serve_connection(acceptor.clone(), stream, router.clone()));
+            }
+        }));
+    }
+
+    /// Goes away as a killed process does.
+    pub async fn kill(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            let _ = serving.await;
+        }
+    }
+
+    /// Comes back at the same place, with the same certificate and memory.
+    pub async fn restart(&mut self) {
+        self.kill().await;
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(self.address).unwrap();
+        self.serve(socket.listen(64).unwrap());
+    }
+
+    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.shared.inner()
+    }
+
+    /// Asks for a command and does not wait.
+    pub fn ask(&self, command: Command) {
+        self.inner().command = Some(command);
+        self.shared.news.notify_waiters();
+    }
+
+    /// Asks for a command and waits for its end.
+    pub async fn command(&self, command: Command) -> AgentStatus {
+        let key = command.id.clone();
+        self.ask(command);
+        self.wait_for(|inner| {
+            inner
+                .statuses
+                .iter()
+                .rev()
+                .find(|status| ended(status) == Some(&key))
+                .cloned()
+        })
+        .await
+    }
+
+    /// Waits until what the conductor has seen fulfils a condition.
+    pub async fn wait_for<T>(&self, condition: impl Fn(&Inner) -> Option<T>) -> T {
+        let waiting = async {
+            loop {
+                let news = self.shared.news.notified();
+                tokio::pin!(news);
+                news.as_mut().enable();
+                if let Some(found) = condition(&self.inner()) {
+                    return found;
+                }
+                news.await;
+            }
+        };
+        tokio::time::timeout(LIMIT, waiting)
+            .await
+            .expect("the agent does not do what it should")
+    }
+
+    /// Lets the chunks through that wait.
+    pub fn open_gate(&self) {
+        self.inner().closed_from = None;
+        self.shared.gate.send_replace(());
+    }
+}
+
+impl Drop for Conductor {
+    fn drop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+        }
+    }
+}
+
+/// The command whose end a status reports.
+pub fn ended(status: &AgentStatus) -> Option<&IntentKey> {
+    match status {
+        AgentStatus::Done { command, .. } | AgentStatus::Failed { command, .. } => Some(command),
+        AgentStatus::Idle | AgentStatus::Running { .. } => None,
+    }
+}
+
+async fn serve_connection(acceptor: TlsAcceptor, stream: TcpStream, router: Router) {
+    if let Ok(stream) = acceptor.accept(stream).await {
+        let service = hyper_util::service::TowerToHyperService::new(router);
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let _ = hyper::server::conn::http1::Builder::new()
+            .serve_connection(io, service)
+            .await;
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/agent/v1/hello", post(hello))
+        .route("/agent/v1/poll", post(poll))
+        .route("/agent/v1/images/{image}/map", get(map))
+        .route("/agent/v1/images/{image}/chunks/{index}", get(chunk))
+        .route("/agent/v1/config-drive", get(config_drive))
+        .with_state(shared)
+}
+
+fn problem(status: StatusCode, detail: &str) -> Response {
+    (status, Json(serde_json::json!({ "detail": detail }))).into_response()
+}
+
+async fn hello(State(shared): State<Arc<Shared>>, Json(hello): Json<Hello>) -> Response {
+    let mut inner = shared.inner();
+    inner.hellos.push(hello.clone());
+    let is_replay = inner
+        .session
+        .as_ref()
+        .is_some_and(|session| *session != hello.session);
+    let response = if hello.token != TOKEN || is_replay {
+        problem(
+            StatusCode::UNAUTHORIZED,
+            "the token of this boot has been used",
+        )
+    } else {
+        inner.session = Some(hello.session);
+        let generation = Generation(inner.generation);
+        Json(Welcome {
+            node: "n1".into(),
+            generation,
+        })
+        .into_response()
+    };
+    drop(inner);
+    shared.news.notify_waiters();
+    response
+}
+
+fn is_authorised(shared: &Shared, headers: &HeaderMap) -> bool {
+    let expected = shared
+        .inner()
+        .session
+        .as_ref()
+        .map(|session| format!("Bearer {session}"));
+    let found = headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok());
+    expected.is_some() && expected.as_deref() == found
+}
+
+async fn poll(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Json(poll): Json<Poll>,
+) -> Response {
+    if !is_authorised(&shared, &headers) {
+        return problem(StatusCode::UNAUTHORIZED, "say hello first");
+    }
+    {
+        let mut inner = shared.inner();
+        if ended(&poll.status).is_some()
+            && ended(&poll.status) == inner.command.as_ref().map(|command| &command.id)
+        {
+            inner.command = None;
+        }
+        inner.statuses.push(poll.status);
+    }
+    shared.news.notify_waiters();
+    let waiting = async {
+        loop {
+            let news = shared.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if poll.hurry || shared.inner().command.is_some() {
+                return;
+            }
+            news.await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(POLL_SECONDS), waiting).await;
+    Json(PollAnswer {
+        command: shared.inner().command.clone(),
+    })
+    .into_response()
+}
+
+async fn map(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if !is_authorised(&shared, &headers) {
+        return problem(StatusCode::UNAUTHORIZED, "say hello first");
+    }
+    match shared.inner().map.clone() {
+        Some(map) => Json(map).into_response(),
+        None => problem(StatusCode::NOT_FOUND, "no such image"),
+    }
+}
+
+async fn chunk(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    Path((_image, index)): Path<(String, usize)>,
+) -> Response {
+    if !is_authorised(&shared, &headers) {
+        return problem(StatusCode::UNAUTHORIZED, "say hello first");
+    }
+    let mut gate = shared.gate.subscribe();
+    let closed = {
+        let mut inner = shared.inner();
+        *inner.chunk_requests.entry(index).or_default() += 1;
+        inner.closed_from.is_some_and(|from| index >= from)
+    };
+    shared.news.notify_waiters();
+    if closed {
+        let _ = gate.changed().await;
+    }
+    let mut inner = shared.inner();
+    if takes_one(&mut inner.refuse, index) {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "not now");
+    }
+    let map = inner.map.clone().unwrap();
+    let number = |name: &str| map["chunks"][index][name].as_u64().unwrap() as usize;
+    let (offset, length) = (number("offset"), number("length"));
+    let mut data = inner.served[offset..offset + length].to_vec();
+    if takes_one(&mut inner.damage, index) {
+        data[length / 2] ^= 1;
+    }
+    data.into_response()
+}
+
+fn takes_one(counts: &mut HashMap<usize, u32>, index: usize) -> bool {
+    match counts.get_mut(&index) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    }
+}
+
+async fn config_drive(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if !is_authorised(&shared, &headers) {
+        return problem(StatusCode::UNAUTHORIZED, "say hello first");
+    }
+    shared.inner().config_drive.clone().into_response()
+}
+
+/// A machine made of files: what sysfs shows of it, and one file a disk.
+pub struct Files {
+    pub folder: tempfile::TempDir,
+}
+
+impl Files {
+    pub fn new(disks: &[(&str, u64)]) -> Self {
+        let files = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        files.write("sys/class/dmi/id/product_serial", "S1\n");
+        for (name, size) in disks {
+            files.write(&format!("sys/block/{name}/device/vendor"), "");
+            files.write(
+                &format!("sys/block/{name}/serial"),
+                format!("serial-{name}"),
+            );
+            files.write(
+                &format!("sys/block/{name}/size"),
+                format!("{}\n", size / 512),
+            );
+            // A disk has been used before.
+            files.write(&format!("dev/{name}"), vec![0xa5; *size as usize]);
+        }
+        files
+    }
+
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    pub fn write(&self, relative: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(relative);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    pub fn disk(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(&format!("dev/{name}"))).unwrap()
+    }
+
+    pub fn machine(&self) -> Machine {
+        Machine::under(self.folder.path())
+    }
+}
+
+/// The selector of a disk of [`Files`].
+pub fn selector(name: &str, size_bytes: u64) -> DiskSelector {
+    DiskSelector {
+        name: name.into(),
+        serial: format!("serial-{name}"),
+        size_bytes,
+    }
+}
+
+/// A command for the machine of [`Files`].
+pub fn command(id: &str, generation: u64, work: Work) -> Command {
+    Command {
+        id: IntentKey(id.into()),
+        generation: Generation(generation),
+        expects: identity(),
+        work,
+    }
+}
+
+pub fn identity() -> MachineIdentity {
+    MachineIdentity {
+        serial: "S1".into(),
+        uuid: None,
+    }
+}
+
+/// Impatient enough for a test.
+pub fn impatient() -> Patience {
+    Patience {
+        unanswered: Duration::from_secs(2),
+        refusals: 3,
+        after_refusal: Duration::from_millis(10),
+        report_interval: Duration::from_millis(50),
+    }
+}
+
+/// Runs an agent on the machine until its life ends.
+pub fn agent(conductor: &Conductor, files: &Files, pin: Fingerprint) -> JoinHandle<Ending> {
+    let secret = random::session_secret().unwrap();
+    let url = format!("https://{}", conductor.address);
+    let hello = Hello {
+        boot: BootId(uuid::Uuid::from_u128(1)),
+        token: TOKEN.into(),
+        session: secret.clone(),
+        identity: identity(),
+        mac: "52:54:00:77:00:01".parse().unwrap(),
+        version: "test".into(),
+    };
+    let context = Context {
+        machine: files.machine(),
+        drivers: Drivers::none_needed(),
+        lldp: Neighbors::default(),
+        client: Client::new(&url, pin, secret).unwrap(),
+        neighbor: Neighbor {
+            interface: "lo".into(),
+            mac: hello.mac,
+            own: [127, 0, 0, 1].into(),
+            target: [127, 0, 0, 1].into(),
+        },
+    };
+    tokio::spawn(session::run(context, hello, impatient()))
+}
