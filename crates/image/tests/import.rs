@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bessemer_image::Error;
@@ -34,15 +34,22 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A raw disk with a GPT, data here and there, and much nothing.
+/// A raw disk with a GPT, data here and there, and much nothing. Made once: sgdisk sleeps.
 fn raw_disk(path: &Path) {
-    let file = File::create(path).unwrap();
-    file.set_len(SIZE).unwrap();
-    run("/usr/sbin/sgdisk", &["-n", "1:2048:0", text(path)]);
-    file.write_all_at(&[0xab; 300_000], 3 << 20).unwrap();
-    file.write_all_at(&[0xcd; 1], 10 << 20).unwrap();
-    file.write_all_at(b"end of the disk", SIZE - 40 * 512)
-        .unwrap();
+    static DISK: OnceLock<Vec<u8>> = OnceLock::new();
+    let disk = DISK.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let file = File::create(&path).unwrap();
+        file.set_len(SIZE).unwrap();
+        run("/usr/sbin/sgdisk", &["-n", "1:2048:0", text(&path)]);
+        file.write_all_at(&[0xab; 300_000], 3 << 20).unwrap();
+        file.write_all_at(&[0xcd; 1], 10 << 20).unwrap();
+        file.write_all_at(b"end of the disk", SIZE - 40 * 512)
+            .unwrap();
+        std::fs::read(&path).unwrap()
+    });
+    std::fs::write(path, disk).unwrap();
 }
 
 fn digest(path: &Path) -> Sha256Digest {

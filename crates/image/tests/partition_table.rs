@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use bessemer_image::Error;
 use bessemer_image::gpt::{CONFIG_PARTITION_SIZE, RESERVED_SIZE, add_config_partition};
@@ -28,35 +29,39 @@ fn sgdisk(path: &Path, arguments: &[&str]) -> String {
     text
 }
 
-fn resize(path: &Path, size: u64) {
+/// An "image" of 8 MiB with two partitions, the second up to its end. Made once: sgdisk sleeps.
+fn image() -> &'static [u8] {
+    static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        std::fs::write(&path, vec![0; 8 * MEBIBYTE as usize]).unwrap();
+        sgdisk(
+            &path,
+            &[
+                "-n",
+                "14:2048:4095",
+                "-t",
+                "14:ef02",
+                "-n",
+                "1:4096:0",
+                "-c",
+                "1:root",
+            ],
+        );
+        std::fs::read(&path).unwrap()
+    })
+}
+
+/// The image on a disk of `size` bytes.
+fn written_disk(path: &Path, size: u64) {
+    std::fs::write(path, image()).unwrap();
     OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(false)
         .open(path)
         .unwrap()
         .set_len(size)
         .unwrap();
-}
-
-/// An "image" of 8 MiB with two partitions, the second up to its end, on a disk of `size` bytes.
-fn written_disk(path: &Path, size: u64) {
-    resize(path, 0);
-    resize(path, 8 * MEBIBYTE);
-    sgdisk(
-        path,
-        &[
-            "-n",
-            "14:2048:4095",
-            "-t",
-            "14:ef02",
-            "-n",
-            "1:4096:0",
-            "-c",
-            "1:root",
-        ],
-    );
-    resize(path, size);
 }
 
 fn assert_sound(path: &Path) {
@@ -105,11 +110,8 @@ fn the_config_partition_is_the_last_mebibyte_and_root_can_grow_up_to_it() {
 fn the_reserved_size_is_enough_for_any_disk() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk");
-    written_disk(&path, 8 * MEBIBYTE);
-    let image = std::fs::read(&path).unwrap();
     for more in [0, 1, 33, 1024, 2015, 2047] {
-        std::fs::write(&path, &image).unwrap();
-        resize(&path, 8 * MEBIBYTE + RESERVED_SIZE + more * 512);
+        written_disk(&path, 8 * MEBIBYTE + RESERVED_SIZE + more * 512);
         add_config_partition(&Disk::open(&path).unwrap(), ID).unwrap();
         assert_sound(&path);
     }
