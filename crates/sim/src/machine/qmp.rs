@@ -133,3 +133,73 @@ async fn converse(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+
+    use super::*;
+
+    /// A peer that answers each command with the next of `answers`.
+    fn peer(stream: UnixStream, answers: &'static [&'static str]) {
+        tokio::spawn(async move {
+            let (read, mut write) = stream.into_split();
+            let mut commands = BufReader::new(read).lines();
+            let greeting = b"{\"QMP\": {\"capabilities\": []}}\r\n";
+            write.write_all(greeting).await.expect("a client");
+            for answer in ["{\"return\": {}}\r\n"].iter().chain(answers) {
+                commands.next_line().await.expect("a command");
+                write.write_all(answer.as_bytes()).await.expect("a client");
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn events_between_command_and_answer_are_told_apart() {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        peer(
+            theirs,
+            &[
+                "{\"event\": \"RESET\"}\n{\"return\": {\"status\": \"running\"}}\n{\"event\": \"STOP\"}\n",
+            ],
+        );
+        let (sender, mut events) = mpsc::channel(4);
+        let qmp = Qmp::start(ours, sender).await.expect("QMP");
+        let status = qmp
+            .execute("query-status", json!({}))
+            .await
+            .expect("an answer");
+        assert_eq!(status["status"], "running");
+        assert_eq!(events.recv().await.as_deref(), Some("RESET"));
+        assert_eq!(events.recv().await.as_deref(), Some("STOP"));
+    }
+
+    #[tokio::test]
+    async fn refusals_and_a_lost_connection_are_errors() {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        peer(
+            theirs,
+            &["{\"error\": {\"class\": \"GenericError\", \"desc\": \"no such path\"}}\n"],
+        );
+        let (sender, _events) = mpsc::channel(4);
+        let qmp = Qmp::start(ours, sender).await.expect("QMP");
+        let refused = qmp
+            .execute("qom-set", json!({}))
+            .await
+            .expect_err("a refusal");
+        assert!(refused.to_string().contains("no such path"));
+        let lost = qmp.execute("query-status", json!({})).await;
+        assert!(matches!(lost, Err(QmpError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_not_qemu_is_refused() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        theirs.write_all(b"SSH-2.0-x\r\n").await.expect("a client");
+        let (sender, _events) = mpsc::channel(4);
+        assert!(matches!(
+            Qmp::start(ours, sender).await,
+            Err(QmpError::NoGreeting(_))
+        ));
+    }
+}

@@ -210,3 +210,90 @@ impl RackDescription {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bessemer_tls::rustls::pki_types::CertificateDer;
+    use serde_json::json;
+
+    use super::*;
+
+    fn rack() -> RackDescription {
+        let directory = StateDirectory::new(Path::new("/srv/lab")).expect("a short name");
+        let node = NodeDescription {
+            name: "node1".to_owned(),
+            bmc_url: "https://10.78.0.11".to_owned(),
+            bmc_fingerprint: Fingerprint::of(&CertificateDer::from(vec![0])),
+            bmc_username: "admin".to_owned(),
+            bmc_password: Secret::new("hunter2".to_owned()),
+            mac: "52:54:00:b5:00:01".to_owned(),
+            switch_port: "tap1".to_owned(),
+            serial: "BSMR0001".to_owned(),
+            uuid: Uuid::nil(),
+            disk: directory.disk("node1"),
+            serial_socket: directory.serial_socket("node1"),
+            serial_log: directory.serial_log("node1"),
+        };
+        RackDescription::new(&directory, Accelerator::Tcg, 2048, vec![node])
+    }
+
+    /// Scripts and the rack test read these names.
+    #[test]
+    fn the_names_in_rack_json_are_these() {
+        let expected = json!({
+            "accelerator": "tcg",
+            "memory_mib": 2048,
+            "namespaces": {
+                "control": "bessemer-control",
+                "switch": "bessemer-switch",
+                "tenant": "bessemer-tenant",
+            },
+            "addresses": {
+                "provisioning_interface": "prov0",
+                "provisioning": "10.77.0.1/24",
+                "bmc": "10.78.0.1/24",
+                "public": "10.79.0.1/24",
+                "tenant_public": "10.79.0.2/24",
+                "tenant_gateway": "192.168.100.1/24",
+            },
+            "vlans": {"provisioning": 10, "tenant": 100, "parked": 4094},
+            "switch": {"bridge": "br0", "ovsdb_socket": "/srv/lab/run/ovs/db.sock"},
+            "nodes": [{
+                "name": "node1",
+                "bmc_url": "https://10.78.0.11",
+                "bmc_fingerprint": "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+                "bmc_username": "admin",
+                "bmc_password": "hunter2",
+                "mac": "52:54:00:b5:00:01",
+                "switch_port": "tap1",
+                "serial": "BSMR0001",
+                "uuid": "00000000-0000-0000-0000-000000000000",
+                "disk": "/srv/lab/nodes/node1/disk.raw",
+                "serial_socket": "/srv/lab/run/node1.serial",
+                "serial_log": "/srv/lab/nodes/node1/serial.log",
+            }],
+        });
+        let text = serde_json::to_value(rack()).expect("JSON");
+        assert_eq!(text, expected);
+        assert_eq!(
+            serde_json::from_value::<RackDescription>(text).expect("a rack"),
+            rack()
+        );
+    }
+
+    #[test]
+    fn passwords_are_not_shown_to_logs() {
+        assert!(!format!("{:?}", rack()).contains("hunter2"));
+    }
+
+    #[test]
+    fn an_unknown_node_is_refused_with_the_known_ones() {
+        let error = rack().node("node7").expect_err("there is one node");
+        assert_eq!(
+            error.to_string(),
+            "no node \"node7\" in this rack: it has node1"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -15,7 +15,7 @@ use super::Bmc;
 use super::error::RedfishError;
 
 /// Header that carries a session's token.
-pub(super) const TOKEN_HEADER: &str = "X-Auth-Token";
+pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
 
 /// Lets a request through if it shows a live session or the right password.
 pub(super) async fn require(State(bmc): State<Arc<Bmc>>, request: Request, next: Next) -> Response {

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::Bmc;
 use super::sessions::SESSION_LIMIT;
-use super::system::power_state;
 use crate::machine::{Inventory, InventoryDrive, InventoryNic};
 
 const ROOT: &str = "/redfish/v1";
@@ -153,7 +152,7 @@ async fn chassis(bmc: &Bmc) -> Value {
         "Manufacturer": inventory.manufacturer,
         "Model": inventory.model,
         "SerialNumber": inventory.serial_number,
-        "PowerState": power_state(bmc).await,
+        "PowerState": bmc.machine().power_state().await,
         "Status": {"State": "Enabled", "Health": "OK"},
         "Links": {
             "ComputerSystems": [{"@odata.id": SYSTEM}],

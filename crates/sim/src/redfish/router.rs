@@ -117,11 +117,7 @@ async fn log_in(
     let session = bmc.sessions.open(&username, Instant::now());
     let session = session.ok_or_else(RedfishError::too_many_sessions)?;
     let location = format!("{SESSIONS}/{}", session.id);
-    let headers = [
-        (header::LOCATION, location),
-        (HeaderName::from_static("x-auth-token"), session.token),
-    ];
-    debug_assert!(TOKEN_HEADER.eq_ignore_ascii_case("x-auth-token"));
+    let headers = [(header::LOCATION, location), (TOKEN_HEADER, session.token)];
     let body = resources::session(&session.id, &username);
     Ok((StatusCode::CREATED, headers, Json(body)).into_response())
 }

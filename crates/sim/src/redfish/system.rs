@@ -17,7 +17,7 @@ use super::Bmc;
 use super::error::RedfishError;
 use super::resources::{CHASSIS, MANAGER, SYSTEM};
 use super::router::json_object;
-use crate::machine::{BootOverride, BootTarget, OverrideEnabled, PowerState};
+use crate::machine::{BootOverride, BootTarget, OverrideEnabled};
 
 /// Reset types offered (DSP2046, Resource `ResetType`).
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -223,9 +223,4 @@ pub(super) async fn reset(
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(error) => Err(RedfishError::machine(&error)),
     }
-}
-
-/// The state as the chassis shows it.
-pub(super) async fn power_state(bmc: &Bmc) -> PowerState {
-    bmc.machine().power_state().await
 }

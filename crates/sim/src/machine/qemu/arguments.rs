@@ -178,3 +178,21 @@ fn network(line: &mut Line, settings: &QemuSettings, inventory: &Inventory, targ
         ),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_in_a_file_name_stays_in_the_name() {
+        let value = with_path("driver=file,filename=", Path::new("/srv/a,b"));
+        assert_eq!(value, "driver=file,filename=/srv/a,,b");
+    }
+
+    #[test]
+    fn only_network_targets_put_the_nic_before_the_disk() {
+        assert!((0..DISK_INDEX).contains(&nic_boot_index(BootTarget::UefiHttp)));
+        assert_eq!(nic_boot_index(BootTarget::None), NOT_BOOTED);
+        assert_eq!(nic_boot_index(BootTarget::Hdd), NOT_BOOTED);
+    }
+}

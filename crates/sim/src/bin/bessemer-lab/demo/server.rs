@@ -1,0 +1,178 @@
+//! The `bessemer serve` of the demo: its configuration, its first token, its end.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use bessemer_sim::rack::{RackDescription, StateDirectory};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+/// The longest that the server may take until it answers.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running server.
+pub(super) struct BessemerServer {
+    command: Vec<String>,
+    log: PathBuf,
+    token: String,
+    child: Child,
+}
+
+impl BessemerServer {
+    pub(super) async fn start(
+        bessemer: &Path,
+        directory: &StateDirectory,
+        rack: &RackDescription,
+        ramdisk: &Path,
+    ) -> Result<Self> {
+        let config = directory.path().join("bessemer.toml");
+        fs::write(&config, configuration(directory, rack, &ramdisk.canonicalize()?))?;
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        let command = vec![
+            "netns".into(),
+            "exec".into(),
+            rack.namespaces.control.clone(),
+            path(&bessemer.canonicalize()?),
+            "serve".into(),
+            "--config".into(),
+            path(&config),
+        ];
+        let log = directory.logs().join("bessemer.log");
+        println!("\x1b[36m$ bessemer serve --config {}\x1b[0m", config.display());
+        let mut child = spawn(&command, &log)?;
+        let token_file = directory.path().join("token");
+        let token = match fs::read_to_string(&token_file) {
+            Ok(token) => token.trim().to_owned(),
+            Err(_) => {
+                let token = first_token(&mut child).await?;
+                write_secret(&token_file, &token)?;
+                token
+            }
+        };
+        let server = Self { command, log, token, child };
+        server.ready().await?;
+        Ok(server)
+    }
+
+    pub(super) fn token(&self) -> String {
+        self.token.clone()
+    }
+
+    /// Kills the server as a power cut would, and starts it again.
+    pub(super) async fn crash_and_restart(&mut self) -> Result<()> {
+        self.child.kill().await?;
+        sleep(Duration::from_secs(2)).await;
+        self.child = spawn(&self.command, &self.log)?;
+        self.ready().await
+    }
+
+    /// Leaves the server to the rack's end: `down` ends everything in its namespaces.
+    pub(super) fn keep(self) {}
+
+    /// Waits until the API answers.
+    async fn ready(&self) -> Result<()> {
+        let probe = || async {
+            let mut command = Command::new("ip");
+            command
+                .args(&self.command[..4])
+                .args(["node", "list", "-o", "json"])
+                .env("BESSEMER_TOKEN", &self.token)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            command.status().await.is_ok_and(|status| status.success())
+        };
+        let answered = timeout(START_LIMIT, async {
+            while !probe().await {
+                sleep(Duration::from_millis(100)).await;
+            }
+        });
+        if answered.await.is_err() {
+            bail!("the server does not answer; its log is {}", self.log.display());
+        }
+        Ok(())
+    }
+}
+
+fn spawn(command: &[String], log: &Path) -> Result<Child> {
+    let log = OpenOptions::new().create(true).append(true).open(log)?;
+    Command::new("ip")
+        .args(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start `ip netns exec … bessemer serve`")
+}
+
+/// The token that the server shows at its first start only: the one line of hexadecimal digits.
+async fn first_token(child: &mut Child) -> Result<String> {
+    let output = child.stdout.take().context("the server has no output")?;
+    let mut lines = BufReader::new(output).lines();
+    let found = timeout(START_LIMIT, async {
+        while let Some(line) = lines.next_line().await? {
+            let word = line.trim();
+            if word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Ok(word.to_owned());
+            }
+        }
+        bail!("the server ended without showing an admin token")
+    });
+    found.await.context("the server did not show an admin token")?
+}
+
+/// Writes a file that only we can read.
+pub(super) fn write_secret(path: &Path, secret: &str) -> Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(secret.as_bytes())?;
+    Ok(())
+}
+
+fn configuration(directory: &StateDirectory, rack: &RackDescription, ramdisk: &Path) -> String {
+    let host = |address: &str| address.split('/').next().unwrap_or_default().to_owned();
+    format!(
+        r#"# Written by `bessemer-lab demo`.
+data = "{data}"
+parked_vlan = {parked}
+
+[provisioning]
+interface = "{interface}"
+address = "{address}"
+subnet = "10.77.0.0/24"
+pool_first = "10.77.0.50"
+pool_last = "10.77.0.99"
+vlan = {vlan}
+ramdisk = "{ramdisk}"
+
+[phone_home]
+listen = "{public}:8482"
+
+[[switch]]
+name = "rack"
+driver = "ovsdb"
+address = "unix:{ovsdb}"
+
+# Emulated machines: firmware is quick, everything else is slow.
+[timing]
+agent_boot_deadline = 240
+expected_agent_boot = 20
+expected_os_boot = 75
+expected_write_rate = 30000000
+"#,
+        data = directory.path().join("data").display(),
+        parked = rack.vlans.parked,
+        interface = rack.addresses.provisioning_interface,
+        address = host(&rack.addresses.provisioning),
+        vlan = rack.vlans.provisioning,
+        ramdisk = ramdisk.display(),
+        public = host(&rack.addresses.public),
+        ovsdb = rack.switch.ovsdb_socket.display(),
+    )
+}

@@ -1,0 +1,114 @@
+//! What the tenant does: a key, the first login, a look around. All from the tenant's namespace.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bessemer_sim::rack::{RackDescription, StateDirectory};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::USER;
+use super::shell::Shell;
+
+/// The longest from the order to a login.
+const LOGIN_LIMIT: Duration = Duration::from_secs(1200);
+/// What a new tenant looks at.
+const COMMANDS: [&str; 5] =
+    ["hostname", "uname -a", "cloud-init status --wait", "ip -br addr", "lsblk"];
+
+/// The tenant's key, made once.
+pub(super) async fn make_key(directory: &StateDirectory) -> Result<PathBuf> {
+    let key = directory.path().join("demo-key");
+    if !key.exists() {
+        let status = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "demo", "-f"])
+            .arg(&key)
+            .status()
+            .await?;
+        ensure!(status.success(), "ssh-keygen ended with {status}");
+    }
+    Ok(key)
+}
+
+/// Tries to log in from the moment the server has an address; gives the seconds since `started`.
+pub(super) fn first_login(
+    shell: Shell,
+    directory: &StateDirectory,
+    rack: &RackDescription,
+    server: &'static str,
+    started: Instant,
+) -> JoinHandle<Result<f64>> {
+    let (directory, rack) = (directory.clone(), rack.clone());
+    tokio::spawn(async move {
+        while started.elapsed() < LOGIN_LIMIT {
+            if let Ok(address) = address(&shell, server).await
+                && ssh(&directory, &rack, &address, "true").stderr(Stdio::null()).status().await?.success()
+            {
+                return Ok(started.elapsed().as_secs_f64());
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+        bail!("no login within {} s of the order", LOGIN_LIMIT.as_secs())
+    })
+}
+
+/// Runs what a new tenant looks at, for everybody to see.
+pub(super) async fn look_around(
+    shell: &Shell,
+    directory: &StateDirectory,
+    rack: &RackDescription,
+    server: &str,
+) -> Result<()> {
+    let address = address(shell, server).await?;
+    for command in COMMANDS {
+        println!("\n\x1b[36m$ ssh {USER}@{address} {command}\x1b[0m");
+        let status = ssh(directory, rack, &address, command).status().await?;
+        ensure!(status.success(), "`{command}` on the server ended with {status}");
+    }
+    let name = ssh(directory, rack, &address, "hostname").output().await?;
+    let name = String::from_utf8_lossy(&name.stdout).trim().to_owned();
+    ensure!(name == server, "the server calls itself `{name}`, not `{server}`");
+    Ok(())
+}
+
+/// Bytes of the disk that are not zero, read from outside of the machine.
+pub(super) async fn bytes_left(disk: &Path) -> Result<u64> {
+    let disk = disk.to_owned();
+    tokio::task::spawn_blocking(move || {
+        use std::io::Read;
+        let mut file = std::fs::File::open(&disk)?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut left = 0;
+        loop {
+            let length = file.read(&mut buffer)?;
+            if length == 0 {
+                return Ok(left);
+            }
+            left += buffer[..length].iter().filter(|byte| **byte != 0).count() as u64;
+        }
+    })
+    .await?
+}
+
+async fn address(shell: &Shell, server: &str) -> Result<String> {
+    let server = shell.json(&["server", "show", server]).await?;
+    Ok(server["address"].as_str().context("the server has no address")?.to_owned())
+}
+
+fn ssh(directory: &StateDirectory, rack: &RackDescription, address: &str, line: &str) -> Command {
+    let mut command = Command::new("ip");
+    command
+        .args(["netns", "exec", &rack.namespaces.tenant, "ssh", "-i"])
+        .arg(directory.path().join("demo-key"))
+        .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+        .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=3", "-o", "LogLevel=ERROR"])
+        .args(["-o", "IdentitiesOnly=yes", "-F", "none"])
+        .arg(format!("{USER}@{address}"))
+        .arg(line)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
