@@ -85,8 +85,8 @@ metrics! {
     reconcile_errors: Counter = "bessemer_conductor_reconcile_errors_total",
     /// Requests sent to management controllers.
     bmc_requests: Counter = "bessemer_bmc_requests_total",
-    /// Agent sessions that are open.
-    agent_sessions: Gauge = "bessemer_agent_sessions",
+    /// Agents that have called and been let in.
+    agent_hellos: Counter = "bessemer_agent_hellos_total",
     /// Agents refused: unknown boot, wrong or replayed token.
     agent_refused: Counter = "bessemer_agent_refused_total",
     /// Bytes of images sent to agents.
@@ -187,9 +187,15 @@ mod tests {
         metrics.reconciles.inc();
         metrics.image_bytes.add(4096);
         metrics.agent_sessions.inc();
-        metrics.requests.count("GET", "/v1/nodes", 200, Duration::from_millis(1500));
-        metrics.requests.count("GET", "/v1/nodes", 200, Duration::from_millis(500));
-        metrics.requests.count("BREW", "unmatched", 404, Duration::ZERO);
+        metrics
+            .requests
+            .count("GET", "/v1/nodes", 200, Duration::from_millis(1500));
+        metrics
+            .requests
+            .count("GET", "/v1/nodes", 200, Duration::from_millis(500));
+        metrics
+            .requests
+            .count("BREW", "unmatched", 404, Duration::ZERO);
         let text = metrics.render(&[("available", 3)], 2);
         for expected in [
             "# TYPE bessemer_nodes gauge\nbessemer_nodes{phase=\"available\"} 3\n",

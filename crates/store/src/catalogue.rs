@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use bessemer_core::id::ProjectId;
+use bessemer_core::id::{FlavorId, KeyPairId, NetworkId, ProjectId};
 
 use crate::Error;
 use crate::database::Row;
@@ -46,6 +46,14 @@ impl Store {
         const SQL: &str = "SELECT id, name, hardware FROM flavor ORDER BY name";
         let rows = self.database().rows(SQL, values![]).await?;
         rows.iter().map(flavor_record).collect()
+    }
+
+    /// Stops offering a flavor. [`Error::Conflict`] while a server uses it.
+    pub async fn delete_flavor(&self, id: FlavorId) -> Result<(), Error> {
+        const DELETE: &str = "DELETE FROM flavor WHERE id = $1";
+        const USER: &str = "SELECT name FROM server WHERE flavor = $1 ORDER BY name LIMIT 1";
+        self.delete_unused("delete_flavor", (DELETE, USER), ("flavor", id.to_string()))
+            .await
     }
 
     /// Writes down a new network. [`Error::Conflict`] if its name or its VLAN is taken.
@@ -94,6 +102,14 @@ impl Store {
         rows.iter().map(network_record).collect()
     }
 
+    /// Forgets a network. [`Error::Conflict`] while a server uses it.
+    pub async fn delete_network(&self, id: NetworkId) -> Result<(), Error> {
+        const DELETE: &str = "DELETE FROM network WHERE id = $1";
+        const USER: &str = "SELECT name FROM server WHERE network = $1 ORDER BY name LIMIT 1";
+        self.delete_unused("delete_network", (DELETE, USER), ("network", id.to_string()))
+            .await
+    }
+
     /// Writes down a new key pair. [`Error::Conflict`] if the project has one of this name.
     pub async fn create_key_pair(&self, key: &KeyPairRecord) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO key_pair (id, project, name, public_key)
@@ -114,6 +130,16 @@ impl Store {
         let values = values![name_or_id, as_id(name_or_id), project];
         let row = by_id_first(self.database().rows(SQL, values).await?, name_or_id)?;
         key_pair_record(&row.ok_or_else(|| Error::not_found("key", name_or_id))?)
+    }
+
+    /// Forgets a key pair. Servers keep the key itself.
+    pub async fn delete_key_pair(&self, id: KeyPairId) -> Result<(), Error> {
+        let mut write = self.write("delete_key_pair").await?;
+        let sql = "DELETE FROM key_pair WHERE id = $1";
+        if write.execute(sql, values![id]).await? == 0 {
+            return Err(Error::not_found("key", id));
+        }
+        write.commit().await
     }
 
     /// A project's key pairs, by name.
@@ -149,6 +175,29 @@ impl Store {
         const SQL: &str = "SELECT id, name FROM project ORDER BY name";
         let rows = self.database().rows(SQL, values![]).await?;
         rows.iter().map(project_record).collect()
+    }
+
+    /// Deletes something that servers may use; the error names such a server.
+    pub(crate) async fn delete_unused(
+        &self,
+        gate: &'static str,
+        (delete, user): (&'static str, &'static str),
+        (what, id): (&'static str, String),
+    ) -> Result<(), Error> {
+        let mut write = self.write(gate).await?;
+        match write.execute(delete, values![&id]).await {
+            Ok(0) => Err(Error::not_found(what, id)),
+            Ok(_) => write.commit().await,
+            Err(error) if error.is_reference_violation() => {
+                write.roll_back().await?;
+                let row = self.database().row(user, values![&id]).await?;
+                let user = row.map_or(Ok("just ordered".to_owned()), |row| row.text("name"))?;
+                Err(Error::not_now(format!(
+                    "the {what} is in use by server `{user}`: delete the server first"
+                )))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Inserts something whose `name` must be unique.

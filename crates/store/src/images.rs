@@ -99,22 +99,8 @@ impl Store {
     pub async fn delete_image(&self, id: ImageId) -> Result<(), Error> {
         const USER: &str = "SELECT name FROM server WHERE image = $1 ORDER BY name LIMIT 1";
         const DELETE: &str = "DELETE FROM image WHERE id = $1";
-        let mut write = self.write("delete_image").await?;
-        let deleted = match write.execute(DELETE, values![id]).await {
-            Err(error) if error.is_reference_violation() => {
-                write.roll_back().await?;
-                let user = self.database().row(USER, values![id]).await?;
-                let user = user.map_or(Ok("just ordered".to_owned()), |row| row.text("name"))?;
-                return Err(Error::not_now(format!(
-                    "the image is in use by server `{user}`: delete the server first"
-                )));
-            }
-            deleted => deleted?,
-        };
-        if deleted == 0 {
-            return Err(Error::not_found("image", id));
-        }
-        write.commit().await
+        self.delete_unused("delete_image", (DELETE, USER), ("image", id.to_string()))
+            .await
     }
 }
 

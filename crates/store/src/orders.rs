@@ -7,11 +7,12 @@
 use std::net::Ipv4Addr;
 
 use bessemer_core::Timestamp;
-use bessemer_core::id::{NodeId, ServerId};
+use bessemer_core::id::{NodeId, ProjectId, ServerId};
 use bessemer_core::lifecycle::{Deployment, Goal, NodeState};
 use bessemer_core::plan::Plan;
 
 use crate::Error;
+use crate::database::Row;
 use crate::events::{about_server, append};
 use crate::records::{Order, Placed};
 use crate::store::{Store, Write};
@@ -20,6 +21,10 @@ use crate::value::{json, sealed, values};
 /// How long an `Idempotency-Key` is remembered, in milliseconds: a day, as is usual. A client that
 /// tries again does so within minutes.
 const KEYS_REMEMBERED: i64 = 24 * 3600 * 1000;
+
+/// What is remembered of an `Idempotency-Key`.
+const KNOWN_KEY: &str =
+    "SELECT digest, server FROM idempotency WHERE project = $1 AND request_key = $2";
 
 impl Store {
     /// Places an order, or recognises one that was placed under the same key before.
@@ -43,6 +48,19 @@ impl Store {
                 Err(self.explain(&order, error).await?)
             }
         }
+    }
+
+    /// The server that a project ordered under this `Idempotency-Key`, if it did. It may be gone.
+    ///
+    /// [`Error::Conflict`] if the key was used for another request.
+    pub async fn placed_before(
+        &self,
+        project: ProjectId,
+        key: &str,
+        digest: &str,
+    ) -> Result<Option<ServerId>, Error> {
+        let row = self.database().row(KNOWN_KEY, values![project, key]).await?;
+        row.map(|row| same_request(&row, digest)).transpose()
     }
 
     /// Says in the order's own terms which constraint was in the way.
@@ -90,8 +108,6 @@ async fn remember(
     const INSERT: &str =
         "INSERT INTO idempotency (project, request_key, digest, server, created_at)
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (project, request_key) DO NOTHING";
-    const KNOWN: &str =
-        "SELECT digest, server FROM idempotency WHERE project = $1 AND request_key = $2";
     let Some((key, digest)) = &order.idempotency else {
         return Ok(None);
     };
@@ -99,15 +115,20 @@ async fn remember(
     if write.execute(INSERT, values).await? > 0 {
         return Ok(None);
     }
-    let row = write.row(KNOWN, values![order.project, key]).await?;
+    let row = write.row(KNOWN_KEY, values![order.project, key]).await?;
     let row = row.ok_or_else(|| Error::not_now("try again"))?;
-    if row.text("digest")? != *digest {
+    same_request(&row, digest).map(Some)
+}
+
+/// The server that a key in a row of [`KNOWN_KEY`] stands for, if it was this very request's.
+fn same_request(row: &Row, digest: &str) -> Result<ServerId, Error> {
+    if row.text("digest")? != digest {
         return Err(Error::conflict(
             "Idempotency-Key",
             "this Idempotency-Key was used for another request: use a new one for each order",
         ));
     }
-    Ok(Some(row.parsed("server")?))
+    row.parsed("server")
 }
 
 async fn forget_old_keys(write: &mut Write, now: Timestamp) -> Result<(), Error> {

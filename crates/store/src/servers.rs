@@ -74,6 +74,13 @@ impl Store {
         Ok((servers?, next))
     }
 
+    /// How many servers there are.
+    pub async fn server_count(&self) -> Result<u64, Error> {
+        const SQL: &str = "SELECT COUNT(*) AS servers FROM server";
+        let row = self.database().row(SQL, values![]).await?;
+        row.map_or(Ok(0), |row| row.number("servers"))
+    }
+
     /// Gives a server back: its node is wanted available again, and is woken. Its row and its
     /// address live on until the node is off and off the tenant's network. Once it is being given
     /// back, nothing happens.

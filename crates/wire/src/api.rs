@@ -14,7 +14,8 @@ use bessemer_core::id::{ProjectId, TokenId};
 
 pub use images::{Image, ImageCreate, ImageStatus};
 pub use nodes::{
-    Bmc, BmcCreate, BmcTrust, Node, NodeCreate, NodePort, NodePortCreate, PowerRequest, PowerState,
+    Bmc, BmcCreate, BmcTrust, Node, NodeCreate, NodeHistoryEntry, NodePort, NodePortCreate,
+    PowerRequest, PowerState,
 };
 pub use servers::{
     Flavor, FlavorCreate, KeyPair, KeyPairCreate, Network, NetworkCreate, Server, ServerCreate,

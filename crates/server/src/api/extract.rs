@@ -23,27 +23,26 @@ pub(super) const MAX_BODY: usize = 1 << 20;
 ///
 /// The token is looked up for every request, so that revoking one works at once.
 #[derive(Clone)]
-pub(super) struct Caller(pub(super) TokenRecord);
+pub(super) struct Caller {
+    token: TokenRecord,
+    /// For those who ask again whether the token is still valid.
+    pub(super) secret_hash: String,
+}
 
 impl Caller {
     /// Whether it may do everything.
     pub(super) fn is_admin(&self) -> bool {
-        self.0.role == Role::Admin
+        self.token.role == Role::Admin
     }
 
     /// The project that new things belong to.
     pub(super) fn project(&self) -> ProjectId {
-        self.0.project
+        self.token.project
     }
 
     /// The project whose things it sees; `None` for all.
     pub(super) fn scope(&self) -> Option<ProjectId> {
-        (!self.is_admin()).then_some(self.0.project)
-    }
-
-    /// Whether things of `project` exist for it.
-    pub(super) fn sees(&self, project: ProjectId) -> bool {
-        self.scope().is_none_or(|own| own == project)
+        (!self.is_admin()).then_some(self.token.project)
     }
 }
 
@@ -52,14 +51,18 @@ impl FromRequestParts<Site> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Refusal> {
         let secret = bearer(&parts.headers)?;
-        let token = site.store.token_by_hash(&digest(secret)).await?;
+        let secret_hash = digest(secret);
+        let token = site.store.token_by_hash(&secret_hash).await?;
         let token = token.ok_or_else(|| {
-            Refusal::new(Kind::Unauthenticated, "The token is not, or no longer, valid.")
-                .remedy("Check it for typing errors, or ask an operator for a new one.")
+            Refusal::new(
+                Kind::Unauthenticated,
+                "The token is not, or no longer, valid.",
+            )
+            .remedy("Check it for typing errors, or ask an operator for a new one.")
         })?;
         // For the access log: what was done by whom.
         tracing::Span::current().record("token", token.name.as_str());
-        Ok(Self(token))
+        Ok(Self { token, secret_hash })
     }
 }
 
@@ -118,7 +121,9 @@ pub(super) struct Query<T>(pub(super) T);
 impl From<QueryRejection> for Refusal {
     fn from(rejection: QueryRejection) -> Self {
         let text = rejection.body_text();
-        let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        let text = text
+            .strip_prefix("Failed to deserialize query string: ")
+            .unwrap_or(&text);
         Self::new(Kind::InvalidParameter, sentence(&text))
     }
 }
@@ -134,14 +139,19 @@ impl<T: DeserializeOwned> FromRequest<Site> for Body<T> {
 
     async fn from_request(request: Request, site: &Site) -> Result<Self, Refusal> {
         check_media_type(request.headers())?;
-        let bytes = Bytes::from_request(request, site).await.map_err(|rejection| match rejection {
-            BytesRejection::FailedToBufferBody(rejection)
-                if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE =>
-            {
-                Refusal::too_large()
-            }
-            rejection => Refusal::new(Kind::MalformedJson, sentence(&rejection.body_text())),
-        })?;
+        let bytes =
+            Bytes::from_request(request, site)
+                .await
+                .map_err(|rejection| match rejection {
+                    BytesRejection::FailedToBufferBody(rejection)
+                        if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE =>
+                    {
+                        Refusal::too_large()
+                    }
+                    rejection => {
+                        Refusal::new(Kind::MalformedJson, sentence(&rejection.body_text()))
+                    }
+                })?;
         parse(&bytes).map(Self)
     }
 }
@@ -151,13 +161,21 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };
-    let media = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let media = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
     let media = media.trim().to_ascii_lowercase();
     if media == "application/json" || media.ends_with("+json") {
         return Ok(());
     }
-    Err(Refusal::new(Kind::UnsupportedMediaType, "The Content-Type is not `application/json`.")
-        .remedy("Send JSON with the header `Content-Type: application/json`."))
+    Err(Refusal::new(
+        Kind::UnsupportedMediaType,
+        "The Content-Type is not `application/json`.",
+    )
+    .remedy("Send JSON with the header `Content-Type: application/json`."))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
@@ -173,9 +191,14 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
         let path = error.path().to_string();
         refuse_json(error.inner(), &path)
     })?;
-    deserializer.end().map_err(|error| refuse_json(&error, "."))?;
+    deserializer
+        .end()
+        .map_err(|error| refuse_json(&error, "."))?;
     if first != Some(&b'{') {
-        return Err(Refusal::new(Kind::InvalidField, "The body is not a JSON object."));
+        return Err(Refusal::new(
+            Kind::InvalidField,
+            "The body is not a JSON object.",
+        ));
     }
     Ok(value)
 }
@@ -187,7 +210,11 @@ fn refuse_json(error: &serde_json::Error, path: &str) -> Refusal {
         let what = text.split(" at line ").next().unwrap_or_default();
         return Refusal::new(
             Kind::MalformedJson,
-            format!("Not JSON at line {}, column {}: {what}.", error.line(), error.column()),
+            format!(
+                "Not JSON at line {}, column {}: {what}.",
+                error.line(),
+                error.column()
+            ),
         );
     }
     let message = without_value(&error.to_string());
@@ -212,10 +239,16 @@ fn last_segment(path: &str) -> &str {
 /// serde's message without where it was and without the value that was found, which could be a
 /// password in the wrong place.
 fn without_value(message: &str) -> String {
-    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+    let message = message
+        .rsplit_once(" at line ")
+        .map_or(message, |(message, _)| message);
     for prefix in ["invalid type: ", "invalid value: "] {
-        let Some(rest) = message.strip_prefix(prefix) else { continue };
-        let expected = rest.rsplit_once(", expected ").map_or("something else", |parts| parts.1);
+        let Some(rest) = message.strip_prefix(prefix) else {
+            continue;
+        };
+        let expected = rest
+            .rsplit_once(", expected ")
+            .map_or("something else", |parts| parts.1);
         let found = rest.split([' ', ',']).next().unwrap_or("something else");
         return format!("{prefix}found {found}, expected {expected}");
     }
@@ -235,7 +268,12 @@ mod tests {
             Ok(_) => panic!("{body} is accepted"),
             Err(refusal) => refusal.document(String::new()),
         };
-        let kind = document.kind.rsplit(':').next().unwrap_or_default().to_owned();
+        let kind = document
+            .kind
+            .rsplit(':')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         (kind, document.detail, document.field)
     }
 
@@ -244,12 +282,32 @@ mod tests {
         let bmc = r#"{"url":"https://b","username":"u","password":"p"}"#;
         for (body, kind, detail, field) in [
             ("", "malformed-json", "empty", None),
-            ("{\n  \"name\": ?}", "malformed-json", "line 2, column 11", None),
+            (
+                "{\n  \"name\": ?}",
+                "malformed-json",
+                "line 2, column 11",
+                None,
+            ),
             ("{\"name\":", "malformed-json", "line 1", None),
             ("{}", "invalid-field", "issing field `name`", Some("name")),
-            (r#"{"colour":1}"#, "invalid-field", "nknown field `colour`", Some("colour")),
-            (r#"{"name":"n","bmc":{"urls":1}}"#, "invalid-field", "`urls`", Some("bmc.urls")),
-            (r#"{"name":7}"#, "invalid-field", "expected a string", Some("name")),
+            (
+                r#"{"colour":1}"#,
+                "invalid-field",
+                "nknown field `colour`",
+                Some("colour"),
+            ),
+            (
+                r#"{"name":"n","bmc":{"urls":1}}"#,
+                "invalid-field",
+                "`urls`",
+                Some("bmc.urls"),
+            ),
+            (
+                r#"{"name":7}"#,
+                "invalid-field",
+                "expected a string",
+                Some("name"),
+            ),
             (r#"["n"]"#, "invalid-field", "", None),
         ] {
             let (found_kind, found_detail, found_field) = refused(body);
@@ -267,7 +325,13 @@ mod tests {
 
     #[test]
     fn values_are_not_repeated() {
-        for password in ["8675309", "[8675309]", "{\"a\":8675309}", "8675309.5", "-8675309"] {
+        for password in [
+            "8675309",
+            "[8675309]",
+            "{\"a\":8675309}",
+            "8675309.5",
+            "-8675309",
+        ] {
             let body = format!(
                 r#"{{"name":"n","bmc":{{"url":"https://b","username":"u","password":{password}}}}}"#
             );

@@ -30,7 +30,9 @@ pub(super) async fn observe(State(site): State<Site>, request: Request, next: Ne
         let response = told(next.run(request).await, &id);
         let (status, time) = (response.status().as_u16(), begun.elapsed());
         let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-        site.metrics.requests.count(method.as_str(), route, status, time);
+        site.metrics
+            .requests
+            .count(method.as_str(), route, status, time);
         // Reading is most of the traffic and changes nothing: it is logged only when asked for.
         let quiet = method == Method::GET && status < 500;
         let microseconds = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

@@ -25,8 +25,8 @@ pub(super) struct PageQuery {
 }
 
 impl PageQuery {
-    pub(super) fn cursor(&self) -> Option<&str> {
-        self.cursor.as_deref()
+    pub(super) fn cursor(&self) -> Option<String> {
+        self.cursor.clone()
     }
 
     pub(super) fn limit(&self) -> Result<u32, Refusal> {

@@ -65,8 +65,6 @@ kinds! {
     MethodNotAllowed = 405 "method-not-allowed" "Not with this method",
     /// Something unique is taken, or the thing is in a state that does not allow this.
     Conflict = 409 "conflict" "That is not possible now",
-    /// Something else still needs it.
-    InUse = 409 "in-use" "It is in use",
     /// No free node has what the flavor demands.
     NoMatchingNode = 409 "no-matching-node" "No matching node is free",
     /// The image is still being imported, or its import failed.
@@ -110,7 +108,12 @@ impl Refusal {
     /// A refusal of this kind. `detail` says what is wrong with this very request; it never holds
     /// a secret, nor text of the request that could be one.
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), field: None, remedy: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            field: None,
+            remedy: None,
+        }
     }
 
     /// A field of the request body has a value that makes no sense.
@@ -142,11 +145,6 @@ impl Refusal {
         self
     }
 
-    /// Which kind of problem it is.
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// What an answer without a document means, by its status: that of a router or layer which
     /// knows nothing of problems.
     pub(super) fn of_status(status: StatusCode) -> Option<Self> {
@@ -155,10 +153,11 @@ impl Refusal {
                 Self::new(Kind::NoSuchRoute, "There is nothing under this path.")
                     .remedy("See /docs for what there is.")
             }
-            StatusCode::METHOD_NOT_ALLOWED => {
-                Self::new(Kind::MethodNotAllowed, "This path does not know that method.")
-                    .remedy("See the Allow header for the methods that it knows.")
-            }
+            StatusCode::METHOD_NOT_ALLOWED => Self::new(
+                Kind::MethodNotAllowed,
+                "This path does not know that method.",
+            )
+            .remedy("See the Allow header for the methods that it knows."),
             StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
             status if status.is_server_error() => Self::internal(&status),
             _ => return None,
@@ -168,8 +167,11 @@ impl Refusal {
     /// The body is larger than the API takes.
     pub(super) fn too_large() -> Self {
         let limit = super::extract::MAX_BODY >> 20;
-        Self::new(Kind::BodyTooLarge, format!("The body has more than {limit} MiB."))
-            .remedy("Nothing that the API takes is that large: check what is being sent.")
+        Self::new(
+            Kind::BodyTooLarge,
+            format!("The body has more than {limit} MiB."),
+        )
+        .remedy("Nothing that the API takes is that large: check what is being sent.")
     }
 
     /// The problem document.
@@ -197,7 +199,9 @@ impl IntoResponse for Refusal {
         *response.status_mut() = self.status();
         if self.kind == Kind::Unauthenticated {
             let challenge = HeaderValue::from_static("Bearer realm=\"bessemer\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
         }
         response.extensions_mut().insert(self);
         response
@@ -209,6 +213,12 @@ impl From<bessemer_store::Error> for Refusal {
         use bessemer_store::Error;
         match error {
             Error::NotFound { .. } => Self::new(Kind::NotFound, sentence(&error)),
+            Error::Conflict {
+                field: Some(field),
+                message,
+            } if field == "Idempotency-Key" => {
+                Self::new(Kind::IdempotencyMismatch, sentence(&message)).field(field)
+            }
             Error::Conflict { field, message } => {
                 let refusal = Self::new(Kind::Conflict, sentence(&message));
                 Self { field, ..refusal }
@@ -219,10 +229,16 @@ impl From<bessemer_store::Error> for Refusal {
             Error::NoNode => Self::new(Kind::NoMatchingNode, sentence(&error))
                 .field("flavor")
                 .remedy("Somebody else was faster: order again."),
+            Error::Cursor(_) => Self::new(Kind::InvalidParameter, sentence(&error))
+                .field("cursor")
+                .remedy("Pass `next` of the page before as it was given."),
             Error::Database(cause) => {
                 error!(%cause, "the database failed");
-                Self::new(Kind::Unavailable, "The database does not answer as it should.")
-                    .remedy("Try again in a moment; operators find the cause in the server's log.")
+                Self::new(
+                    Kind::Unavailable,
+                    "The database does not answer as it should.",
+                )
+                .remedy("Try again in a moment; operators find the cause in the server's log.")
             }
             Error::LeaseLost | Error::Corrupt { .. } | Error::Setup(_) => Self::internal(&error),
         }
@@ -239,8 +255,14 @@ impl From<KeyringError> for Refusal {
 pub(super) fn sentence(text: &dyn std::fmt::Display) -> String {
     let text = text.to_string();
     let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_uppercase().to_string());
-    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    let first = characters
+        .next()
+        .map(|first| first.to_uppercase().to_string());
+    let stop = if text.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
     format!("{}{}{stop}", first.unwrap_or_default(), characters.as_str())
 }
 
@@ -251,11 +273,14 @@ mod tests {
     /// Programs decide by these names: they are a promise (invariant 7).
     #[test]
     fn kinds_are_pinned() {
-        let kinds: Vec<_> = Kind::ALL.iter().map(|(status, name)| format!("{status} {name}")).collect();
+        let kinds: Vec<_> = Kind::ALL
+            .iter()
+            .map(|(status, name)| format!("{status} {name}"))
+            .collect();
         assert_eq!(
             kinds.join("\n"),
             "400 malformed-json\n400 invalid-parameter\n401 unauthenticated\n403 forbidden\n\
-             404 not-found\n404 no-such-route\n405 method-not-allowed\n409 conflict\n409 in-use\n\
+             404 not-found\n404 no-such-route\n405 method-not-allowed\n409 conflict\n\
              409 no-matching-node\n409 image-not-ready\n409 addresses-exhausted\n\
              413 body-too-large\n415 unsupported-media-type\n422 invalid-field\n\
              422 unknown-reference\n422 image-larger-than-disk\n422 idempotency-mismatch\n\
@@ -287,6 +312,10 @@ mod tests {
     fn causes_are_not_told() {
         let cause = bessemer_store::Error::Setup("postgres://u:planted@h".into());
         let document = Refusal::from(cause).document(String::new());
-        assert!(!serde_json::to_string(&document).unwrap().contains("planted"));
+        assert!(
+            !serde_json::to_string(&document)
+                .unwrap()
+                .contains("planted")
+        );
     }
 }

@@ -13,9 +13,11 @@ pub(super) fn dns_label(field: &str, name: &str) -> Result<(), Refusal> {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let fits = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(good);
     if !fits || name.starts_with('-') || name.ends_with('-') {
-        return Err(Refusal::invalid(field, format!("{} is no DNS label.", quoted(name))).remedy(
-            "Use 1 to 63 small letters, digits and dashes, with no dash at either end.",
-        ));
+        return Err(
+            Refusal::invalid(field, format!("{} is no DNS label.", quoted(name))).remedy(
+                "Use 1 to 63 small letters, digits and dashes, with no dash at either end.",
+            ),
+        );
     }
     not_an_id(field, name)
 }
@@ -37,7 +39,10 @@ pub(super) fn name(field: &str, name: &str) -> Result<(), Refusal> {
 /// Things are asked for by name or id, so a name must never read as an id.
 fn not_an_id(field: &str, name: &str) -> Result<(), Refusal> {
     if Uuid::parse_str(name).is_ok() {
-        return Err(Refusal::invalid(field, "A name must not look like an id (a UUID)."));
+        return Err(Refusal::invalid(
+            field,
+            "A name must not look like an id (a UUID).",
+        ));
     }
     Ok(())
 }
@@ -59,7 +64,10 @@ pub(super) fn vlan(field: &str, vlan: u16) -> Result<(), Refusal> {
     if (1..=4094).contains(&vlan) {
         return Ok(());
     }
-    Err(Refusal::invalid(field, format!("{vlan} is no VLAN id: those are 1 to 4094.")))
+    Err(Refusal::invalid(
+        field,
+        format!("{vlan} is no VLAN id: those are 1 to 4094."),
+    ))
 }
 
 /// What somebody wrote where a name should be, cut short for a message.
@@ -81,7 +89,10 @@ mod tests {
             assert!(name("name", good).is_ok(), "{good}");
         }
         for good in ["Debian_12.5"] {
-            assert!(dns_label("name", good).is_err() && name("name", good).is_ok(), "{good}");
+            assert!(
+                dns_label("name", good).is_err() && name("name", good).is_ok(),
+                "{good}"
+            );
         }
         let long = "a".repeat(64);
         let id = Uuid::nil().to_string();

@@ -110,6 +110,16 @@ pub struct Node {
     pub created_at: Timestamp,
 }
 
+/// A state that a node was in.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NodeHistoryEntry {
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// The state.
+    pub state: NodeState,
+}
+
 /// A management controller, without its password.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Bmc {

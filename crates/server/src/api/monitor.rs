@@ -1,0 +1,65 @@
+//! For whoever watches over the server: is it well, and what is it doing?
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::Answer;
+use super::problem::Refusal;
+use crate::metrics;
+use crate::site::Site;
+
+pub(super) fn routes() -> OpenApiRouter<Site> {
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(metrics))
+}
+
+/// The server is well.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// Always `ok`: otherwise the answer is a problem.
+    status: &'static str,
+    /// The server's version.
+    version: &'static str,
+}
+
+/// Tell whether the server answers and its database does.
+#[utoipa::path(get, path = "/healthz", tag = "site", operation_id = "health", security(()),
+    responses((status = 200, body = Health)))]
+async fn health(State(site): State<Site>) -> Answer<Health> {
+    site.store.token_count().await?;
+    Ok(Json(Health {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+/// Show counters in Prometheus's text format.
+#[utoipa::path(get, path = "/metrics", tag = "site", operation_id = "metrics", security(()),
+    responses((status = 200, body = String, content_type = "text/plain")))]
+async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal> {
+    let phases = site.store.counts_by_phase().await?;
+    let phases: Vec<_> = phases
+        .iter()
+        .map(|(phase, count)| (phase.name(), *count))
+        .collect();
+    let servers = site.store.server_count().await?;
+    let text = site.metrics.render(&phases, servers);
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+}
+
+/// Serves the OpenAPI document, written out once.
+pub(super) fn document(document: &utoipa::openapi::OpenApi) -> Router<Site> {
+    // It is made of strings, maps and numbers, which always serialise.
+    let text = Bytes::from(document.to_json().unwrap_or_default());
+    let answer = move || async move { ([(header::CONTENT_TYPE, "application/json")], text) };
+    Router::new().route("/openapi.json", get(answer))
+}

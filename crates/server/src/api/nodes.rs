@@ -1,0 +1,211 @@
+//! Nodes: registering, showing, holding, providing and deleting them. Operators only.
+//!
+//! Nothing here changes where a node *is* (invariant 2): it is recorded what is *wanted*, and the
+//! conductor is rung for.
+
+mod enroll;
+mod power;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use bessemer_core::lifecycle::{Goal, Phase};
+use bessemer_store::{HistoryEntry, NodeFilter, NodeRecord};
+use bessemer_wire::api::{Bmc, Node, NodeCreate, NodeHistoryEntry, Page};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answer_with;
+use super::extract::{Admin, Answer, Body, Path, Query};
+use super::page;
+use super::problem::Refusal;
+use crate::site::Site;
+
+pub(super) fn routes() -> OpenApiRouter<Site> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, delete))
+        .routes(routes!(history))
+        .routes(routes!(hold))
+        .routes(routes!(provide))
+        .routes(routes!(power::switch))
+}
+
+/// Which nodes are listed, and how much of each.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct NodeQuery {
+    /// Only nodes in this phase.
+    phase: Option<Phase>,
+    /// Whether `inventory` is filled in: false unless given. It is most of a node's bytes.
+    #[serde(default)]
+    detail: bool,
+    /// Where to go on: `next` of the page before.
+    cursor: Option<String>,
+    /// How many nodes at most: 1 to 1000, 100 unless given.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
+/// How much of a history is shown.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct HistoryQuery {
+    /// How many states at most: 1 to 1000, 100 unless given.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
+/// List nodes, in order of registration.
+#[utoipa::path(get, path = "/v1/nodes", tag = "nodes", operation_id = "list_nodes",
+    params(NodeQuery), responses((status = 200, body = Page<Node>)))]
+async fn list(
+    State(site): State<Site>,
+    _: Admin,
+    Query(query): Query<NodeQuery>,
+) -> Answer<Page<Node>> {
+    let limit = page::limit(query.limit)?;
+    let filter = NodeFilter { phase: query.phase };
+    let (nodes, next) = site.store.nodes(filter, query.cursor, limit).await?;
+    let view = |node| view(&site, node, query.detail);
+    Ok(Json(Page {
+        items: nodes.into_iter().map(view).collect(),
+        next,
+    }))
+}
+
+/// Register a machine.
+///
+/// The conductor then checks its management controller, inspects and cleans it, and makes it
+/// `available`. Watch `state.reason`.
+#[utoipa::path(post, path = "/v1/nodes", tag = "nodes", operation_id = "create_node",
+    request_body = NodeCreate,
+    responses((status = 201, body = Node)))]
+async fn create(
+    State(site): State<Site>,
+    _: Admin,
+    Body(request): Body<NodeCreate>,
+) -> Result<impl IntoResponse, Refusal> {
+    let node = enroll::check(&site, request)?;
+    let node = site.store.create_node(node, site.now()).await?;
+    site.bell.notify_one();
+    let location = format!("/v1/nodes/{}", node.id);
+    Ok(answer_with(
+        StatusCode::CREATED,
+        &location,
+        view(&site, node, true),
+    ))
+}
+
+/// Show a node.
+#[utoipa::path(get, path = "/v1/nodes/{node}", tag = "nodes", operation_id = "show_node",
+    params(("node" = String, Path, description = "Name or id")),
+    responses((status = 200, body = Node)))]
+async fn show(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> Answer<Node> {
+    let node = site.store.node(&node).await?;
+    Ok(Json(view(&site, node, true)))
+}
+
+/// Forget a node.
+///
+/// It must be nobody's server, and at rest or not got past enrolment. The machine itself is left
+/// as it is.
+#[utoipa::path(delete, path = "/v1/nodes/{node}", tag = "nodes", operation_id = "delete_node",
+    params(("node" = String, Path, description = "Name or id")),
+    responses((status = 204)))]
+async fn delete(
+    State(site): State<Site>,
+    _: Admin,
+    Path(node): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let node = site.store.node(&node).await?;
+    site.store.delete_node(node.id, site.now()).await?;
+    site.progress.set(node.id, None);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Show the latest states that a node has been in, oldest first.
+#[utoipa::path(get, path = "/v1/nodes/{node}/history", tag = "nodes", operation_id = "node_history",
+    params(("node" = String, Path, description = "Name or id"), HistoryQuery),
+    responses((status = 200, body = Page<NodeHistoryEntry>)))]
+async fn history(
+    State(site): State<Site>,
+    _: Admin,
+    Path(node): Path<String>,
+    Query(query): Query<HistoryQuery>,
+) -> Answer<Page<NodeHistoryEntry>> {
+    let limit = page::limit(query.limit)?;
+    let node = site.store.node(&node).await?;
+    let entries = site.store.history(node.id, limit).await?;
+    let entry = |entry: HistoryEntry| NodeHistoryEntry {
+        at: entry.at,
+        state: entry.state,
+    };
+    Ok(Json(page::whole(
+        entries.into_iter().rev().map(entry).collect(),
+    )))
+}
+
+/// Keep a node out of everything.
+///
+/// What it was doing is dropped; it ends up off and parked, whatever is on its disks. `provide`
+/// brings it back.
+#[utoipa::path(post, path = "/v1/nodes/{node}/hold", tag = "nodes", operation_id = "hold_node",
+    params(("node" = String, Path, description = "Name or id")),
+    responses((status = 200, body = Node)))]
+async fn hold(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> Answer<Node> {
+    let node = site.store.node(&node).await?;
+    if node.spec.goal == Goal::Held {
+        return Ok(Json(view(&site, node, true)));
+    }
+    want(&site, &node, Goal::Held).await
+}
+
+/// Make a held or failed node available again.
+///
+/// A held node is looked at from the start; a failed one goes on where it failed.
+#[utoipa::path(post, path = "/v1/nodes/{node}/provide", tag = "nodes", operation_id = "provide_node",
+    params(("node" = String, Path, description = "Name or id")),
+    responses((status = 200, body = Node)))]
+async fn provide(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> Answer<Node> {
+    let node = site.store.node(&node).await?;
+    if node.spec.goal == Goal::Available && node.state.phase != Phase::Failed {
+        // On its way, or there already.
+        return Ok(Json(view(&site, node, true)));
+    }
+    want(&site, &node, Goal::Available).await
+}
+
+async fn want(site: &Site, node: &NodeRecord, goal: Goal) -> Answer<Node> {
+    site.store.set_goal(node.id, goal, site.now()).await?;
+    site.bell.notify_one();
+    let node = site.store.node_by_id(node.id).await?;
+    Ok(Json(view(site, node, true)))
+}
+
+/// The node as the API shows it; `detail` says whether with its inventory.
+fn view(site: &Site, node: NodeRecord, detail: bool) -> Node {
+    Node {
+        progress: site.progress.get(node.id),
+        id: node.id,
+        name: node.name,
+        provision_state: node.state.provision_state().to_owned(),
+        state: node.state,
+        generation: node.spec.generation,
+        bmc: Bmc {
+            url: node.bmc.url,
+            username: node.bmc.username,
+            trust: node.bmc.trust,
+        },
+        ports: node.ports,
+        identity: node.identity,
+        inventory: node.inventory.filter(|_| detail),
+        server: node.server,
+        created_at: node.created_at,
+    }
+}

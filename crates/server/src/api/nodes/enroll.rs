@@ -1,0 +1,227 @@
+//! Checking a machine that is to be registered, before anything of it is stored.
+
+use bessemer_bmc::redfish::Endpoint;
+use bessemer_core::id::NodeId;
+use bessemer_core::lifecycle::PortControl;
+use bessemer_store::{BmcRecord, NewNode};
+use bessemer_tls::Fingerprint;
+use bessemer_wire::api::{BmcCreate, BmcTrust, NodeCreate, NodePort, NodePortCreate};
+use url::Url;
+use uuid::Uuid;
+
+use crate::api::problem::{Refusal, sentence};
+use crate::api::values;
+use crate::keyring::purpose;
+use crate::site::Site;
+
+/// The most NICs of a node.
+const MAX_PORTS: usize = 16;
+
+/// The longest password, in bytes. (Redfish leaves it open; no BMC takes more than 256.)
+const MAX_PASSWORD: usize = 256;
+
+/// The node as it is to be stored, with its password sealed.
+pub(super) fn check(site: &Site, request: NodeCreate) -> Result<NewNode, Refusal> {
+    let id = NodeId(Uuid::now_v7());
+    values::dns_label("name", &request.name)?;
+    let ports = request.ports.into_iter().enumerate();
+    let ports: Vec<_> = ports
+        .map(|(index, port)| check_port(site, index, port))
+        .collect::<Result<_, _>>()?;
+    check_ports(&ports)?;
+    Ok(NewNode {
+        id,
+        name: request.name,
+        bmc: check_bmc(site, id, request.bmc)?,
+        port_control: port_control(site, &ports)?,
+        ports,
+    })
+}
+
+fn check_bmc(site: &Site, node: NodeId, bmc: BmcCreate) -> Result<BmcRecord, Refusal> {
+    let trust = check_trust(bmc.trust)?;
+    let url = check_url(&bmc.url, &trust)?;
+    values::text("bmc.username", &bmc.username, 64)?;
+    if !(1..=MAX_PASSWORD).contains(&bmc.password.len()) || bmc.password.contains('\0') {
+        return Err(Refusal::invalid(
+            "bmc.password",
+            format!("A password has 1 to {MAX_PASSWORD} bytes, none of them zero."),
+        ));
+    }
+    let password_sealed = site
+        .keyring
+        .seal(&purpose::bmc_password(node), bmc.password.as_bytes())?;
+    Ok(BmcRecord {
+        url,
+        username: bmc.username,
+        password_sealed,
+        trust,
+    })
+}
+
+/// The trust with its fingerprint in the one spelling that is stored.
+fn check_trust(trust: BmcTrust) -> Result<BmcTrust, Refusal> {
+    let BmcTrust::Pinned(fingerprint) = trust else {
+        return Ok(trust);
+    };
+    let fingerprint: Fingerprint = fingerprint
+        .parse()
+        .map_err(|error| Refusal::invalid("bmc.trust.pinned", sentence(&error)))?;
+    Ok(BmcTrust::Pinned(fingerprint.to_string()))
+}
+
+/// The URL in its normal form, so that two spellings of one BMC are noticed. What was given is
+/// never repeated in an error: people write passwords into URLs.
+fn check_url(url: &str, trust: &BmcTrust) -> Result<String, Refusal> {
+    let refuse = |detail: String| {
+        Refusal::invalid("bmc.url", detail).remedy(
+            "Write it as https://10.0.3.17; http:// only together with `trust: insecure`, and \
+             user name and password in their own fields.",
+        )
+    };
+    let security = crate::bmcs::security(url, trust).map_err(refuse)?;
+    Endpoint::new(url, security).map_err(|error| match error {
+        bessemer_bmc::Error::BadAddress { problem, .. } => {
+            refuse(format!("The URL is wrong: {problem}."))
+        }
+        _ => refuse("The URL is wrong.".into()),
+    })?;
+    let url = Url::parse(url).map_err(|_| refuse("This is not a URL.".into()))?;
+    Ok(url.origin().ascii_serialization())
+}
+
+fn check_port(site: &Site, index: usize, port: NodePortCreate) -> Result<NodePort, Refusal> {
+    let field = |name: &str| format!("ports[{index}].{name}");
+    match (&port.switch, &port.switch_port) {
+        (None, None) => {}
+        (None, Some(_)) => {
+            return Err(Refusal::invalid(
+                field("switch"),
+                "`switch_port` is given without `switch`.",
+            ));
+        }
+        (Some(_), None) => {
+            return Err(Refusal::invalid(
+                field("switch_port"),
+                "`switch` is given without `switch_port`.",
+            ));
+        }
+        (Some(switch), Some(switch_port)) => {
+            if site.config.switch(switch).is_none() {
+                return Err(Refusal::unknown(
+                    field("switch"),
+                    format!(
+                        "The configuration has no switch {}.",
+                        values::quoted(switch)
+                    ),
+                )
+                .remedy(known_switches(site)));
+            }
+            values::text(&field("switch_port"), switch_port, 64)?;
+        }
+    }
+    Ok(NodePort {
+        mac: port.mac,
+        switch: port.switch,
+        switch_port: port.switch_port,
+    })
+}
+
+fn known_switches(site: &Site) -> String {
+    let names: Vec<_> = site
+        .config
+        .switch
+        .iter()
+        .map(|switch| switch.name.as_str())
+        .collect();
+    if names.is_empty() {
+        return "This site controls no switches: leave `switch` and `switch_port` out.".into();
+    }
+    format!("It has: {}.", names.join(", "))
+}
+
+fn check_ports(ports: &[NodePort]) -> Result<(), Refusal> {
+    if !(1..=MAX_PORTS).contains(&ports.len()) {
+        return Err(Refusal::invalid(
+            "ports",
+            format!(
+                "A node has 1 to {MAX_PORTS} ports; these are {}.",
+                ports.len()
+            ),
+        )
+        .remedy("Give the NIC that boots the agent first."));
+    }
+    for (index, port) in ports.iter().enumerate() {
+        if ports[..index].iter().any(|other| other.mac == port.mac) {
+            return Err(Refusal::invalid(
+                format!("ports[{index}].mac"),
+                format!("{} is given twice.", port.mac),
+            ));
+        }
+        let cable = |port: &NodePort| port.switch.clone().zip(port.switch_port.clone());
+        if cable(port).is_some()
+            && ports[..index]
+                .iter()
+                .any(|other| cable(other) == cable(port))
+        {
+            return Err(Refusal::invalid(
+                format!("ports[{index}].switch_port"),
+                "Two ports cannot be cabled to one switch port.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Where switches are ours, a node whose boot NIC is not on one would meet the agent and the
+/// tenant on the same network unnoticed (invariant 5).
+fn port_control(site: &Site, ports: &[NodePort]) -> Result<PortControl, Refusal> {
+    if site.config.switch.is_empty() {
+        return Ok(PortControl::Flat);
+    }
+    if ports.first().is_some_and(|port| port.switch.is_none()) {
+        return Err(Refusal::invalid(
+            "ports[0].switch",
+            "This site controls its switches: it must be known where the boot NIC is cabled to.",
+        )
+        .remedy(known_switches(site)));
+    }
+    Ok(PortControl::Switched)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bmc_has_one_spelling() {
+        let insecure = BmcTrust::Insecure;
+        for (given, stored) in [
+            ("https://BMC7.example/redfish/v1/", "https://bmc7.example"),
+            ("https://bmc7.example:443", "https://bmc7.example"),
+            ("https://[FE80::0:1]:8443/", "https://[fe80::1]:8443"),
+            ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ] {
+            assert_eq!(check_url(given, &insecure).unwrap(), stored);
+        }
+    }
+
+    #[test]
+    fn passwords_in_urls_are_not_repeated() {
+        for url in [
+            "https://root:planted@bmc7",
+            "https://root:planted@bm c7",
+            "ftp://root:planted@bmc7",
+            "root:planted@bmc7",
+            "http://root:planted@bmc7",
+            "https://bmc7/?password=planted",
+        ] {
+            let document = check_url(url, &BmcTrust::System)
+                .unwrap_err()
+                .document(String::new());
+            let text = serde_json::to_string(&document).unwrap();
+            assert!(!text.contains("planted"), "{text}");
+            assert_eq!(document.field.as_deref(), Some("bmc.url"));
+        }
+    }
+}

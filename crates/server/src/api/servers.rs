@@ -1,0 +1,199 @@
+//! Servers: planning, ordering, showing and giving them back.
+
+mod order;
+mod placement;
+mod view;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use bessemer_core::id::ServerId;
+use bessemer_store::{Order, Placed};
+use bessemer_wire::api::{Page, Server, ServerCreate, ServerPlan};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use self::order::{Resolved, idempotency_key};
+use super::answer_with;
+use super::extract::{Answer, Body, Caller, Path, Query};
+use super::page::PageQuery;
+use super::problem::{Kind, Refusal};
+use crate::keyring::purpose;
+use crate::site::Site;
+
+/// How often an order looks for free nodes again, when others have taken all that it had found.
+const PLACEMENTS: u32 = 3;
+
+pub(super) fn routes() -> OpenApiRouter<Site> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(plan))
+        .routes(routes!(show, delete))
+}
+
+/// List servers, in order of their orders.
+///
+/// Members see those of their project, operators all.
+#[utoipa::path(get, path = "/v1/servers", tag = "servers", operation_id = "list_servers",
+    params(PageQuery), responses((status = 200, body = Page<Server>)))]
+async fn list(
+    State(site): State<Site>,
+    caller: Caller,
+    Query(query): Query<PageQuery>,
+) -> Answer<Page<Server>> {
+    let limit = query.limit()?;
+    let (servers, next) = site
+        .store
+        .servers(caller.scope(), query.cursor(), limit)
+        .await?;
+    Ok(Json(Page {
+        items: view::many(&site, servers).await?,
+        next,
+    }))
+}
+
+/// Order a server.
+///
+/// One free node of the flavor is claimed, and an address of the network. With an
+/// `Idempotency-Key`, the same order sent again within a day gives the same server (with status
+/// 200) instead of another one.
+#[utoipa::path(post, path = "/v1/servers", tag = "servers", operation_id = "create_server",
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "Names this order: 1 to 255 printable ASCII characters")),
+    request_body = ServerCreate,
+    responses((status = 201, body = Server), (status = 200, body = Server,
+        description = "The server that was ordered before under this key")))]
+async fn create(
+    State(site): State<Site>,
+    caller: Caller,
+    headers: HeaderMap,
+    Body(request): Body<ServerCreate>,
+) -> Result<impl IntoResponse, Refusal> {
+    let idempotency = idempotency_key(&site, &headers, &request)?;
+    // Before anything else: what the order names may be gone or taken since, by the order itself.
+    if let Some((key, digest)) = &idempotency
+        && let Some(server) = site
+            .store
+            .placed_before(caller.project(), key, digest)
+            .await?
+    {
+        return placed(&site, StatusCode::OK, server).await;
+    }
+    let resolved = order::resolve(&site, &caller, &request).await?;
+    let server = ServerId(Uuid::now_v7());
+    let user_data = request.user_data.as_deref().map(str::as_bytes);
+    let user_data_sealed = user_data
+        .map(|data| site.keyring.seal(&purpose::user_data(server), data))
+        .transpose()?;
+    let mut order = Order {
+        server,
+        name: request.name,
+        project: caller.project(),
+        flavor: resolved.flavor.id,
+        image: resolved.image.id,
+        image_bytes: resolved.image_bytes,
+        network: resolved.network,
+        keys: resolved.keys.clone(),
+        user_data_sealed,
+        candidates: Vec::new(),
+        idempotency,
+    };
+    let outcome = place(&site, &resolved, &mut order).await?;
+    site.bell.notify_one();
+    match outcome {
+        Placed::New(server) => placed(&site, StatusCode::CREATED, server).await,
+        Placed::Again(server) => placed(&site, StatusCode::OK, server).await,
+    }
+}
+
+/// Tell what an order would do, without doing it.
+#[utoipa::path(post, path = "/v1/servers/plan", tag = "servers", operation_id = "plan_server",
+    request_body = ServerCreate, responses((status = 200, body = ServerPlan)))]
+async fn plan(
+    State(site): State<Site>,
+    caller: Caller,
+    Body(request): Body<ServerCreate>,
+) -> Answer<ServerPlan> {
+    let resolved = order::resolve(&site, &caller, &request).await?;
+    let candidates = placement::candidates(&site, &resolved, ServerId(Uuid::now_v7())).await?;
+    let first = candidates.into_iter().next();
+    let (node, plan) = first.ok_or_else(|| Refusal::from(bessemer_store::Error::NoNode))?;
+    Ok(Json(ServerPlan {
+        node: node.id,
+        node_name: node.name,
+        plan,
+    }))
+}
+
+/// Show a server.
+#[utoipa::path(get, path = "/v1/servers/{server}", tag = "servers", operation_id = "show_server",
+    params(("server" = String, Path, description = "Name or id")),
+    responses((status = 200, body = Server)))]
+async fn show(
+    State(site): State<Site>,
+    caller: Caller,
+    Path(server): Path<String>,
+) -> Answer<Server> {
+    let server = site.store.server(caller.scope(), &server).await?;
+    Ok(Json(view::one(&site, server).await?))
+}
+
+/// Give a server back.
+///
+/// Whatever it is doing, its node is switched off, taken off the tenant's network and erased.
+/// There is no way back from here. The server shows `deleting` until its node is off, and is then
+/// not found.
+#[utoipa::path(delete, path = "/v1/servers/{server}", tag = "servers", operation_id = "delete_server",
+    params(("server" = String, Path, description = "Name or id")),
+    responses((status = 202, body = Server)))]
+async fn delete(
+    State(site): State<Site>,
+    caller: Caller,
+    Path(server): Path<String>,
+) -> Result<impl IntoResponse, Refusal> {
+    let id = site.store.server(caller.scope(), &server).await?.id;
+    site.store.release_server(id, site.now()).await?;
+    site.bell.notify_one();
+    placed(&site, StatusCode::ACCEPTED, id).await
+}
+
+/// Places the order; a node that was free a moment ago may be somebody else's by now.
+async fn place(site: &Site, resolved: &Resolved, order: &mut Order) -> Result<Placed, Refusal> {
+    for _ in 0..PLACEMENTS {
+        let candidates = placement::candidates(site, resolved, order.server).await?;
+        order.candidates = candidates
+            .into_iter()
+            .map(|(node, plan)| (node.id, plan))
+            .collect();
+        match site.store.place(order.clone(), site.now()).await {
+            Err(bessemer_store::Error::NoNode) => {}
+            outcome => return Ok(outcome?),
+        }
+    }
+    Err(bessemer_store::Error::NoNode.into())
+}
+
+async fn placed(
+    site: &Site,
+    status: StatusCode,
+    server: ServerId,
+) -> Result<axum::response::Response, Refusal> {
+    let record = match site.store.server(None, &server.to_string()).await {
+        Err(bessemer_store::Error::NotFound { .. }) => {
+            return Err(Refusal::new(
+                Kind::Conflict,
+                format!("Server {server} is deleted already."),
+            )
+            .remedy("For another server, use another Idempotency-Key."));
+        }
+        record => record?,
+    };
+    let location = format!("/v1/servers/{server}");
+    Ok(answer_with(
+        status,
+        &location,
+        view::one(site, record).await?,
+    ))
+}

@@ -1,0 +1,290 @@
+//! The images: importing them in the background, and handing out their maps and chunks.
+//!
+//! What an image *is* lies in two places: the database says that it exists, the library's folder
+//! has its bytes. The folder is written first and read last, so a crash between the two leaves at
+//! most bytes that nobody asks for, and an import that was running when the server died is simply
+//! started again. How far an import is, is known only in memory: it is old news a second later.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bessemer_core::Timestamp;
+use bessemer_core::id::ImageId;
+use bessemer_image::Error;
+use bessemer_image::import::{self, Import, Limits, Progress, Source};
+use bessemer_image::map::BlockMap;
+use bessemer_image::store::{ImageStore, StoredImage};
+use bessemer_store::{ImageRecord, NewEvent, Store};
+use bessemer_tls::{Trust, client_config};
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tracing::{Instrument, info, info_span, warn};
+
+/// Imports that run at the same time: each keeps a core and the disk busy. The others wait.
+const IMPORTS_AT_ONCE: usize = 2;
+
+/// How often the result of an import is offered to a database that does not answer.
+const RECORD_TRIES: u32 = 5;
+
+/// The pause between those.
+const RECORD_PAUSE: Duration = Duration::from_secs(2);
+
+/// The images. Cheap to clone.
+#[derive(Clone)]
+pub struct ImageLibrary(Arc<Inner>);
+
+struct Inner {
+    folder: ImageStore,
+    slots: Semaphore,
+    imports: Mutex<HashMap<ImageId, Running>>,
+    open: Mutex<HashMap<ImageId, StoredImage>>,
+}
+
+struct Running {
+    fetched: Fetched,
+    task: Option<AbortHandle>,
+}
+
+/// How far the import of an image is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// Bytes fetched so far.
+    pub bytes: u64,
+    /// Bytes at the source, where it says so.
+    pub total: Option<u64>,
+}
+
+impl ImageLibrary {
+    /// Opens the library in `folder`, making it if need be, and clears away what imports of a
+    /// server that died have left there.
+    ///
+    /// # Errors
+    /// If the folder cannot be made or read.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        Ok(Self(Arc::new(Inner {
+            folder: ImageStore::open(folder)?,
+            slots: Semaphore::new(IMPORTS_AT_ONCE),
+            imports: Mutex::default(),
+            open: Mutex::default(),
+        })))
+    }
+
+    /// Imports `image`, which is in the database as importing, in the background. Its result goes
+    /// into the database, with an event.
+    pub fn start_import(&self, store: &Store, image: ImageRecord) {
+        let id = image.id;
+        let running = Running {
+            fetched: Fetched::default(),
+            task: None,
+        };
+        self.imports().insert(id, running);
+        let span = info_span!("import", image = %image.name, %id);
+        let (library, store) = (self.clone(), store.clone());
+        let task = tokio::spawn(
+            async move {
+                let result = library.import(&image).await;
+                library.record(&store, &image, result).await;
+                library.imports().remove(&id);
+            }
+            .instrument(span),
+        );
+        // It may be through already, and its entry gone.
+        if let Some(running) = self.imports().get_mut(&id) {
+            running.task = Some(task.abort_handle());
+        }
+    }
+
+    /// Starts the imports again that were running when the server stopped.
+    ///
+    /// # Errors
+    /// If the database does not tell which those are.
+    pub async fn resume_imports(&self, store: &Store) -> Result<(), bessemer_store::Error> {
+        for image in store.importing_images().await? {
+            info!(image = %image.name, "the import starts again");
+            self.start_import(store, image);
+        }
+        Ok(())
+    }
+
+    /// How far the import of `image` is, while it is running.
+    pub fn fetched(&self, image: ImageId) -> Option<Fetched> {
+        self.imports().get(&image).map(|running| running.fetched)
+    }
+
+    /// Which parts of `image` hold data.
+    ///
+    /// # Errors
+    /// If it is not in the library, or cannot be read.
+    pub async fn map(&self, image: ImageId) -> Result<Arc<BlockMap>, Error> {
+        Ok(self.stored(image).await?.map().clone())
+    }
+
+    /// The bytes of chunk `index` of `image`.
+    ///
+    /// # Errors
+    /// If there is no such chunk, or it cannot be read.
+    pub async fn chunk(&self, image: ImageId, index: usize) -> Result<Bytes, Error> {
+        let stored = self.stored(image).await?;
+        blocking(move || stored.read_chunk(index)).await
+    }
+
+    /// Removes `image`, stopping its import if that is still running. That it is not there is
+    /// fine; whoever reads it at this moment can go on.
+    ///
+    /// # Errors
+    /// If its files cannot be removed.
+    pub async fn delete(&self, image: ImageId) -> Result<(), Error> {
+        if let Some(task) = self
+            .imports()
+            .remove(&image)
+            .and_then(|running| running.task)
+        {
+            task.abort();
+        }
+        self.opened().remove(&image);
+        let library = self.clone();
+        blocking(move || library.0.folder.remove(&image.to_string())).await
+    }
+
+    async fn stored(&self, image: ImageId) -> Result<StoredImage, Error> {
+        if let Some(stored) = self.opened().get(&image) {
+            return Ok(stored.clone());
+        }
+        let library = self.clone();
+        let stored = blocking(move || library.0.folder.image(&image.to_string())).await?;
+        self.opened().insert(image, stored.clone());
+        Ok(stored)
+    }
+
+    async fn import(&self, image: &ImageRecord) -> Result<StoredImage, Error> {
+        // The server may have died between the last byte and the database.
+        if let Ok(stored) = self.stored(image.id).await {
+            return Ok(stored);
+        }
+        // The semaphore is never closed, so there is always a permit to come.
+        let _slot = self.0.slots.acquire().await;
+        let order = Import {
+            name: image.id.to_string(),
+            source: source(&image.source)?,
+            sha256: image.sha256.parse()?,
+            limits: Limits::default(),
+        };
+        let client = client(&order.source)?;
+        let (library, id) = (self.clone(), image.id);
+        let report = Arc::new(move |progress| {
+            if let Progress::Fetching { done, total } = progress
+                && let Some(running) = library.imports().get_mut(&id)
+            {
+                running.fetched = Fetched { bytes: done, total };
+            }
+        });
+        info!("the import begins");
+        import::import(&self.0.folder, &client, &order, report).await
+    }
+
+    /// Tells the database, and through it everybody, how the import ended.
+    async fn record(&self, store: &Store, image: &ImageRecord, result: Result<StoredImage, Error>) {
+        let outcome = match &result {
+            Ok(stored) => Ok((stored.map().virtual_size(), stored.map().data_bytes())),
+            Err(error) => Err(with_causes(error)),
+        };
+        let message = match &outcome {
+            Ok(_) => format!("image {} is ready", image.name),
+            Err(cause) => format!("image {} could not be imported: {cause}", image.name),
+        };
+        info!("{message}");
+        for _ in 0..RECORD_TRIES {
+            match store.finish_image(image.id, outcome.clone()).await {
+                Ok(()) => break,
+                Err(bessemer_store::Error::NotFound { .. }) => {
+                    // Deleted meanwhile: nobody will ask for the bytes.
+                    let _ = self.delete(image.id).await;
+                    return;
+                }
+                Err(error) => warn!(%error, "the result of the import could not be stored"),
+            }
+            tokio::time::sleep(RECORD_PAUSE).await;
+        }
+        let event = event(image, outcome.is_ok(), message);
+        if let Err(error) = store.append_events(&[event], Timestamp::now()).await {
+            warn!(%error, "nobody could be told how the import ended");
+        }
+    }
+
+    fn imports(&self) -> MutexGuard<'_, HashMap<ImageId, Running>> {
+        // The maps stay whole whatever happens to a holder of the lock.
+        self.0
+            .imports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, HashMap<ImageId, StoredImage>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where an image comes from: a URL, or else the path of a file.
+fn source(text: &str) -> Result<Source, Error> {
+    if text.starts_with('/') {
+        return Ok(Source::File(text.into()));
+    }
+    let url = text
+        .parse()
+        .map_err(|_| Error::Download("the source is not a URL".into(), None))?;
+    Ok(Source::Url(url))
+}
+
+/// The client that fetches from `source`.
+fn client(source: &Source) -> Result<reqwest::Client, Error> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+        Error::Download("no HTTP client can be made".into(), Some(error))
+    };
+    // Nothing is told to the source, and its bytes are judged by their SHA-256: authorities
+    // matter only where the operator wrote `https`, and a host without any can do without them.
+    let trust = match source {
+        Source::Url(url) if url.scheme() == "https" => Trust::System,
+        _ => Trust::InsecureNoVerification,
+    };
+    let tls = client_config(&trust).map_err(|error| failed(error.into()))?;
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(concat!("bessemer/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| failed(error.into()))
+}
+
+fn event(image: &ImageRecord, ready: bool, message: String) -> NewEvent {
+    NewEvent {
+        kind: if ready { "image.ready" } else { "image.failed" },
+        node: None,
+        server: None,
+        project: None,
+        message,
+        data: serde_json::json!({ "image": image.id }),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
