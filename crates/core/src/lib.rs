@@ -9,6 +9,7 @@
 //! - [`id`]: typed identifiers; [`net`]: MAC addresses and IPv4 subnets;
 //! - [`hardware`]: what a machine is made of; [`flavor`]: exact matching of it;
 //! - [`lifecycle`]: how a node moves ([`lifecycle::step`]); [`plan`]: the same, foretold;
+//! - [`port_plan`]: what each switch port must carry;
 //! - [`reason`]: why something is as it is, as data;
 //! - [`instance`]: the metadata that a new server finds at its first boot.
 
@@ -19,6 +20,7 @@ pub mod instance;
 pub mod lifecycle;
 pub mod net;
 pub mod plan;
+pub mod port_plan;
 pub mod reason;
 
 pub use jiff::Timestamp;

@@ -29,7 +29,10 @@ struct Entry {
 impl BmcPool {
     /// No clients yet; passwords are opened with `keyring`.
     pub fn new(keyring: Arc<Keyring>) -> Self {
-        Self { keyring, clients: Mutex::new(HashMap::new()) }
+        Self {
+            keyring,
+            clients: Mutex::new(HashMap::new()),
+        }
     }
 
     /// The client of `node`'s management controller.
@@ -42,16 +45,28 @@ impl BmcPool {
             bmc.trust.clone(),
         );
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = clients.get(&node.id).filter(|entry| entry.made_from == made_from) {
+        if let Some(entry) = clients
+            .get(&node.id)
+            .filter(|entry| entry.made_from == made_from)
+        {
             return Ok(entry.client.clone());
         }
         let client: Arc<dyn Bmc> = Arc::new(self.connect(node)?);
-        clients.insert(node.id, Entry { made_from, client: client.clone() });
+        clients.insert(
+            node.id,
+            Entry {
+                made_from,
+                client: client.clone(),
+            },
+        );
         Ok(client)
     }
 
     fn connect(&self, node: &NodeRecord) -> Result<RedfishBmc, Failure> {
-        let operator = |message: String| Failure { class: FailureClass::Operator, message };
+        let operator = |message: String| Failure {
+            class: FailureClass::Operator,
+            message,
+        };
         let sealed = &node.bmc.password_sealed;
         let password = self
             .keyring
@@ -60,15 +75,18 @@ impl BmcPool {
         let password = String::from_utf8(password)
             .map_err(|_| operator("the stored BMC password is not text; enter it again".into()))?;
         let security = security(&node.bmc.url, &node.bmc.trust).map_err(operator)?;
-        let endpoint = Endpoint::new(&node.bmc.url, security)
-            .map_err(|error| operator(error.to_string()))?;
+        let endpoint =
+            Endpoint::new(&node.bmc.url, security).map_err(|error| operator(error.to_string()))?;
         RedfishBmc::new(RedfishConfig {
             endpoint,
             credentials: Credentials::new(node.bmc.username.clone(), password),
             system: None,
             limits: Limits::default(),
         })
-        .map_err(|error| Failure { class: error.class(), message: error.to_string() })
+        .map_err(|error| Failure {
+            class: error.class(),
+            message: error.to_string(),
+        })
     }
 
     /// Logs out everywhere.
@@ -82,7 +100,7 @@ impl BmcPool {
 }
 
 /// How a connection to `url` is secured under `trust`; the error says what does not go together.
-pub fn security(url: &str, trust: &BmcTrust) -> Result<Security, String> {
+pub(crate) fn security(url: &str, trust: &BmcTrust) -> Result<Security, String> {
     Ok(match trust {
         BmcTrust::System => Security::Tls(Trust::System),
         BmcTrust::Pinned(fingerprint) => {

@@ -64,12 +64,17 @@ impl BootServices {
 
     /// The HTTP service from which firmware loads the agent.
     pub fn router(&self) -> Router {
-        Router::new().route("/boot/{boot}/agent.efi", get(boot_file)).with_state(self.clone())
+        Router::new()
+            .route("/boot/{boot}/agent.efi", get(boot_file))
+            .with_state(self.clone())
     }
 
     /// What the DHCP server is configured with.
     pub fn dhcp_config(&self) -> dhcp::Config {
-        dhcp::Config { server: self.provisioning.address, lease_seconds: 3600 }
+        dhcp::Config {
+            server: self.provisioning.address,
+            lease_seconds: 3600,
+        }
     }
 
     /// Tells operators what happened on the provisioning network.
@@ -79,12 +84,14 @@ impl BootServices {
                 info!(%mac, %address, ?kind, "DHCP answered");
                 return;
             }
-            dhcp::Event::Silent { mac, reason: dhcp::Silence::NotExpected } => {
-                ("boot.unknown", mac, dhcp::Silence::NotExpected.to_string())
-            }
+            dhcp::Event::Silent {
+                mac,
+                reason: dhcp::Silence::NotExpected,
+            } => ("boot.unknown", mac, dhcp::Silence::NotExpected.to_string()),
             dhcp::Event::Silent { mac, reason } => ("boot.refused", mac, reason.to_string()),
         };
         let who = mac.map_or_else(|| "somebody".to_owned(), |mac| mac.to_string());
+        self.site.metrics.boot_refused.inc();
         warn!(%who, "DHCP silent: {message}");
         let event = NewEvent {
             kind,
@@ -96,7 +103,7 @@ impl BootServices {
         };
         let site = self.site.clone();
         tokio::spawn(async move {
-            if let Err(error) = site.store.append_events(vec![event], site.now()).await {
+            if let Err(error) = site.store.append_events(&[event], site.now()).await {
                 warn!(%error, "the event could not be recorded");
             }
         });
@@ -107,7 +114,10 @@ impl BootServices {
     }
 
     async fn compose(&self, boot: &BootRecord) -> Result<Uki, String> {
-        let template = self.template.get_or_try_init(|| load(&self.provisioning)).await?;
+        let template = self
+            .template
+            .get_or_try_init(|| load(&self.provisioning))
+            .await?;
         let site = &self.site;
         let parameters = Parameters {
             conductor: format!("https://{}", self.agent_address),
@@ -120,7 +130,9 @@ impl BootServices {
             gateway: None,
         };
         let extra = self.provisioning.kernel_arguments.split_ascii_whitespace();
-        template.compose(&parameters.render(extra).map_err(text)?).map_err(text)
+        template
+            .compose(&parameters.render(extra).map_err(text)?)
+            .map_err(text)
     }
 }
 
@@ -141,8 +153,12 @@ async fn load(provisioning: &Provisioning) -> Result<UkiTemplate, String> {
                 )
             })
         };
-        UkiTemplate::new(file("linuxx64.efi.stub")?, file("vmlinuz")?, file("initramfs.zst")?)
-            .map_err(text)
+        UkiTemplate::new(
+            file("linuxx64.efi.stub")?,
+            file("vmlinuz")?,
+            file("initramfs.zst")?,
+        )
+        .map_err(text)
     };
     tokio::task::spawn_blocking(read).await.map_err(text)?
 }
@@ -181,7 +197,7 @@ async fn boot_file(
     if method == Method::HEAD {
         return (headers, Body::empty()).into_response();
     }
-    services.site.metrics.boot_files.inc();
+    services.site.metrics.boot_bytes.add(uki.len());
     let pieces = uki.pieces().to_vec();
     let stream = futures_util::stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>));
     (headers, Body::from_stream(stream)).into_response()

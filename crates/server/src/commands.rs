@@ -64,7 +64,10 @@ fn configuration(options: &ServeOptions) -> Result<Config, ConfigError> {
 fn signals(
     config: &Config,
 ) -> Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal), StartError> {
-    let failed = |source| StartError::Folder { path: config.data.clone(), source };
+    let failed = |source| StartError::Folder {
+        path: config.data.clone(),
+        source,
+    };
     Ok((
         signal(SignalKind::interrupt()).map_err(failed)?,
         signal(SignalKind::terminate()).map_err(failed)?,
@@ -74,7 +77,13 @@ fn signals(
 /// Logs go to standard error; `BESSEMER_LOG` filters them (default `info`).
 fn start_logs(json: bool) {
     let filter = EnvFilter::try_from_env("BESSEMER_LOG").unwrap_or_else(|_| "info".into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first one's logs.
-    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+    let _ = if json {
+        builder.json().try_init()
+    } else {
+        builder.try_init()
+    };
 }

@@ -203,10 +203,14 @@ impl Config {
     /// # Errors
     /// If it cannot be read, is not TOML, has unknown keys or senseless values.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.into(),
+            source,
+        })?;
+        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.into(),
+            source: Box::new(source),
+        })?;
         config.check()?;
         Ok(config)
     }
@@ -219,7 +223,10 @@ impl Config {
         vlan("parked_vlan", self.parked_vlan)?;
         let tls = self.api.certificate.is_some();
         if tls != self.api.key.is_some() {
-            return wrong("api.key", "`certificate` and `key` go together: give both or neither");
+            return wrong(
+                "api.key",
+                "`certificate` and `key` go together: give both or neither",
+            );
         }
         if !self.api.listen.ip().is_loopback() && !tls && !self.api.insecure {
             return wrong(
@@ -229,14 +236,20 @@ impl Config {
             );
         }
         for (index, switch) in self.switch.iter().enumerate() {
-            if self.switch[..index].iter().any(|other| other.name == switch.name) {
+            if self.switch[..index]
+                .iter()
+                .any(|other| other.name == switch.name)
+            {
                 return wrong("switch.name", &format!("`{}` is given twice", switch.name));
             }
         }
         if let Some(provisioning) = &self.provisioning {
             provisioning.check(!self.switch.is_empty())?;
             if provisioning.vlan == Some(self.parked_vlan) {
-                return wrong("parked_vlan", "it is the provisioning VLAN: parked must be a VLAN that exists nowhere");
+                return wrong(
+                    "parked_vlan",
+                    "it is the provisioning VLAN: parked must be a VLAN that exists nowhere",
+                );
             }
         }
         Ok(())
@@ -256,14 +269,20 @@ impl Provisioning {
             ("provisioning.pool_last", self.pool_last),
         ] {
             if !self.subnet.contains_host(address) {
-                return wrong(field, &format!("{address} is no host address of {}", self.subnet));
+                return wrong(
+                    field,
+                    &format!("{address} is no host address of {}", self.subnet),
+                );
             }
         }
         if self.pool_first > self.pool_last {
             return wrong("provisioning.pool_last", "it is before `pool_first`");
         }
         if (self.pool_first..=self.pool_last).contains(&self.address) {
-            return wrong("provisioning.pool_first", "the pool must not contain our own `address`");
+            return wrong(
+                "provisioning.pool_first",
+                "the pool must not contain our own `address`",
+            );
         }
         match self.vlan {
             Some(id) => vlan("provisioning.vlan", id),
@@ -274,11 +293,18 @@ impl Provisioning {
 }
 
 fn vlan(field: &str, id: u16) -> Result<(), ConfigError> {
-    if (1..=4094).contains(&id) { Ok(()) } else { wrong(field, "a VLAN id is 1 to 4094") }
+    if (1..=4094).contains(&id) {
+        Ok(())
+    } else {
+        wrong(field, "a VLAN id is 1 to 4094")
+    }
 }
 
 fn wrong(field: &str, message: &str) -> Result<(), ConfigError> {
-    Err(ConfigError::Value { field: field.into(), message: message.into() })
+    Err(ConfigError::Value {
+        field: field.into(),
+        message: message.into(),
+    })
 }
 
 #[cfg(test)]
@@ -304,10 +330,15 @@ mod tests {
             ("parked_vlan = 0".to_string(), "parked_vlan"),
             ("[api]\nlisten = '0.0.0.0:1'".to_string(), "api.listen"),
             ("[api]\nkey = '/x'".to_string(), "api.key"),
-            (format!("{provisioning}'10.78.0.99'"), "provisioning.pool_last"),
+            (
+                format!("{provisioning}'10.78.0.99'"),
+                "provisioning.pool_last",
+            ),
             (format!("{provisioning}'10.77.0.9'"), "before"),
             (
-                format!("{provisioning}'10.77.0.99'\n[[switch]]\nname='a'\ndriver='ovsdb'\naddress='unix:/x'"),
+                format!(
+                    "{provisioning}'10.77.0.99'\n[[switch]]\nname='a'\ndriver='ovsdb'\naddress='unix:/x'"
+                ),
                 "provisioning.vlan",
             ),
         ] {

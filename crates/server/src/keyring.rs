@@ -37,7 +37,9 @@ pub enum KeyringError {
         source: std::io::Error,
     },
     /// The key file is not a key file.
-    #[error("the key file {path} {problem}; restore it from your backup: without it no stored BMC password can be read")]
+    #[error(
+        "the key file {path} {problem}; restore it from your backup: without it no stored BMC password can be read"
+    )]
     Content {
         /// Which file.
         path: PathBuf,
@@ -61,7 +63,10 @@ impl Keyring {
     /// # Errors
     /// If the file cannot be read or made, is open to other users, or is not a key.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyringError> {
-        let file = |source| KeyringError::File { path: path.into(), source };
+        let file = |source| KeyringError::File {
+            path: path.into(),
+            source,
+        };
         let random = SystemRandom::new();
         if !path.exists() {
             let mut key = [0; KEY_BYTES];
@@ -69,18 +74,34 @@ impl Keyring {
             write_new(path, &key).map_err(file)?;
         }
         let mut key = Vec::new();
-        fs::File::open(path).and_then(|each| each.take(64).read_to_end(&mut key)).map_err(file)?;
+        fs::File::open(path)
+            .and_then(|each| each.take(64).read_to_end(&mut key))
+            .map_err(file)?;
         let mode = fs::metadata(path).map_err(file)?.permissions().mode();
-        let content = |problem: String| KeyringError::Content { path: path.into(), problem };
+        let content = |problem: String| KeyringError::Content {
+            path: path.into(),
+            problem,
+        };
         if mode & 0o077 != 0 {
-            return Err(content(format!("can be read by other users (mode {:o}): chmod 600 it", mode & 0o777)));
+            return Err(content(format!(
+                "can be read by other users (mode {:o}): chmod 600 it",
+                mode & 0o777
+            )));
         }
         if key.len() != KEY_BYTES {
-            return Err(content(format!("has {} bytes instead of {KEY_BYTES}", key.len())));
+            return Err(content(format!(
+                "has {} bytes instead of {KEY_BYTES}",
+                key.len()
+            )));
         }
         let derived = hmac::Key::new(hmac::HMAC_SHA256, &key);
-        let unbound = UnboundKey::new(&CHACHA20_POLY1305, &key).map_err(|_| KeyringError::Random)?;
-        Ok(Self { seal: LessSafeKey::new(unbound), derive: derived, random })
+        let unbound =
+            UnboundKey::new(&CHACHA20_POLY1305, &key).map_err(|_| KeyringError::Random)?;
+        Ok(Self {
+            seal: LessSafeKey::new(unbound),
+            derive: derived,
+            random,
+        })
     }
 
     /// Seals `secret`, bound to `purpose` (such as `bmc-password/<node id>`).
@@ -89,7 +110,9 @@ impl Keyring {
     /// Only if the system gives no randomness.
     pub fn seal(&self, purpose: &str, secret: &[u8]) -> Result<Vec<u8>, KeyringError> {
         let mut nonce = [0; NONCE_LEN];
-        self.random.fill(&mut nonce).map_err(|_| KeyringError::Random)?;
+        self.random
+            .fill(&mut nonce)
+            .map_err(|_| KeyringError::Random)?;
         let mut sealed = secret.to_vec();
         self.seal
             .seal_in_place_append_tag(
@@ -106,7 +129,9 @@ impl Keyring {
     /// # Errors
     /// If it was made with another key, for another purpose, or has been changed.
     pub fn open(&self, purpose: &str, sealed: &[u8]) -> Result<Vec<u8>, KeyringError> {
-        let wrong = || KeyringError::Sealed { what: purpose.split('/').next().unwrap_or("").into() };
+        let wrong = || KeyringError::Sealed {
+            what: purpose.split('/').next().unwrap_or("").into(),
+        };
         let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(wrong)?;
         let mut text = text.to_vec();
         let length = self
@@ -148,7 +173,9 @@ impl Keyring {
     /// Only if the system gives no randomness.
     pub fn random_secret(&self) -> Result<String, KeyringError> {
         let mut bytes = [0; 32];
-        self.random.fill(&mut bytes).map_err(|_| KeyringError::Random)?;
+        self.random
+            .fill(&mut bytes)
+            .map_err(|_| KeyringError::Random)?;
         Ok(hex(&bytes))
     }
 }
@@ -177,7 +204,10 @@ pub fn digest(secret: &str) -> String {
 /// Whether two secrets are equal, in a time that does not depend on where they differ.
 pub fn same_secret(a: &str, b: &str) -> bool {
     let (a, b) = (digest(a), digest(b));
-    a.bytes().zip(b.bytes()).fold(0, |differences, (x, y)| differences | (x ^ y)) == 0
+    a.bytes()
+        .zip(b.bytes())
+        .fold(0, |differences, (x, y)| differences | (x ^ y))
+        == 0
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -186,7 +216,12 @@ fn hex(bytes: &[u8]) -> String {
 
 fn write_new(path: &Path, key: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     file.write_all(key)?;
     file.sync_all()?;
     fs::rename(temporary, path)
@@ -218,10 +253,22 @@ mod tests {
         let path = folder.path().join("key");
         drop(Keyring::load_or_create(&path).unwrap());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Keyring::load_or_create(&path).err().unwrap().to_string().contains("chmod 600"));
+        assert!(
+            Keyring::load_or_create(&path)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("chmod 600")
+        );
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, b"short").unwrap();
-        assert!(Keyring::load_or_create(&path).err().unwrap().to_string().contains("5 bytes"));
+        assert!(
+            Keyring::load_or_create(&path)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("5 bytes")
+        );
     }
 
     #[test]

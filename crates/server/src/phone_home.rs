@@ -20,7 +20,10 @@ const MAX_BODY: usize = 64 << 10;
 /// The service.
 pub fn router(site: Site) -> Router {
     Router::new()
-        .route("/phone-home/{server}/{generation}/{token}", post(phone_home))
+        .route(
+            "/phone-home/{server}/{generation}/{token}",
+            post(phone_home),
+        )
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(site)
 }

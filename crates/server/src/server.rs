@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::Listener;
-use bessemer_core::id::TokenId;
+use bessemer_core::id::{ProjectId, TokenId};
 use bessemer_store::{Gate, Location, Store, StoreOptions, TokenRecord};
 use bessemer_tls::{Fingerprint, SelfSigned};
 use bessemer_wire::api::Role;
@@ -72,6 +71,9 @@ pub enum StartError {
     /// DHCP cannot be served.
     #[error(transparent)]
     Boot(#[from] bessemer_boot::Error),
+    /// The image library cannot be opened.
+    #[error(transparent)]
+    Images(#[from] bessemer_image::Error),
     /// A switch cannot be spoken to as configured.
     #[error("switch `{name}`: {message}")]
     Switch {
@@ -120,19 +122,27 @@ impl Server {
         let keyring = Arc::new(Keyring::load_or_create(&config.data.join("key"))?);
         let store = open_store(&config, options.gate).await?;
         let images_folder = config.data.join("images");
-        create_folder(&images_folder)?;
 
-        let parts = Parts { stop: CancellationToken::new(), tracker: TaskTracker::new() };
+        let parts = Parts {
+            stop: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        };
         let (phone_home_listener, phone_home_base) = match &config.phone_home {
             Some(phone_home) => {
                 let (listener, address) = listen("phone-home", phone_home.listen).await?;
-                let base = phone_home.url.clone().unwrap_or_else(|| format!("http://{address}"));
-                (Some((listener, address)), Some(base.trim_end_matches('/').to_owned()))
+                let base = phone_home
+                    .url
+                    .clone()
+                    .unwrap_or_else(|| format!("http://{address}"));
+                (
+                    Some((listener, address)),
+                    Some(base.trim_end_matches('/').to_owned()),
+                )
             }
             None => (None, None),
         };
         let site = Site {
-            images: ImageLibrary::new(images_folder, store.clone()),
+            images: ImageLibrary::open(&images_folder)?,
             config: Arc::new(config),
             store,
             keyring,
@@ -164,7 +174,7 @@ impl Server {
             server.start_boot_services(&parts, provisioning).await?;
         }
         server.api_address = start_api(&parts, &site).await?;
-        site.images.resume_imports(&site).await;
+        site.images.resume_imports(&site.store).await?;
         start_conductor(&parts, &site, fabric);
         Ok(server)
     }
@@ -182,9 +192,15 @@ impl Server {
         )?;
         let at = |port| SocketAddr::from((provisioning.address, port));
         let (listener, agent_address) = listen("agents", at(provisioning.agent_port)).await?;
-        let (boot_listener, boot_address) = listen("boot files", at(provisioning.boot_port)).await?;
-        let tls = TlsListener::new(listener, certificate.server_config()?)
-            .map_err(|source| StartError::Listen { what: "agents", address: agent_address, source })?;
+        let (boot_listener, boot_address) =
+            listen("boot files", at(provisioning.boot_port)).await?;
+        let tls = TlsListener::new(listener, certificate.server_config()?).map_err(|source| {
+            StartError::Listen {
+                what: "agents",
+                address: agent_address,
+                source,
+            }
+        })?;
         parts.serve_tls(tls, agents::router(self.site.clone()));
         let fingerprint = certificate.fingerprint();
         let services = BootServices::new(
@@ -208,7 +224,10 @@ impl Server {
     pub async fn stop(self) {
         self.stop.cancel();
         self.parts.close();
-        if tokio::time::timeout(DRAIN + Duration::from_secs(2), self.parts.wait()).await.is_err() {
+        if tokio::time::timeout(DRAIN + Duration::from_secs(2), self.parts.wait())
+            .await
+            .is_err()
+        {
             info!("some requests were cut off");
         }
         self.site.store.close().await;
@@ -235,8 +254,8 @@ impl Parts {
     fn serve_tls(&self, listener: TlsListener, router: Router) {
         let stop = self.stop.clone();
         self.tracker.spawn(async move {
-            let serving =
-                axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+            let serving = axum::serve(listener, router)
+                .with_graceful_shutdown(stop.clone().cancelled_owned());
             end_in_time(serving.into_future(), stop).await;
         });
     }
@@ -264,8 +283,12 @@ async fn start_api(parts: &Parts, site: &Site) -> Result<SocketAddr, StartError>
         (Some(certificate), Some(key)) => {
             let names = [config.listen.ip().to_string()];
             let tls = SelfSigned::load_or_create(certificate, key, &names)?.server_config()?;
-            let listener = TlsListener::new(listener, tls)
-                .map_err(|source| StartError::Listen { what: "the API", address, source })?;
+            let listener =
+                TlsListener::new(listener, tls).map_err(|source| StartError::Listen {
+                    what: "the API",
+                    address,
+                    source,
+                })?;
             parts.serve_tls(listener, router);
         }
         _ => parts.serve(listener, router),
@@ -312,7 +335,10 @@ async fn first_token(site: &Site) -> Result<Option<String>, StartError> {
     }
     let secret = site.keyring.random_secret()?;
     let now = site.now();
-    let project = site.store.project_by_name_or_create(FIRST_PROJECT, now).await?;
+    let project = site
+        .store
+        .project_by_name_or_create(FIRST_PROJECT, ProjectId(Uuid::new_v4()))
+        .await?;
     let token = TokenRecord {
         id: TokenId(Uuid::new_v4()),
         name: "admin".into(),
@@ -320,7 +346,7 @@ async fn first_token(site: &Site) -> Result<Option<String>, StartError> {
         project: project.id,
         created_at: now,
     };
-    site.store.create_token(token, &digest(&secret)).await?;
+    site.store.create_token(&token, &digest(&secret)).await?;
     Ok(Some(secret))
 }
 
@@ -328,7 +354,11 @@ async fn listen(
     what: &'static str,
     address: SocketAddr,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { what, address, source };
+    let failed = |source| StartError::Listen {
+        what,
+        address,
+        source,
+    };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
@@ -340,5 +370,8 @@ fn create_folder(path: &Path) -> Result<(), StartError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|source| StartError::Folder { path: path.into(), source })
+        .map_err(|source| StartError::Folder {
+            path: path.into(),
+            source,
+        })
 }

@@ -47,7 +47,10 @@ impl Site {
 
     /// A node's spec with this site's timing.
     pub fn spec(&self, spec: &NodeSpec) -> NodeSpec {
-        NodeSpec { timing: self.config.timing.clone(), ..spec.clone() }
+        NodeSpec {
+            timing: self.config.timing.clone(),
+            ..spec.clone()
+        }
     }
 }
 
@@ -58,7 +61,12 @@ pub struct AgentBells(Arc<Mutex<HashMap<NodeId, Arc<Notify>>>>);
 impl AgentBells {
     /// The bell of `node`.
     pub fn of(&self, node: NodeId) -> Arc<Notify> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(node).or_default().clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(node)
+            .or_default()
+            .clone()
     }
 
     /// Wakes the agent of `node`, or lets its next wait end at once.

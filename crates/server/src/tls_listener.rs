@@ -22,7 +22,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const MAX_HANDSHAKES: usize = 256;
 
 /// A listener for TLS connections.
-pub struct TlsListener {
+pub(crate) struct TlsListener {
     address: SocketAddr,
     ready: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
     accepting: AbortHandle,
@@ -30,12 +30,16 @@ pub struct TlsListener {
 
 impl TlsListener {
     /// Accepts on `listener` with `config` from now on.
-    pub fn new(listener: TcpListener, config: ServerConfig) -> io::Result<Self> {
+    pub(crate) fn new(listener: TcpListener, config: ServerConfig) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(MAX_HANDSHAKES);
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let accepting = tokio::spawn(accept(listener, acceptor, sender)).abort_handle();
-        Ok(Self { address, ready, accepting })
+        Ok(Self {
+            address,
+            ready,
+            accepting,
+        })
     }
 }
 

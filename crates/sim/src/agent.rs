@@ -9,7 +9,7 @@
 mod host;
 mod work;
 
-pub use host::{Host, HostFaults, Parameters};
+pub use host::{Firmware, Host, HostFaults, Parameters};
 
 /// What can go wrong for a simulated agent. It ends then, as a crashed one would.
 #[derive(Debug, thiserror::Error)]

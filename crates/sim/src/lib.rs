@@ -9,11 +9,14 @@
 //!   loopback) and one that is a QEMU process with real firmware ([`machine::QemuMachine`]).
 //! * [`redfish`]: the management controller itself, Redfish over HTTP or HTTPS, with faults that a
 //!   test can switch on.
+//! * [`agent`]: what runs inside of a simulated machine: an agent on the real protocol, and the
+//!   tenant's system that calls home.
 //! * [`rack`]: namespaces, an Open vSwitch bridge, disks and QEMU machines wired together into a
 //!   rack on this host; what `bessemer-lab up` builds.
 //!
 //! Nothing but tests and the demo may depend on this crate.
 
+pub mod agent;
 mod error;
 pub mod machine;
 pub mod rack;

@@ -14,28 +14,41 @@ const HAND_OVER_SECONDS: u64 = 300;
 
 /// The command for the open intent of this session's node, if there is one.
 pub(super) async fn of(agents: &Agents, session: &Session) -> Result<Option<Command>, Refusal> {
-    let Some(intent) = &session.intent else { return Ok(None) };
-    let Some(expects) = session.node.identity.clone() else { return Ok(None) };
+    let Some(intent) = &session.intent else {
+        return Ok(None);
+    };
+    let Some(expects) = session.node.identity.clone() else {
+        return Ok(None);
+    };
     let work = match &intent.action {
         Action::Inspect => Work::Inspect,
         Action::Erase => Work::Erase,
-        Action::WriteImage { image, .. } => {
-            Work::WriteImage { image: *image, disk: disk(agents, session, *image).await? }
-        }
-        Action::WriteConfigDrive { .. } => {
-            Work::WriteConfigDrive { disk: deployed_disk(agents, session).await? }
-        }
-        Action::LoadKernel => Work::LoadKernel { disk: deployed_disk(agents, session).await? },
-        Action::HandOver { leave } => {
-            Work::HandOver { leave: *leave, deadline_seconds: HAND_OVER_SECONDS }
-        }
+        Action::WriteImage { image, .. } => Work::WriteImage {
+            image: *image,
+            disk: disk(agents, session, *image).await?,
+        },
+        Action::WriteConfigDrive { .. } => Work::WriteConfigDrive {
+            disk: deployed_disk(agents, session).await?,
+        },
+        Action::LoadKernel => Work::LoadKernel {
+            disk: deployed_disk(agents, session).await?,
+        },
+        Action::HandOver { leave } => Work::HandOver {
+            leave: *leave,
+            deadline_seconds: HAND_OVER_SECONDS,
+        },
         Action::CheckBmc
         | Action::PowerOff
         | Action::PowerOn
         | Action::PrepareBoot { .. }
         | Action::ConnectPorts { .. } => return Ok(None),
     };
-    Ok(Some(Command { id: intent.key.clone(), generation: intent.generation, expects, work }))
+    Ok(Some(Command {
+        id: intent.key.clone(),
+        generation: intent.generation,
+        expects,
+        work,
+    }))
 }
 
 async fn deployed_disk(agents: &Agents, session: &Session) -> Result<DiskSelector, Refusal> {
@@ -47,10 +60,17 @@ async fn deployed_disk(agents: &Agents, session: &Session) -> Result<DiskSelecto
 
 /// The disk that `image` goes to: the same answer for every command of a deployment.
 async fn disk(agents: &Agents, session: &Session, image: ImageId) -> Result<DiskSelector, Refusal> {
-    let map = agents.site.images.map(image).await.map_err(Refusal::unavailable)?;
+    let map = agents
+        .site
+        .images
+        .map(image)
+        .await
+        .map_err(Refusal::unavailable)?;
     let inventory = session.node.inventory.as_ref();
     let disk = inventory.and_then(|each| root_disk(each, map.virtual_size() + RESERVED_SIZE));
-    let disk = disk.ok_or(Refusal::NotFound("no disk of this machine can hold the image"))?;
+    let disk = disk.ok_or(Refusal::NotFound(
+        "no disk of this machine can hold the image",
+    ))?;
     Ok(DiskSelector {
         name: disk.name.clone(),
         serial: disk.serial.clone(),

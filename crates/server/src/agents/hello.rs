@@ -26,22 +26,30 @@ pub(super) async fn hello(
     if hello.session.len() != SESSION_DIGITS
         || !hello.session.bytes().all(|byte| byte.is_ascii_hexdigit())
     {
-        return Err(Refusal::Bad(format!("`session` must be {SESSION_DIGITS} hexadecimal digits")));
+        return Err(Refusal::Bad(format!(
+            "`session` must be {SESSION_DIGITS} hexadecimal digits"
+        )));
     }
     let node = match check(&agents, &hello).await? {
         Ok(node) => node,
         Err(why) => return refuse(&agents, &hello, why).await,
     };
-    let outcome = site.store.hello(hello.boot, &digest(&hello.session), site.now()).await;
+    let outcome = site
+        .store
+        .hello(hello.boot, &digest(&hello.session), site.now())
+        .await;
     match outcome.map_err(Refusal::unavailable)? {
         HelloOutcome::Accepted => {}
         HelloOutcome::Replayed => return refuse(&agents, &hello, REPLAYED.into()).await,
         HelloOutcome::Unknown => return refuse(&agents, &hello, OVER.into()).await,
     }
     info!(node = %node.name, version = %hello.version.escape_debug(), "agent connected");
-    site.metrics.agent_sessions.inc();
+    site.metrics.agent_hellos.inc();
     site.bell.notify_one();
-    Ok(Json(Welcome { node: node.name, generation: node.spec.generation }))
+    Ok(Json(Welcome {
+        node: node.name,
+        generation: node.spec.generation,
+    }))
 }
 
 /// Whether this is the machine that was sent to boot; all of it before the token counts as used.
@@ -50,13 +58,25 @@ async fn check(agents: &Agents, hello: &Hello) -> Result<Result<NodeRecord, Stri
     if !same_secret(&site.keyring.boot_token(hello.boot), &hello.token) {
         return Ok(Err("its token is wrong".into()));
     }
-    let Some(boot) = site.store.boot(hello.boot).await.map_err(Refusal::unavailable)? else {
+    let Some(boot) = site
+        .store
+        .boot(hello.boot)
+        .await
+        .map_err(Refusal::unavailable)?
+    else {
         return Ok(Err(OVER.into()));
     };
     if boot.mac != hello.mac {
-        return Ok(Err(format!("it came up with NIC {}, not {}", hello.mac, boot.mac)));
+        return Ok(Err(format!(
+            "it came up with NIC {}, not {}",
+            hello.mac, boot.mac
+        )));
     }
-    let node = site.store.node_by_id(boot.node).await.map_err(Refusal::unavailable)?;
+    let node = site
+        .store
+        .node_by_id(boot.node)
+        .await
+        .map_err(Refusal::unavailable)?;
     match &node.identity {
         Some(expected) if !expected.matches(&hello.identity) => Ok(Err(format!(
             "it runs on another machine: expected {expected}, found {}",
@@ -68,6 +88,7 @@ async fn check(agents: &Agents, hello: &Hello) -> Result<Result<NodeRecord, Stri
 
 /// Turns an agent away and tells the operators.
 async fn refuse<T>(agents: &Agents, hello: &Hello, why: String) -> Result<T, Refusal> {
+    agents.site.metrics.agent_refused.inc();
     warn!(boot = %hello.boot, mac = %hello.mac, "agent refused: {why}");
     let boot = agents.site.store.boot(hello.boot).await.ok().flatten();
     let reason = Reason::new(format!("agent refused: {why}"))
@@ -80,7 +101,12 @@ async fn refuse<T>(agents: &Agents, hello: &Hello, why: String) -> Result<T, Ref
         message: reason.summary.clone(),
         data: json!({ "boot": hello.boot, "mac": hello.mac, "reason": reason }),
     };
-    if let Err(error) = agents.site.store.append_events(vec![event], agents.site.now()).await {
+    if let Err(error) = agents
+        .site
+        .store
+        .append_events(&[event], agents.site.now())
+        .await
+    {
         warn!(%error, "the event could not be recorded");
     }
     Err(Refusal::Unauthorized("refused; the server's log says why"))

@@ -32,7 +32,10 @@ pub(crate) struct Agents {
 
 /// The service.
 pub fn router(site: Site) -> Router {
-    let agents = Agents { site, touched: Touched::default() };
+    let agents = Agents {
+        site,
+        touched: Touched::default(),
+    };
     Router::new()
         .route("/agent/v1/hello", post(hello::hello))
         .route("/agent/v1/poll", post(poll::poll))

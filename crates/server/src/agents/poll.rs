@@ -28,7 +28,11 @@ pub(super) async fn poll(
         touched.map_err(Refusal::unavailable)?;
     }
     let session = take_report(&agents, session, poll.status).await?;
-    let session = if poll.hurry { session } else { wait_for_command(&agents, session).await? };
+    let session = if poll.hurry {
+        session
+    } else {
+        wait_for_command(&agents, session).await?
+    };
     let command = commands::of(&agents, &session).await?;
     Ok(Json(PollAnswer { command }))
 }
@@ -60,7 +64,10 @@ async fn take_report(
             let (outcome, inventory) = judge(&session, &intent.action, result);
             (command, outcome, inventory)
         }
-        AgentStatus::Failed { command, mut failure } => {
+        AgentStatus::Failed {
+            command,
+            mut failure,
+        } => {
             failure.message = failure.message.chars().take(MAX_MESSAGE).collect();
             (command, Outcome::Failed { failure }, None)
         }
@@ -92,20 +99,20 @@ fn judge(
                 Err(failure) => fail(failure),
             }
         }
-        (Action::Erase, CommandResult::Erased { disks }) => {
-            match unerased(session, &disks) {
-                None => (Outcome::Done, None),
-                Some(name) => fail(Failure::permanent(format!(
-                    "the agent did not verify that disk {name} is erased"
-                ))),
-            }
-        }
+        (Action::Erase, CommandResult::Erased { disks }) => match unerased(session, &disks) {
+            None => (Outcome::Done, None),
+            Some(name) => fail(Failure::permanent(format!(
+                "the agent did not verify that disk {name} is erased"
+            ))),
+        },
         (Action::WriteImage { .. }, CommandResult::Written { .. })
         | (
             Action::WriteConfigDrive { .. } | Action::LoadKernel | Action::HandOver { .. },
             CommandResult::Nothing,
         ) => (Outcome::Done, None),
-        _ => fail(Failure::permanent("the agent reported a result that was not asked for")),
+        _ => fail(Failure::permanent(
+            "the agent reported a result that was not asked for",
+        )),
     }
 }
 
@@ -113,9 +120,15 @@ fn judge(
 fn unerased(session: &Session, erased: &[bessemer_wire::agent::ErasedDisk]) -> Option<String> {
     let inventory = session.node.inventory.as_ref()?;
     let verified = |name: &str| {
-        erased.iter().any(|disk| disk.name == name && disk.verified_bytes > 0)
+        erased
+            .iter()
+            .any(|disk| disk.name == name && disk.verified_bytes > 0)
     };
-    inventory.disks.iter().map(|disk| disk.name.clone()).find(|name| !verified(name))
+    inventory
+        .disks
+        .iter()
+        .map(|disk| disk.name.clone())
+        .find(|name| !verified(name))
 }
 
 fn check_inventory(session: &Session, inventory: &Inventory) -> Result<(), Failure> {

@@ -24,7 +24,12 @@ pub(super) async fn map(
     Path(image): Path<ImageId>,
 ) -> Result<Response, Refusal> {
     own_image(&session, image)?;
-    let map = agents.site.images.map(image).await.map_err(Refusal::unavailable)?;
+    let map = agents
+        .site
+        .images
+        .map(image)
+        .await
+        .map_err(Refusal::unavailable)?;
     Ok(Json(&*map).into_response())
 }
 
@@ -34,11 +39,21 @@ pub(super) async fn chunk(
     Path((image, index)): Path<(ImageId, usize)>,
 ) -> Result<Response, Refusal> {
     own_image(&session, image)?;
-    let map = agents.site.images.map(image).await.map_err(Refusal::unavailable)?;
+    let map = agents
+        .site
+        .images
+        .map(image)
+        .await
+        .map_err(Refusal::unavailable)?;
     if index >= map.chunks().len() {
         return Err(Refusal::NotFound("the image has no such chunk"));
     }
-    let bytes = agents.site.images.chunk(image, index).await.map_err(Refusal::unavailable)?;
+    let bytes = agents
+        .site
+        .images
+        .chunk(image, index)
+        .await
+        .map_err(Refusal::unavailable)?;
     agents.site.metrics.image_bytes.add(bytes.len() as u64);
     Ok(binary(bytes))
 }
@@ -49,7 +64,10 @@ pub(super) async fn config_drive(
 ) -> Result<Response, Refusal> {
     let deployment = deployment(&session)?;
     let site = &agents.site;
-    let server = site.store.server(None, &deployment.server.to_string()).await;
+    let server = site
+        .store
+        .server(None, &deployment.server.to_string())
+        .await;
     let server = server.map_err(Refusal::unavailable)?;
     let drive = compose(site, &session, &server).await?;
     let image = drive.compose().map_err(Refusal::unavailable)?;
@@ -81,12 +99,16 @@ async fn compose(
         None => None,
     };
     let generation = session.node.spec.generation;
-    let vendor = site
-        .phone_home_base
-        .as_ref()
-        .map(|base| vendor_data(&format!("{base}{}", phone_home::path(site, server.id, generation))));
+    let vendor = site.phone_home_base.as_ref().map(|base| {
+        vendor_data(&format!(
+            "{base}{}",
+            phone_home::path(site, server.id, generation)
+        ))
+    });
     Ok(ConfigDrive {
-        meta_data: meta_data(server.id, &server.name, &server.keys).to_string().into_bytes(),
+        meta_data: meta_data(server.id, &server.name, &server.keys)
+            .to_string()
+            .into_bytes(),
         network_data: network_data(&[attachment]).to_string().into_bytes(),
         user_data,
         vendor_data: vendor.map(|data| data.to_string().into_bytes()),

@@ -59,7 +59,10 @@ impl FromRequestParts<Agents> for Session {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, agents: &Agents) -> Result<Self, Refusal> {
-        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let header = parts
+            .headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
         let secret = header
             .and_then(|value| value.strip_prefix("Bearer "))
             .ok_or(Refusal::Unauthorized("say hello first"))?;
@@ -74,7 +77,12 @@ impl Session {
         let Some((boot, node, intent)) = found.map_err(Refusal::unavailable)? else {
             return Err(Refusal::Unauthorized("this boot is over; power off"));
         };
-        Ok(Self { secret: secret.to_owned(), boot, node, intent })
+        Ok(Self {
+            secret: secret.to_owned(),
+            boot,
+            node,
+            intent,
+        })
     }
 
     /// The same session, read again.

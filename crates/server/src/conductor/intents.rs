@@ -21,10 +21,14 @@ pub(super) async fn carry_out(
 ) -> Outcome {
     let limit = Duration::from_secs(u64::from(conductor.site.config.timing.bmc_deadline));
     let deadline = Instant::now() + limit;
-    let result = match tokio::time::timeout_at(deadline, act(conductor, node, intent, deadline)).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::transient(format!("not done within {} s", limit.as_secs()))),
-    };
+    let result =
+        match tokio::time::timeout_at(deadline, act(conductor, node, intent, deadline)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::transient(format!(
+                "not done within {} s",
+                limit.as_secs()
+            ))),
+        };
     match result {
         Ok(()) => {
             info!(intent = %intent.key, "done");
@@ -46,11 +50,19 @@ async fn act(
     if let Action::ConnectPorts { role } = intent.action {
         return conductor.fabric.connect(node, role, &conductor.site).await;
     }
-    debug_assert_eq!(intent.action.executor(), Executor::Conductor, "the store gives no other");
+    debug_assert_eq!(
+        intent.action.executor(),
+        Executor::Conductor,
+        "the store gives no other"
+    );
     let bmc = conductor.bmcs.of(node)?;
     let requests = bmc.requests();
     let result = act_on_bmc(conductor, node, intent, &*bmc, deadline).await;
-    conductor.site.metrics.bmc_requests.add(bmc.requests().saturating_sub(requests));
+    conductor
+        .site
+        .metrics
+        .bmc_requests
+        .add(bmc.requests().saturating_sub(requests));
     result
 }
 
@@ -65,12 +77,19 @@ async fn act_on_bmc(
         Action::CheckBmc => check_bmc(conductor, node, bmc, deadline).await,
         Action::PowerOff => {
             expect_machine(node, bmc, deadline).await?;
-            bmc.set_power(PowerAction::ForceOff, deadline).await.map_err(failure)
+            bmc.set_power(PowerAction::ForceOff, deadline)
+                .await
+                .map_err(failure)
         }
-        Action::PowerOn => bmc.set_power(PowerAction::On, deadline).await.map_err(failure),
+        Action::PowerOn => bmc
+            .set_power(PowerAction::On, deadline)
+            .await
+            .map_err(failure),
         Action::PrepareBoot { boot } => {
             lease_boot_address(conductor, node, *boot).await?;
-            bmc.set_boot_once(BootDevice::UefiHttp, BootMode::Uefi, deadline).await.map_err(failure)
+            bmc.set_boot_once(BootDevice::UefiHttp, BootMode::Uefi, deadline)
+                .await
+                .map_err(failure)
         }
         other => Err(Failure {
             class: FailureClass::Bug,
@@ -103,7 +122,11 @@ async fn check_bmc(
 }
 
 /// Refuses to go on if the BMC manages another machine than it did when the node was enrolled.
-async fn expect_machine(node: &NodeRecord, bmc: &dyn Bmc, deadline: Instant) -> Result<(), Failure> {
+async fn expect_machine(
+    node: &NodeRecord,
+    bmc: &dyn Bmc,
+    deadline: Instant,
+) -> Result<(), Failure> {
     match &node.identity {
         Some(expected) => same_machine(expected, &identity(bmc, deadline).await?),
         None => Ok(()),
@@ -111,8 +134,7 @@ async fn expect_machine(node: &NodeRecord, bmc: &dyn Bmc, deadline: Instant) -> 
 }
 
 async fn identity(bmc: &dyn Bmc, deadline: Instant) -> Result<MachineIdentity, Failure> {
-    let found = bmc.identity(deadline).await.map_err(failure)?;
-    Ok(MachineIdentity { serial: found.serial.unwrap_or_default(), uuid: found.uuid })
+    Ok(bmc.identity(deadline).await.map_err(failure)?.machine)
 }
 
 fn same_machine(expected: &MachineIdentity, found: &MachineIdentity) -> Result<(), Failure> {
@@ -140,8 +162,10 @@ async fn lease_boot_address(
         return Err(Failure::operator("the node has no port to boot from"));
     };
     let pool = provisioning.pool_first..=provisioning.pool_last;
-    let leased =
-        site.store.prepare_boot(node.id, boot, port.mac, pool, "provisioning", site.now()).await;
+    let leased = site
+        .store
+        .prepare_boot(node.id, boot, port.mac, pool, "provisioning", site.now())
+        .await;
     leased.map(|_| ()).map_err(|error| match error {
         bessemer_store::Error::Exhausted { .. } => Failure::transient(format!(
             "{error}; make `provisioning.pool_first` to `pool_last` larger"
@@ -151,5 +175,8 @@ async fn lease_boot_address(
 }
 
 fn failure(error: bessemer_bmc::Error) -> Failure {
-    Failure { class: error.class(), message: error.to_string() }
+    Failure {
+        class: error.class(),
+        message: error.to_string(),
+    }
 }

@@ -50,7 +50,12 @@ pub struct Conductor {
 impl Conductor {
     /// A conductor of this site; `worker` names this process among several.
     pub fn new(site: Site, bmcs: BmcPool, fabric: Fabric, worker: String) -> Self {
-        Self { site, bmcs, fabric, worker }
+        Self {
+            site,
+            bmcs,
+            fabric,
+            worker,
+        }
     }
 
     /// Moves nodes until `stop` is cancelled, then lets the turns that run come to their end.
@@ -59,7 +64,9 @@ impl Conductor {
         let turns = TaskTracker::new();
         let places = Arc::new(Semaphore::new(CONCURRENCY));
         while !stop.is_cancelled() {
-            let Ok(place) = places.clone().acquire_owned().await else { break };
+            let Ok(place) = places.clone().acquire_owned().await else {
+                break;
+            };
             match conductor.claim().await {
                 Some(claim) => {
                     let conductor = conductor.clone();
@@ -84,7 +91,12 @@ impl Conductor {
 
     async fn claim(&self) -> Option<Claim> {
         let lease = LEASE.as_millis() as i64;
-        match self.site.store.claim_due(&self.worker, self.site.now(), lease).await {
+        match self
+            .site
+            .store
+            .claim_due(&self.worker, self.site.now(), lease)
+            .await
+        {
             Ok(claim) => claim,
             Err(error) => {
                 error!(%error, "cannot claim nodes; trying again in a second");
@@ -113,7 +125,10 @@ impl Conductor {
             Ok(()) => {}
             Err(StoreError::LeaseLost) => debug!("lost to another conductor; dropped"),
             // The lease runs out and the node is claimed again.
-            Err(error) => error!(%error, "turn failed; the node is tried again after its lease"),
+            Err(error) => {
+                self.site.metrics.reconcile_errors.inc();
+                error!(%error, "turn failed; the node is tried again after its lease");
+            }
         }
     }
 
@@ -123,7 +138,10 @@ impl Conductor {
             let Some(outcome) = self.carry_out(claim, &work.node, &intent).await else {
                 return Err(StoreError::LeaseLost);
             };
-            self.site.store.record_outcome(claim, &intent.key, &outcome, self.site.now()).await?;
+            self.site
+                .store
+                .record_outcome(claim, &intent.key, &outcome, self.site.now())
+                .await?;
             work = self.site.store.work(claim).await?;
         }
         let before = work.node.state.clone();
@@ -142,7 +160,10 @@ impl Conductor {
             wake_at: decision.wake_at,
             news: work.news,
         };
-        self.site.store.commit(claim, commit, self.site.now()).await?;
+        self.site
+            .store
+            .commit(claim, commit, self.site.now())
+            .await?;
         if moved {
             self.site.progress.set(claim.node, None);
         }

@@ -6,8 +6,19 @@ use serde_json::json;
 
 /// What there is to tell about a node that goes from `before` to `next`; nothing if nothing moved.
 pub(super) fn events(node: &NodeRecord, before: &NodeState, next: &NodeState) -> Vec<NewEvent> {
-    let moved = (before.phase, before.step, before.attempt, before.tries, before.generation)
-        != (next.phase, next.step, next.attempt, next.tries, next.generation);
+    let moved = (
+        before.phase,
+        before.step,
+        before.attempt,
+        before.tries,
+        before.generation,
+    ) != (
+        next.phase,
+        next.step,
+        next.attempt,
+        next.tries,
+        next.generation,
+    );
     if !moved {
         return Vec::new();
     }
@@ -21,7 +32,12 @@ pub(super) fn events(node: &NodeRecord, before: &NodeState, next: &NodeState) ->
         node: Some(node.id),
         server: node.server,
         project: None,
-        message: format!("{}: {}: {}", node.name, next.provision_state(), next.reason.summary),
+        message: format!(
+            "{}: {}: {}",
+            node.name,
+            next.provision_state(),
+            next.reason.summary
+        ),
         data: json!({
             "phase": next.phase,
             "step": next.step,

@@ -47,7 +47,9 @@ impl HostFaults {
     /// Uses up one of `counter`, if any is left.
     pub(super) fn strikes(counter: &AtomicU32) -> bool {
         counter
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            })
             .is_ok()
     }
 }
@@ -75,11 +77,18 @@ impl Host {
     }
 
     pub(super) fn note(&self, command: &str) {
-        self.carried_out.lock().unwrap_or_else(PoisonError::into_inner).push(command.to_owned());
+        self.carried_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(command.to_owned());
     }
 
     /// Lives inside `machine` until the returned task is aborted.
-    pub fn inhabit(self: Arc<Self>, machine: &SimulatedMachine, firmware: Firmware) -> JoinHandle<()> {
+    pub fn inhabit(
+        self: Arc<Self>,
+        machine: &SimulatedMachine,
+        firmware: Firmware,
+    ) -> JoinHandle<()> {
         let mut events = machine.events();
         tokio::spawn(async move {
             let mut running: Option<AbortOnDrop> = None;
@@ -103,7 +112,9 @@ impl Host {
             // A tenant's OS that is started again has nothing to say to us.
             return;
         }
-        let Some(parameters) = offered(&firmware, self.mac).await else { return };
+        let Some(parameters) = offered(&firmware, self.mac).await else {
+            return;
+        };
         self.hellos
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -70,7 +70,9 @@ impl Agent {
             ledger: HashMap::new(),
             phone_home: None,
         };
-        agent.json::<Welcome>(Method::POST, "hello", Some(&hello)).await?;
+        agent
+            .json::<Welcome>(Method::POST, "hello", Some(&hello))
+            .await?;
         Ok(agent)
     }
 
@@ -78,7 +80,10 @@ impl Agent {
     pub(super) async fn run(mut self) -> Result<Option<String>, AgentError> {
         let mut status = AgentStatus::Idle;
         loop {
-            let poll = Poll { hurry: status != AgentStatus::Idle, status };
+            let poll = Poll {
+                hurry: status != AgentStatus::Idle,
+                status,
+            };
             let answer: PollAnswer = self.json(Method::POST, "poll", Some(&poll)).await?;
             let Some(command) = answer.command else {
                 status = AgentStatus::Idle;
@@ -93,8 +98,12 @@ impl Agent {
             }
             status = self.ledger[&id].clone();
             if matches!(command.work, Work::HandOver { .. }) {
-                let poll = Poll { hurry: true, status };
-                self.json::<PollAnswer>(Method::POST, "poll", Some(&poll)).await?;
+                let poll = Poll {
+                    hurry: true,
+                    status,
+                };
+                self.json::<PollAnswer>(Method::POST, "poll", Some(&poll))
+                    .await?;
                 return Ok(self.phone_home);
             }
         }
@@ -104,7 +113,9 @@ impl Agent {
         let host = self.host.clone();
         host.note(&command.id.0);
         let result = match &command.work {
-            Work::Inspect => Ok(CommandResult::Inspected { inventory: host.inventory.clone() }),
+            Work::Inspect => Ok(CommandResult::Inspected {
+                inventory: host.inventory.clone(),
+            }),
             Work::Erase => self.erase(),
             Work::WriteImage { image, .. } => {
                 if HostFaults::strikes(&host.faults.vanish_in_write) {
@@ -118,10 +129,14 @@ impl Agent {
         };
         let id = command.id.clone();
         Ended::Status(match result {
-            Ok(result) => AgentStatus::Done { command: id, result },
-            Err(error) => {
-                AgentStatus::Failed { command: id, failure: Failure::transient(error.to_string()) }
-            }
+            Ok(result) => AgentStatus::Done {
+                command: id,
+                result,
+            },
+            Err(error) => AgentStatus::Failed {
+                command: id,
+                failure: Failure::transient(error.to_string()),
+            },
         })
     }
 
@@ -138,7 +153,9 @@ impl Agent {
             method: "simulated".into(),
             verified_bytes: size,
         });
-        Ok(CommandResult::Erased { disks: disks.collect() })
+        Ok(CommandResult::Erased {
+            disks: disks.collect(),
+        })
     }
 
     async fn write_image(
@@ -149,17 +166,27 @@ impl Agent {
         let writer = self.start_writing(image).await?;
         while let Some(index) = writer.next_missing() {
             writer.accept(index, self.chunk(image, index).await?)?;
-            self.report(command, writer.progress().written, writer.progress().to_write).await?;
+            self.report(
+                command,
+                writer.progress().written,
+                writer.progress().to_write,
+            )
+            .await?;
         }
         let bytes_written = writer.progress().to_write;
         writer.finish()?;
         let disk = self.host.inventory.disks[0].name.clone();
-        Ok(CommandResult::Written { bytes_written, disk })
+        Ok(CommandResult::Written {
+            bytes_written,
+            disk,
+        })
     }
 
     /// Writes one chunk and is gone.
     async fn half_write(&self, command: &Command, image: ImageId) {
-        let Ok(writer) = self.start_writing(image).await else { return };
+        let Ok(writer) = self.start_writing(image).await else {
+            return;
+        };
         if let Some(index) = writer.next_missing()
             && let Ok(bytes) = self.chunk(image, index).await
         {
@@ -169,21 +196,41 @@ impl Agent {
     }
 
     async fn start_writing(&self, image: ImageId) -> Result<Writer<Disk>, AgentError> {
-        let map: BlockMap = self.json(Method::GET, &format!("images/{image}/map"), None::<&()>).await?;
+        let map: BlockMap = self
+            .json(Method::GET, &format!("images/{image}/map"), None::<&()>)
+            .await?;
         let disk = Disk::open(&self.host.disk)?;
         Ok(Writer::start(Arc::new(map), disk, Zeroing::Holes)?)
     }
 
     async fn chunk(&self, image: ImageId, index: usize) -> Result<Bytes, AgentError> {
-        self.bytes(Method::GET, &format!("images/{image}/chunks/{index}"), None::<&()>).await
+        self.bytes(
+            Method::GET,
+            &format!("images/{image}/chunks/{index}"),
+            None::<&()>,
+        )
+        .await
     }
 
     async fn report(&self, command: &Command, bytes: u64, total: u64) -> Result<(), AgentError> {
-        let progress =
-            Progress { step: "writing image".into(), bytes, total, rate: 0, eta_seconds: None };
-        let status = AgentStatus::Running { command: command.id.clone(), progress };
-        let poll = Poll { status, hurry: true };
-        self.json::<PollAnswer>(Method::POST, "poll", Some(&poll)).await.map(|_| ())
+        let progress = Progress {
+            step: "writing image".into(),
+            bytes,
+            total,
+            rate: 0,
+            eta_seconds: None,
+        };
+        let status = AgentStatus::Running {
+            command: command.id.clone(),
+            progress,
+        };
+        let poll = Poll {
+            status,
+            hurry: true,
+        };
+        self.json::<PollAnswer>(Method::POST, "poll", Some(&poll))
+            .await
+            .map(|_| ())
     }
 
     async fn write_config_drive(&mut self) -> Result<CommandResult, AgentError> {
@@ -219,13 +266,18 @@ impl Agent {
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut request = self.http.request(method.clone(), &url).bearer_auth(&self.session);
+            let mut request = self
+                .http
+                .request(method.clone(), &url)
+                .bearer_auth(&self.session);
             if let Some(body) = body {
                 request = request.json(body);
             }
             let answer = match request.send().await {
                 Ok(answer) if answer.status().is_success() => answer.bytes().await,
-                Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE && tries < TRIES => {
+                Ok(answer)
+                    if answer.status() == StatusCode::SERVICE_UNAVAILABLE && tries < TRIES =>
+                {
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
@@ -243,8 +295,12 @@ impl Agent {
 
 /// The URL that the metadata asks the OS to call.
 fn phone_home_url(drive: &[u8]) -> Option<String> {
-    let start = drive.windows(b"http://".len()).position(|window| window == b"http://")?;
+    let start = drive
+        .windows(b"http://".len())
+        .position(|window| window == b"http://")?;
     let rest = &drive[start..];
-    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'\n'))?;
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | b'\n'))?;
     String::from_utf8(rest[..end].to_vec()).ok()
 }

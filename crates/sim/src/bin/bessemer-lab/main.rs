@@ -3,6 +3,7 @@
 //! Each command has a file of its own; what they do is in the library's `rack` module.
 
 mod console;
+mod demo;
 mod status;
 mod table;
 mod up;
@@ -56,6 +57,8 @@ enum Command {
     Console(console::Console),
     /// Forget the disks and firmware variables of a rack that is down
     Reset,
+    /// Carry one order from a powered-off machine to an SSH login and back
+    Demo(demo::Demo),
     /// Serve the BMCs (started by `up`)
     #[command(hide = true)]
     Daemon,
@@ -85,6 +88,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Command::Down => Ok(rack::down(&directory).await?),
         Command::Status(status) => status.run(&directory).await,
         Command::Console(console) => console.run(&directory).await,
+        Command::Demo(demo) => demo.run(&directory).await,
         Command::Reset => Ok(rack::reset(&directory).await?),
         Command::Daemon => {
             // Away from the terminal `up` was typed into, which may close. An error means that

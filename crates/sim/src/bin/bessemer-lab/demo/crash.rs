@@ -18,13 +18,19 @@ pub(super) struct Crash {
 
 impl Crash {
     pub(super) fn new(step: Option<String>, shell: Shell, server: BessemerServer) -> Self {
-        Self { step, shell, server }
+        Self {
+            step,
+            shell,
+            server,
+        }
     }
 
     /// Waits for the step, kills the server in its middle and starts it again; gives the running
     /// server back.
     pub(super) async fn run(mut self) -> Result<BessemerServer> {
-        let Some(step) = self.step.take() else { return Ok(self.server) };
+        let Some(step) = self.step.take() else {
+            return Ok(self.server);
+        };
         while !self.in_the_middle_of(&step).await.unwrap_or(false) {
             sleep(Duration::from_millis(200)).await;
         }

@@ -36,7 +36,7 @@ const NODE_LIMIT: Duration = Duration::from_secs(900);
 
 /// What the demo works with.
 #[derive(Debug, Args)]
-pub struct Demo {
+pub(crate) struct Demo {
     /// The `bessemer` program
     #[arg(long)]
     bessemer: PathBuf,
@@ -55,13 +55,15 @@ pub struct Demo {
 }
 
 impl Demo {
-    pub async fn run(self, directory: &StateDirectory) -> Result<()> {
+    pub(crate) async fn run(self, directory: &StateDirectory) -> Result<()> {
         let told = tokio::select! {
             told = self.tell(directory) => told,
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
         };
         // Whatever happened, nothing stays behind.
-        let down = rack::down(directory).await.context("the rack could not be taken down");
+        let down = rack::down(directory)
+            .await
+            .context("the rack could not be taken down");
         told.and(down)?;
         println!("\ndemo ok");
         Ok(())
@@ -71,7 +73,10 @@ impl Demo {
         heading("A rack: machines with UEFI firmware, BMCs and a switch");
         // An earlier demo may have been killed: its server would be in the way.
         rack::down(directory).await?;
-        let options = UpOptions { nodes: 1, memory_mib: MEMORY_MIB };
+        let options = UpOptions {
+            nodes: 1,
+            memory_mib: MEMORY_MIB,
+        };
         let program = std::env::current_exe()?;
         let rack = rack::up(directory, &options, &program).await?;
         let node = rack.nodes.first().context("the rack has no node")?;
@@ -86,8 +91,7 @@ impl Demo {
         );
 
         heading("Bessemer: one program");
-        let server =
-            BessemerServer::start(&self.bessemer, directory, &rack, &self.ramdisk).await?;
+        let server = BessemerServer::start(&self.bessemer, directory, &rack, &self.ramdisk).await?;
         let shell = Shell::new(&self.bessemer, &rack, server.token());
         self.prepare(&shell, directory, node).await?;
         let order = self.order(&shell, directory, &rack, server).await?;
@@ -108,7 +112,10 @@ impl Demo {
         clear_old_order(shell).await?;
         enroll(shell, directory, node).await?;
         let image = self.os_image.join("debian-12.qcow2").canonicalize()?;
-        let sum = self.os_image.join("debian-12.qcow2.sha256").canonicalize()?;
+        let sum = self
+            .os_image
+            .join("debian-12.qcow2.sha256")
+            .canonicalize()?;
         let (image, sum) = (image.to_string_lossy(), sum.to_string_lossy());
         if let Some(known) = shell.find("image", "debian-12").await? {
             let wanted = std::fs::read_to_string(sum.as_ref())?;
@@ -116,17 +123,46 @@ impl Demo {
                 shell.show(&["image", "delete", "debian-12"]).await?;
             }
         }
-        let add_image = ["image", "add", "debian-12", "--source", &image, "--sha256-file", &sum, "--default-user", USER];
-        shell.show_unless_there("image", "debian-12", &add_image).await?;
+        let add_image = [
+            "image",
+            "add",
+            "debian-12",
+            "--source",
+            &image,
+            "--sha256-file",
+            &sum,
+            "--default-user",
+            USER,
+        ];
+        shell
+            .show_unless_there("image", "debian-12", &add_image)
+            .await?;
         let flavor = ["flavor", "create", "metal", "--from-node", &node.name];
         shell.show_unless_there("flavor", "metal", &flavor).await?;
         let network = [
-            "network", "create", "tenant", "--vlan", "100", "--subnet", "192.168.100.0/24",
-            "--gateway", "192.168.100.1", "--pool", POOL,
+            "network",
+            "create",
+            "tenant",
+            "--vlan",
+            "100",
+            "--subnet",
+            "192.168.100.0/24",
+            "--gateway",
+            "192.168.100.1",
+            "--pool",
+            POOL,
         ];
-        shell.show_unless_there("network", "tenant", &network).await?;
+        shell
+            .show_unless_there("network", "tenant", &network)
+            .await?;
         let key = key.with_extension("pub");
-        shell.show_unless_there("key", "demo", &["key", "add", "demo", &key.to_string_lossy()]).await?;
+        shell
+            .show_unless_there(
+                "key",
+                "demo",
+                &["key", "add", "demo", &key.to_string_lossy()],
+            )
+            .await?;
         shell.show(&["node", "list"]).await
     }
 
@@ -140,8 +176,17 @@ impl Demo {
     ) -> Result<report::Order> {
         heading("The tenant: what an order would do");
         let order = [
-            "server", "create", SERVER, "--flavor", "metal", "--image", "debian-12", "--network",
-            "tenant", "--key", "demo",
+            "server",
+            "create",
+            SERVER,
+            "--flavor",
+            "metal",
+            "--image",
+            "debian-12",
+            "--network",
+            "tenant",
+            "--key",
+            "demo",
         ];
         shell.show(&[&order[..], &["--plan"]].concat()).await?;
 
@@ -158,7 +203,11 @@ impl Demo {
         heading("Logged in");
         tenant::look_around(shell, directory, rack, SERVER).await?;
         let order = report::Order::of(shell, rack, SERVER, login_seconds).await?;
-        ensure!(order.posts() == 1 || self.kill_server_in.is_some(), "expected exactly 1 POST, counted {}", order.posts());
+        ensure!(
+            order.posts() == 1 || self.kill_server_in.is_some(),
+            "expected exactly 1 POST, counted {}",
+            order.posts()
+        );
         server.keep();
         Ok(order)
     }
@@ -182,9 +231,20 @@ async fn enroll(shell: &Shell, directory: &StateDirectory, node: &NodeDescriptio
             let fingerprint = node.bmc_fingerprint.to_string();
             shell
                 .show(&[
-                    "node", "enroll", &node.name, "--bmc", &node.bmc_url, "--bmc-user",
-                    &node.bmc_username, "--bmc-password-file", &password.to_string_lossy(),
-                    "--bmc-fingerprint", &fingerprint, "--mac", &port, "--wait",
+                    "node",
+                    "enroll",
+                    &node.name,
+                    "--bmc",
+                    &node.bmc_url,
+                    "--bmc-user",
+                    &node.bmc_username,
+                    "--bmc-password-file",
+                    &password.to_string_lossy(),
+                    "--bmc-fingerprint",
+                    &fingerprint,
+                    "--mac",
+                    &port,
+                    "--wait",
                 ])
                 .await
         }
@@ -203,8 +263,14 @@ async fn available(shell: &Shell, name: &str) -> Result<()> {
     let started = Instant::now();
     let mut last = String::new();
     loop {
-        let node = shell.find("node", name).await?.context("the node is gone")?;
-        let state = node["provision_state"].as_str().unwrap_or_default().to_owned();
+        let node = shell
+            .find("node", name)
+            .await?
+            .context("the node is gone")?;
+        let state = node["provision_state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         if state == "available" {
             return Ok(());
         }
@@ -227,7 +293,11 @@ async fn release(shell: &Shell, node: &NodeDescription) -> Result<()> {
     available(shell, &node.name).await?;
     shell.show(&["node", "list"]).await?;
     let left = tenant::bytes_left(&node.disk).await?;
-    ensure!(left == 0, "{left} bytes of the tenant's are left on {}", node.disk.display());
+    ensure!(
+        left == 0,
+        "{left} bytes of the tenant's are left on {}",
+        node.disk.display()
+    );
     println!("read from outside of the machine: every byte of its disk is zero");
     Ok(())
 }

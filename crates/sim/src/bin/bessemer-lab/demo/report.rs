@@ -50,13 +50,24 @@ impl Order {
 
 /// The steps since the order was placed, each with its seconds.
 fn phases(history: &Value, ordered: &Value) -> Vec<Value> {
-    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let time = |value: &Value| {
+        value
+            .as_str()
+            .and_then(|text| text.parse::<Timestamp>().ok())
+    };
     let items = history.as_array().or_else(|| history["items"].as_array());
     let mut entries: Vec<(Timestamp, String)> = items
         .into_iter()
         .flatten()
-        .filter(|entry| entry["state"]["phase"] == "deploying" || entry["state"]["phase"] == "active")
-        .filter_map(|entry| Some((time(&entry["at"])?, entry["state"]["step"].as_str()?.to_owned())))
+        .filter(|entry| {
+            entry["state"]["phase"] == "deploying" || entry["state"]["phase"] == "active"
+        })
+        .filter_map(|entry| {
+            Some((
+                time(&entry["at"])?,
+                entry["state"]["step"].as_str()?.to_owned(),
+            ))
+        })
         .filter(|(at, _)| time(ordered).is_none_or(|ordered| *at >= ordered))
         .collect();
     entries.sort();

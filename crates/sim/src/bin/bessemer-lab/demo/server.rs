@@ -32,7 +32,10 @@ impl BessemerServer {
         ramdisk: &Path,
     ) -> Result<Self> {
         let config = directory.path().join("bessemer.toml");
-        fs::write(&config, configuration(directory, rack, &ramdisk.canonicalize()?))?;
+        fs::write(
+            &config,
+            configuration(directory, rack, &ramdisk.canonicalize()?),
+        )?;
         let path = |path: &Path| path.to_string_lossy().into_owned();
         let command = vec![
             "netns".into(),
@@ -44,7 +47,10 @@ impl BessemerServer {
             path(&config),
         ];
         let log = directory.logs().join("bessemer.log");
-        println!("\x1b[36m$ bessemer serve --config {}\x1b[0m", config.display());
+        println!(
+            "\x1b[36m$ bessemer serve --config {}\x1b[0m",
+            config.display()
+        );
         let mut child = spawn(&command, &log)?;
         let token_file = directory.path().join("token");
         let token = match fs::read_to_string(&token_file) {
@@ -55,7 +61,12 @@ impl BessemerServer {
                 token
             }
         };
-        let server = Self { command, log, token, child };
+        let server = Self {
+            command,
+            log,
+            token,
+            child,
+        };
         server.ready().await?;
         Ok(server)
     }
@@ -93,7 +104,10 @@ impl BessemerServer {
             }
         });
         if answered.await.is_err() {
-            bail!("the server does not answer; its log is {}", self.log.display());
+            bail!(
+                "the server does not answer; its log is {}",
+                self.log.display()
+            );
         }
         Ok(())
     }
@@ -124,13 +138,20 @@ async fn first_token(child: &mut Child) -> Result<String> {
         }
         bail!("the server ended without showing an admin token")
     });
-    found.await.context("the server did not show an admin token")?
+    found
+        .await
+        .context("the server did not show an admin token")?
 }
 
 /// Writes a file that only we can read.
 pub(super) fn write_secret(path: &Path, secret: &str) -> Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(secret.as_bytes())?;
     Ok(())
 }

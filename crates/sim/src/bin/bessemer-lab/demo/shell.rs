@@ -57,7 +57,11 @@ impl Shell {
     /// Runs a command quietly and gives its JSON.
     pub(super) async fn json(&self, arguments: &[&str]) -> Result<Value> {
         let mut command = self.command(&[&["-o", "json"], arguments].concat());
-        let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().await?;
+        let output = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .await?;
         if !output.status.success() {
             let message = String::from_utf8_lossy(&output.stderr);
             bail!("`bessemer {}`: {}", arguments.join(" "), message.trim());
@@ -69,8 +73,14 @@ impl Shell {
     /// The thing of that kind and name, if there is one.
     pub(super) async fn find(&self, kind: &str, name: &str) -> Result<Option<Value>> {
         let list = self.json(&[kind, "list"]).await?;
-        let items = list.as_array().or_else(|| list["items"].as_array()).cloned();
-        let found = items.into_iter().flatten().find(|item| item["name"] == name);
+        let items = list
+            .as_array()
+            .or_else(|| list["items"].as_array())
+            .cloned();
+        let found = items
+            .into_iter()
+            .flatten()
+            .find(|item| item["name"] == name);
         match found {
             // Lists leave details out.
             Some(_) if matches!(kind, "node" | "server" | "image") => {

@@ -16,8 +16,13 @@ use super::shell::Shell;
 /// The longest from the order to a login.
 const LOGIN_LIMIT: Duration = Duration::from_secs(1200);
 /// What a new tenant looks at.
-const COMMANDS: [&str; 5] =
-    ["hostname", "uname -a", "cloud-init status --wait", "ip -br addr", "lsblk"];
+const COMMANDS: [&str; 5] = [
+    "hostname",
+    "uname -a",
+    "cloud-init status --wait",
+    "ip -br addr",
+    "lsblk",
+];
 
 /// The tenant's key, made once.
 pub(super) async fn make_key(directory: &StateDirectory) -> Result<PathBuf> {
@@ -45,7 +50,11 @@ pub(super) fn first_login(
     tokio::spawn(async move {
         while started.elapsed() < LOGIN_LIMIT {
             if let Ok(address) = address(&shell, server).await
-                && ssh(&directory, &rack, &address, "true").stderr(Stdio::null()).status().await?.success()
+                && ssh(&directory, &rack, &address, "true")
+                    .stderr(Stdio::null())
+                    .status()
+                    .await?
+                    .success()
             {
                 return Ok(started.elapsed().as_secs_f64());
             }
@@ -66,11 +75,17 @@ pub(super) async fn look_around(
     for command in COMMANDS {
         println!("\n\x1b[36m$ ssh {USER}@{address} {command}\x1b[0m");
         let status = ssh(directory, rack, &address, command).status().await?;
-        ensure!(status.success(), "`{command}` on the server ended with {status}");
+        ensure!(
+            status.success(),
+            "`{command}` on the server ended with {status}"
+        );
     }
     let name = ssh(directory, rack, &address, "hostname").output().await?;
     let name = String::from_utf8_lossy(&name.stdout).trim().to_owned();
-    ensure!(name == server, "the server calls itself `{name}`, not `{server}`");
+    ensure!(
+        name == server,
+        "the server calls itself `{name}`, not `{server}`"
+    );
     Ok(())
 }
 
@@ -95,7 +110,10 @@ pub(super) async fn bytes_left(disk: &Path) -> Result<u64> {
 
 async fn address(shell: &Shell, server: &str) -> Result<String> {
     let server = shell.json(&["server", "show", server]).await?;
-    Ok(server["address"].as_str().context("the server has no address")?.to_owned())
+    Ok(server["address"]
+        .as_str()
+        .context("the server has no address")?
+        .to_owned())
 }
 
 fn ssh(directory: &StateDirectory, rack: &RackDescription, address: &str, line: &str) -> Command {
@@ -103,8 +121,20 @@ fn ssh(directory: &StateDirectory, rack: &RackDescription, address: &str, line: 
     command
         .args(["netns", "exec", &rack.namespaces.tenant, "ssh", "-i"])
         .arg(directory.path().join("demo-key"))
-        .args(["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
-        .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=3", "-o", "LogLevel=ERROR"])
+        .args([
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ])
+        .args([
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ConnectTimeout=3",
+            "-o",
+            "LogLevel=ERROR",
+        ])
         .args(["-o", "IdentitiesOnly=yes", "-F", "none"])
         .arg(format!("{USER}@{address}"))
         .arg(line)
