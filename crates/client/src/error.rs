@@ -101,7 +101,11 @@ impl Error {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Broken { .. } | Self::TimedOut { .. } => true,
-            _ => matches!(self.status(), Some(502..=504)),
+            // The API's own 502 and 504 are about a machine that it asked; 503 is about itself.
+            Self::Problem(problem) => problem.status == 503,
+            // A proxy before an API that is not there.
+            Self::Status { status, .. } => matches!(status, 502..=504),
+            _ => false,
         }
     }
 

@@ -23,26 +23,23 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 
 impl Client {
     /// One page of the events after the one with sequence number `after`, oldest first, at most
-    /// `limit` of them if that is given. An empty page means that there are no more yet.
+    /// `limit` (1 to 1000) of them. An empty page means that there are no more yet.
     ///
     /// # Errors
     /// When the API does not answer with them.
-    pub async fn events(
-        &self,
-        after: i64,
-        limit: Option<u32>,
-    ) -> Result<Vec<Document<Event>>, Error> {
-        let mut url = with_query(self.at(&["events"])?, &[("after", &after.to_string())]);
-        if let Some(limit) = limit {
-            url = with_query(url, &[("limit", &limit.to_string())]);
-        }
+    pub async fn events(&self, after: i64, limit: u32) -> Result<Vec<Document<Event>>, Error> {
+        let (after, limit) = (after.to_string(), limit.to_string());
+        let url = with_query(
+            self.at(&["events"])?,
+            &[("after", &after), ("limit", &limit)],
+        );
         let mut events = Vec::new();
         self.page(Call::new(Method::GET, url), &mut events).await?;
         Ok(events)
     }
 
     /// Events as they happen, beginning with those after the one with sequence number `after`;
-    /// without it, where the server begins. The stream ends when its connection does: to go on,
+    /// without it, with the next one to happen. The stream ends when its connection does: to go on,
     /// ask again with the last number seen.
     ///
     /// # Errors

@@ -17,7 +17,7 @@
 //! ```no_run
 //! # async fn demo() -> Result<(), bessemer_client::Error> {
 //! let client = bessemer_client::Client::new("http://127.0.0.1:8480", Some("the token"))?;
-//! for node in client.nodes(None).await? {
+//! for node in client.nodes(None, false).await? {
 //!     println!("{}: {}", node.name, node.provision_state);
 //! }
 //! # Ok(()) }
@@ -37,7 +37,6 @@ mod transport;
 pub use document::Document;
 pub use error::Error;
 pub use events::EventStream;
-pub use nodes::NodeHistoryEntry;
 pub use transport::Client;
 
 /// Where the server listens unless it is told otherwise.

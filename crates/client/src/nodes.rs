@@ -2,26 +2,15 @@
 
 use std::time::Duration;
 
-use bessemer_core::lifecycle::{NodeState, Phase};
-use bessemer_wire::api::{Node, NodeCreate, PowerRequest, PowerState};
-use jiff::Timestamp;
+use bessemer_core::lifecycle::Phase;
+use bessemer_wire::api::{Node, NodeCreate, NodeHistoryEntry, PowerRequest, PowerState};
 use reqwest::Method;
-use serde::Deserialize;
 
-use crate::transport::Call;
+use crate::transport::{Call, MOST_PER_PAGE};
 use crate::{Client, Document, Error};
 
 /// A management controller may take this long until the power is seen to be as asked for.
 const POWER_LIMIT: Duration = Duration::from_secs(180);
-
-/// One state that a node was in.
-#[derive(Clone, Debug, Deserialize)]
-pub struct NodeHistoryEntry {
-    /// Since when.
-    pub at: Timestamp,
-    /// The state.
-    pub state: NodeState,
-}
 
 /// `node` is a name or an id throughout.
 impl Client {
@@ -33,15 +22,24 @@ impl Client {
         self.post(&["nodes"], node).await
     }
 
-    /// All nodes, or those in one phase.
+    /// All nodes, or those in one phase; with their inventory if `detail` says so, which is most
+    /// of what there is to send.
     ///
     /// # Errors
     /// When the API does not answer with them.
-    pub async fn nodes(&self, phase: Option<Phase>) -> Result<Vec<Document<Node>>, Error> {
-        match phase {
-            Some(phase) => self.list(&["nodes"], &[("phase", phase.name())]).await,
-            None => self.list(&["nodes"], &[]).await,
+    pub async fn nodes(
+        &self,
+        phase: Option<Phase>,
+        detail: bool,
+    ) -> Result<Vec<Document<Node>>, Error> {
+        let mut query = vec![("limit", MOST_PER_PAGE)];
+        if let Some(phase) = phase {
+            query.push(("phase", phase.name()));
         }
+        if detail {
+            query.push(("detail", "true"));
+        }
+        self.list(&["nodes"], &query).await
     }
 
     /// One node.
@@ -52,12 +50,18 @@ impl Client {
         self.get(&["nodes", node]).await
     }
 
-    /// The states that a node has been in, in order.
+    /// The latest states that a node has been in, oldest first, at most `limit` of them.
     ///
     /// # Errors
     /// When there is no such node.
-    pub async fn node_history(&self, node: &str) -> Result<Vec<Document<NodeHistoryEntry>>, Error> {
-        self.list(&["nodes", node, "history"], &[]).await
+    pub async fn node_history(
+        &self,
+        node: &str,
+        limit: u32,
+    ) -> Result<Vec<Document<NodeHistoryEntry>>, Error> {
+        let limit = limit.to_string();
+        self.list(&["nodes", node, "history"], &[("limit", &limit)])
+            .await
     }
 
     /// Forgets a node.
@@ -83,7 +87,7 @@ impl Client {
         self.document(call).await
     }
 
-    /// Keeps a node out of everything; gives the node as it is afterwards.
+    /// Keeps a node out of everything.
     ///
     /// # Errors
     /// When it is in use.
@@ -91,7 +95,7 @@ impl Client {
         self.request_of_node(node, "hold").await
     }
 
-    /// Wants a held or failed node to become available again; gives the node as it is afterwards.
+    /// Wants a held or failed node to become available again.
     ///
     /// # Errors
     /// When it is in use.
@@ -101,7 +105,6 @@ impl Client {
 
     async fn request_of_node(&self, node: &str, verb: &str) -> Result<Document<Node>, Error> {
         let url = self.at(&["nodes", node, verb])?;
-        self.answer(Call::new(Method::POST, url)).await?;
-        self.node(node).await
+        self.document(Call::new(Method::POST, url)).await
     }
 }

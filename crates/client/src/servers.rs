@@ -6,7 +6,7 @@ use bessemer_wire::api::{Server, ServerCreate, ServerPlan};
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
 
-use crate::transport::Call;
+use crate::transport::{Call, MOST_PER_PAGE};
 use crate::{Client, Document, Error};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -57,7 +57,7 @@ impl Client {
     /// # Errors
     /// When the API does not answer with them.
     pub async fn servers(&self) -> Result<Vec<Document<Server>>, Error> {
-        self.list(&["servers"], &[]).await
+        self.list(&["servers"], &[("limit", MOST_PER_PAGE)]).await
     }
 
     /// One server.

@@ -22,6 +22,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// The largest answer that is accepted: some pages of nodes with all their inventory.
 const MOST_BYTES: usize = 16 << 20;
 
+/// Items asked for on one page of a long list: the most that the API gives.
+pub(crate) const MOST_PER_PAGE: &str = "1000";
+
 /// Pages of one list that are read.
 const MOST_PAGES: usize = 10_000;
 

@@ -103,6 +103,11 @@ async fn answers_that_are_not_the_apis_are_errors_a_person_understands() {
             "proxy" => (StatusCode::BAD_GATEWAY, "<html>no</html>").into_response(),
             "redirect" => (StatusCode::FOUND, [("location", "/v1/nodes/json")]).into_response(),
             "json" => Json(json!({ "id": 1 })).into_response(),
+            "machine" => {
+                let problem = json!({ "type": "urn:bessemer:problem:machine-timeout", "status": 504,
+                    "title": "The machine did not answer in time", "detail": "It is silent." });
+                (StatusCode::GATEWAY_TIMEOUT, Json(problem)).into_response()
+            }
             _ => Body::from_stream(stream::repeat_with(|| {
                 Ok::<_, Infallible>(vec![b' '; 1 << 20])
             }))
@@ -115,6 +120,11 @@ async fn answers_that_are_not_the_apis_are_errors_a_person_understands() {
     assert!(
         error.is_outage() && error.to_string().contains("502"),
         "{error}"
+    );
+    let error = client.node("machine").await.unwrap_err();
+    assert!(
+        !error.is_outage(),
+        "the API is there, only the machine is not"
     );
     let error = client.node("redirect").await.unwrap_err();
     assert!(

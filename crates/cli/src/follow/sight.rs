@@ -1,0 +1,156 @@
+//! What is seen when looking at something that is under way.
+
+use bessemer_core::lifecycle::{NodeState, Phase, Step};
+use bessemer_core::plan::Plan;
+use bessemer_core::reason::Reason;
+use bessemer_wire::agent::Progress;
+use bessemer_wire::api::Node;
+use jiff::Timestamp;
+
+use crate::words;
+
+/// The outcome of one look.
+pub(super) enum Look<T> {
+    /// It goes on.
+    UnderWay(Sight),
+    /// It is done: what came of it, and when, by the server's clock, if that is known.
+    Done { value: T, at: Option<Timestamp> },
+    /// It has failed for good.
+    Failed(Reason),
+}
+
+/// What is going on at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sight {
+    /// What is being done: "deploying: write image". Another label is another step.
+    pub(super) label: String,
+    /// Since when, by the server's clock. Another time is another step, too.
+    pub(super) since: Option<Timestamp>,
+    /// What was known beforehand: "6 of 11, usually 18 s".
+    pub(super) foretold: Option<String>,
+    /// Why it is so.
+    pub(super) reason: Option<String>,
+    /// How far it is, where bytes are counted.
+    pub(super) progress: Option<Progress>,
+}
+
+impl Sight {
+    /// A sight of which only a label is known.
+    pub(super) fn of(label: impl Into<String>) -> Self {
+        Self {
+            label: label.into(),
+            ..Self::default()
+        }
+    }
+
+    /// What a node is doing.
+    pub(super) fn of_node(node: &Node, foretold: Option<String>) -> Self {
+        Self {
+            label: label(&node.state),
+            since: Some(node.state.step_since),
+            foretold,
+            reason: Some(node.state.reason.summary.clone()),
+            progress: counted(node.progress.clone()),
+        }
+    }
+}
+
+/// Progress, if it counts anything.
+pub(super) fn counted(progress: Option<Progress>) -> Option<Progress> {
+    progress.filter(|progress| progress.total > 0 || progress.bytes > 0)
+}
+
+/// `deploying: write image`, and which attempt it is after the first.
+fn label(state: &NodeState) -> String {
+    let mut label = format!("{}: {}", state.phase.name(), words::step(state.step));
+    if state.attempt > 1 {
+        label.push_str(&format!(", attempt {}", state.attempt));
+    }
+    if state.tries > 1 {
+        label.push_str(&format!(", try {}", state.tries));
+    }
+    label
+}
+
+/// Whether the conductor has taken up the newest wish for this node: until then its state is that
+/// of the wish before.
+pub(super) fn is_current(node: &Node) -> bool {
+    node.state.generation == node.generation
+}
+
+/// Where in a plan something is. Steps can occur twice in one phase, so it never looks back unless
+/// the phase begins anew.
+#[derive(Debug)]
+pub(super) struct Place {
+    plan: Plan,
+    reached: usize,
+}
+
+impl Place {
+    pub(super) fn start(plan: Plan) -> Self {
+        Self { plan, reached: 0 }
+    }
+
+    /// What the plan says about this step: "6 of 11, usually 18 s".
+    pub(super) fn at(&mut self, phase: Phase, step: Step) -> Option<String> {
+        let steps = &self.plan.steps;
+        let is_it = |index: &usize| (steps[*index].phase, steps[*index].step) == (phase, step);
+        let index = (self.reached..steps.len())
+            .find(is_it)
+            .or_else(|| (0..self.reached).find(is_it))?;
+        self.reached = index;
+        let (number, all) = (index + 1, steps.len());
+        let usual = words::seconds(steps[index].expected_seconds);
+        Some(format!("{number} of {all}, usually {usual}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bessemer_core::plan::PlanStep;
+
+    fn plan(steps: &[(Phase, Step)]) -> Plan {
+        let step = |&(phase, step): &(Phase, Step)| PlanStep {
+            phase,
+            step,
+            irreversible: false,
+            posts: 0,
+            expected_seconds: 90,
+        };
+        Plan {
+            steps: steps.iter().map(step).collect(),
+            posts: 0,
+            expected_seconds: 0,
+        }
+    }
+
+    #[test]
+    fn the_place_in_a_plan_moves_on_and_returns_only_for_another_attempt() {
+        use Phase::Cleaning;
+        use Step::{Erase, Park, PowerOff, PowerOn};
+        let mut place = Place::start(plan(&[
+            (Cleaning, PowerOff),
+            (Cleaning, PowerOn),
+            (Cleaning, Erase),
+            (Cleaning, PowerOff),
+            (Cleaning, Park),
+        ]));
+        let mut at = |step| place.at(Cleaning, step);
+        assert_eq!(at(PowerOff).unwrap(), "1 of 5, usually 1 min 30 s");
+        assert_eq!(at(PowerOff).unwrap(), "1 of 5, usually 1 min 30 s");
+        assert!(at(Erase).unwrap().starts_with("3 of 5"));
+        assert!(at(PowerOff).unwrap().starts_with("4 of 5"));
+        assert!(at(Erase).unwrap().starts_with("3 of 5"), "another attempt");
+        assert_eq!(at(Step::AwaitOs), None);
+    }
+
+    #[test]
+    fn labels_say_which_attempt_it_is() {
+        let mut state = NodeState::enrolled(Default::default(), Timestamp::UNIX_EPOCH);
+        (state.attempt, state.tries) = (1, 1);
+        assert_eq!(label(&state), "enrolled: check bmc");
+        (state.attempt, state.tries) = (2, 3);
+        assert_eq!(label(&state), "enrolled: check bmc, attempt 2, try 3");
+    }
+}
