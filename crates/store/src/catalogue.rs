@@ -106,8 +106,12 @@ impl Store {
     pub async fn delete_network(&self, id: NetworkId) -> Result<(), Error> {
         const DELETE: &str = "DELETE FROM network WHERE id = $1";
         const USER: &str = "SELECT name FROM server WHERE network = $1 ORDER BY name LIMIT 1";
-        self.delete_unused("delete_network", (DELETE, USER), ("network", id.to_string()))
-            .await
+        self.delete_unused(
+            "delete_network",
+            (DELETE, USER),
+            ("network", id.to_string()),
+        )
+        .await
     }
 
     /// Writes down a new key pair. [`Error::Conflict`] if the project has one of this name.
@@ -213,7 +217,7 @@ impl Store {
             Ok(_) => write.commit().await,
             Err(error) if error.is_unique_violation() => Err(Error::conflict(
                 "name",
-                format!("there is a {what} named `{name}` already"),
+                format!("the name `{name}` belongs to another {what} already"),
             )),
             Err(error) => Err(error),
         }

@@ -55,8 +55,8 @@ pub(crate) async fn open(location: &Location) -> Result<Database, Error> {
 async fn open_sqlite(path: &Path) -> Result<Database, Error> {
     create_private(path)?;
     // FULL, not NORMAL: with NORMAL a power cut may lose the last commits, and with them the
-    // knowledge that a disk was given to a tenant. It costs one fsync a commit, and commits are
-    // few: a deployment has about thirty.
+    // knowledge that a disk was given to a tenant. It costs one fsync a commit (0.1 ms, measured
+    // on a virtual disk), and commits are few: a deployment has about forty.
     let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
@@ -94,14 +94,18 @@ fn create_private(path: &Path) -> Result<(), Error> {
 }
 
 async fn open_postgres(url: &str) -> Result<Database, Error> {
-    // The error is left out on purpose: it may repeat parts of the URL.
-    let options = PgConnectOptions::from_str(url).map_err(|_| {
+    // The parser's error is left out on purpose: it may repeat parts of the URL.
+    let known = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    let options = PgConnectOptions::from_str(url).ok().filter(|_| known);
+    let options = options.ok_or_else(|| {
         Error::Setup("database_url: not a PostgreSQL URL such as postgres://user@host/name".into())
     })?;
     let options = options.application_name("bessemer").options([
         ("statement_timeout", "30s"),
         ("lock_timeout", "30s"),
         ("idle_in_transaction_session_timeout", "60s"),
+        // Or every start would log that the schema is there already.
+        ("client_min_messages", "warning"),
     ]);
     let pool = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)

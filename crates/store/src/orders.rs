@@ -59,7 +59,10 @@ impl Store {
         key: &str,
         digest: &str,
     ) -> Result<Option<ServerId>, Error> {
-        let row = self.database().row(KNOWN_KEY, values![project, key]).await?;
+        let row = self
+            .database()
+            .row(KNOWN_KEY, values![project, key])
+            .await?;
         row.map(|row| same_request(&row, digest)).transpose()
     }
 

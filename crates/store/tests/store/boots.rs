@@ -1,0 +1,263 @@
+//! Addresses and sessions of the agent's boots.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use bessemer_core::id::BootId;
+use bessemer_core::lifecycle::{Action, Intent, IntentKey, NodeState, Outcome, Phase, Step};
+use bessemer_store::{Commit, Error, HelloOutcome, Store};
+
+use crate::on_both;
+use crate::site::{Site, at, claim, enroll, inventory, mac, node_id, reach, state, to};
+
+on_both! {
+    addresses_are_the_lowest_free_ones
+    many_boots_at_once_share_no_address
+    a_token_opens_one_session
+    an_agent_is_heard_only_for_its_own_boot
+    a_node_at_rest_gives_its_address_back
+}
+
+const POOL_NAME: &str = "provisioning pool";
+
+fn pool(count: u8) -> RangeInclusive<Ipv4Addr> {
+    Ipv4Addr::new(10, 0, 0, 10)..=Ipv4Addr::new(10, 0, 0, 9 + count)
+}
+
+fn address(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, last)
+}
+
+async fn prepare(store: &Store, number: u32, boot: u64, size: u8) -> Result<Ipv4Addr, Error> {
+    let node = node_id(number);
+    let boot = BootId::of(node, boot);
+    store
+        .prepare_boot(node, boot, mac(number), pool(size), POOL_NAME, at(20))
+        .await
+}
+
+async fn addresses_are_the_lowest_free_ones(site: Site) {
+    let store = site.open().await;
+    for number in 1..=4 {
+        enroll(&store, number).await;
+    }
+    assert_eq!(prepare(&store, 1, 1, 3).await.unwrap(), address(10));
+    assert_eq!(prepare(&store, 2, 1, 3).await.unwrap(), address(11));
+    assert_eq!(
+        prepare(&store, 1, 1, 3).await.unwrap(),
+        address(10),
+        "the same boot"
+    );
+    assert_eq!(
+        prepare(&store, 1, 2, 3).await.unwrap(),
+        address(10),
+        "the same node"
+    );
+    assert!(
+        store
+            .boot(BootId::of(node_id(1), 1))
+            .await
+            .unwrap()
+            .is_none(),
+        "replaced"
+    );
+    assert_eq!(prepare(&store, 3, 1, 3).await.unwrap(), address(12));
+    let full = prepare(&store, 4, 1, 3).await.err().unwrap();
+    assert_eq!(
+        full.to_string(),
+        "provisioning pool has no free address left"
+    );
+    store.delete_node(node_id(2), at(30)).await.unwrap();
+    assert_eq!(prepare(&store, 4, 1, 3).await.unwrap(), address(11));
+    // The pool has been made smaller: an address outside of it is given up.
+    let smaller = address(40)..=address(41);
+    let boot = BootId::of(node_id(4), 2);
+    let moved = store
+        .prepare_boot(node_id(4), boot, mac(4), smaller, POOL_NAME, at(20))
+        .await;
+    assert_eq!(moved.unwrap(), address(40));
+    let found = store
+        .boot_by_mac(mac(4))
+        .await
+        .unwrap()
+        .expect("has a boot");
+    assert_eq!(
+        (found.boot, found.node, found.address),
+        (boot, node_id(4), address(40))
+    );
+    assert!(store.boot_by_mac(mac(9)).await.unwrap().is_none());
+}
+
+async fn many_boots_at_once_share_no_address(site: Site) {
+    let store = site.open().await;
+    for number in 1..=24 {
+        enroll(&store, number).await;
+    }
+    let boots: Vec<_> = (1..=24)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { prepare(&store, number, 1, 24).await })
+        })
+        .collect();
+    let mut addresses = Vec::new();
+    for boot in boots {
+        addresses.push(boot.await.unwrap().expect("the pool is large enough"));
+    }
+    addresses.sort_unstable();
+    assert_eq!(addresses, (10..34).map(address).collect::<Vec<_>>());
+}
+
+async fn a_token_opens_one_session(site: Site) {
+    let store = site.open().await;
+    enroll(&store, 1).await;
+    enroll(&store, 2).await;
+    let boot = booting(&store, 1).await;
+    let unknown = store
+        .hello(BootId::of(node_id(1), 7), "session", at(21))
+        .await
+        .unwrap();
+    assert_eq!(unknown, HelloOutcome::Unknown);
+    assert!(store.agent_session("session").await.unwrap().is_none());
+
+    assert_eq!(
+        store.next_due(at(21)).await.unwrap(),
+        Some(at(2)),
+        "only the other one"
+    );
+    let accepted = store.hello(boot, "session", at(21)).await.unwrap();
+    assert_eq!(accepted, HelloOutcome::Accepted);
+    let again = store.hello(boot, "session", at(22)).await.unwrap();
+    assert_eq!(
+        again,
+        HelloOutcome::Accepted,
+        "the answer may have been lost"
+    );
+    let replay = store.hello(boot, "another", at(23)).await.unwrap();
+    assert_eq!(replay, HelloOutcome::Replayed);
+    let (record, node, open) = store
+        .agent_session("session")
+        .await
+        .unwrap()
+        .expect("is open");
+    assert_eq!(
+        (record.boot, record.used, node.id),
+        (boot, true, node_id(1))
+    );
+    assert!(open.is_none());
+    // Nobody gets into another node's session.
+    let second = booting(&store, 2).await;
+    let stolen = store.hello(second, "session", at(24)).await.unwrap();
+    assert_eq!(stolen, HelloOutcome::Replayed);
+
+    store.touch_agent(boot, at(30)).await.unwrap();
+    store.touch_agent(boot, at(29)).await.unwrap();
+    let claim = claim(&store, at(30)).await;
+    let seen = store
+        .work(claim)
+        .await
+        .unwrap()
+        .seen
+        .agent
+        .expect("has called");
+    assert_eq!((seen.boot, seen.last_seen), (boot, at(30)));
+}
+
+async fn an_agent_is_heard_only_for_its_own_boot(site: Site) {
+    let store = site.open().await;
+    enroll(&store, 1).await;
+    let boot = booting(&store, 1).await;
+    store.hello(boot, "session", at(21)).await.unwrap();
+    let inspect = IntentKey("inspect".into());
+    let claimed = claim(&store, at(21)).await;
+    let work = store.work(claimed).await.unwrap();
+    let commit = Commit {
+        intent: Some(Intent {
+            key: inspect.clone(),
+            generation: work.node.spec.generation,
+            action: Action::Inspect,
+        }),
+        ..to(
+            &work,
+            state(&work.node.state, Phase::Inspecting, Step::Inspect),
+        )
+    };
+    store.commit(claimed, commit, at(22)).await.unwrap();
+    let (_, _, open) = store
+        .agent_session("session")
+        .await
+        .unwrap()
+        .expect("is open");
+    assert_eq!(open.map(|intent| intent.action), Some(Action::Inspect));
+
+    let done = Outcome::Done;
+    let other = BootId::of(node_id(1), 9);
+    let inventory = inventory();
+    let heard = store
+        .agent_outcome(other, &inspect, &done, Some(&inventory), at(23))
+        .await;
+    assert!(!heard.unwrap());
+    let wrong = IntentKey("erase".into());
+    assert!(
+        !store
+            .agent_outcome(boot, &wrong, &done, None, at(23))
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        store.next_due(at(23)).await.unwrap(),
+        None,
+        "none of this woke the node"
+    );
+    let heard = store
+        .agent_outcome(boot, &inspect, &done, Some(&inventory), at(24))
+        .await;
+    assert!(heard.unwrap());
+    let heard = store
+        .agent_outcome(boot, &inspect, &done, None, at(25))
+        .await;
+    assert!(!heard.unwrap(), "it is not pending any more");
+    assert_eq!(
+        store.node("node1").await.unwrap().inventory,
+        Some(inventory)
+    );
+    let claim = claim(&store, at(25)).await;
+    let work = store.work(claim).await.unwrap();
+    assert_eq!(work.seen.intent, Some((inspect, Outcome::Done)));
+    assert_eq!(work.intent, None);
+
+    // The next boot is decided, though not prepared yet: this agent's time is over.
+    let next = NodeState {
+        boots: work.node.state.boots + 1,
+        ..state(&work.node.state, Phase::Inspecting, Step::PrepareBoot)
+    };
+    store.commit(claim, to(&work, next), at(26)).await.unwrap();
+    assert!(store.agent_session("session").await.unwrap().is_none());
+    let late = store.hello(boot, "session", at(27)).await.unwrap();
+    assert_eq!(late, HelloOutcome::Unknown);
+}
+
+async fn a_node_at_rest_gives_its_address_back(site: Site) {
+    let store = site.open().await;
+    enroll(&store, 1).await;
+    let boot = booting(&store, 1).await;
+    store.hello(boot, "session", at(21)).await.unwrap();
+    reach(&store, Phase::Failed, Step::Rest, at(22)).await;
+    assert!(store.boot(boot).await.unwrap().is_none());
+    assert!(store.agent_session("session").await.unwrap().is_none());
+    enroll(&store, 2).await;
+    assert_eq!(prepare(&store, 2, 1, 3).await.unwrap(), address(10));
+}
+
+/// Takes a node to waiting for the agent of its first boot.
+async fn booting(store: &Store, number: u32) -> BootId {
+    let claim = claim(store, at(20)).await;
+    assert_eq!(claim.node, node_id(number));
+    let work = store.work(claim).await.unwrap();
+    let next = NodeState {
+        boots: 1,
+        ..state(&work.node.state, Phase::Inspecting, Step::AwaitAgent)
+    };
+    store.commit(claim, to(&work, next), at(20)).await.unwrap();
+    prepare(store, number, 1, 9).await.unwrap();
+    BootId::of(claim.node, 1)
+}

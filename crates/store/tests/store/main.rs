@@ -1,0 +1,36 @@
+//! The store's own suite: every test runs on SQLite and on PostgreSQL, from one text.
+//!
+//! SQLite is a file in a temporary folder, PostgreSQL a private cluster on a Unix socket (see
+//! `postgres`), one database for each test.
+
+mod boots;
+mod catalogue;
+mod claims;
+mod crash;
+mod events;
+mod machine;
+mod nodes;
+mod opening;
+mod orders;
+mod postgres;
+mod servers;
+mod site;
+
+/// Makes each test function two tests, one on each database.
+macro_rules! on_both {
+    ($($test:ident)*) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test(crate::site::Site::sqlite()).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $test() {
+                super::$test(crate::site::Site::postgres().await).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both;

@@ -1,0 +1,278 @@
+//! What the tests have in common: a database, a clock that is turned by hand, and a small site of
+//! nodes, an image, a flavor and a network.
+
+use std::net::Ipv4Addr;
+
+use bessemer_core::Timestamp;
+use bessemer_core::flavor::FlavorHardware;
+use bessemer_core::hardware::{Cpu, Disk, FirmwareMode, Inventory, MachineIdentity, Transport};
+use bessemer_core::id::{FlavorId, ImageId, NetworkId, NodeId, ProjectId, ServerId};
+use bessemer_core::lifecycle::{Cleanliness, NodeState, Phase, PortControl, Step};
+use bessemer_core::net::MacAddress;
+use bessemer_core::plan::Plan;
+use bessemer_store::{
+    BmcRecord, Claim, Commit, FlavorRecord, Gate, ImageRecord, Location, NetworkRecord, NewNode,
+    NodeRecord, Order, Store, StoreOptions, Work,
+};
+use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort};
+use uuid::Uuid;
+
+/// A database that nobody else uses.
+pub(crate) struct Site {
+    pub(crate) location: Location,
+    /// Holds the file of SQLite.
+    _folder: Option<tempfile::TempDir>,
+}
+
+pub(crate) const LEASE: i64 = 60_000;
+
+/// The time, in seconds after some fixed moment.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).expect("is a time")
+}
+
+/// Ids that a test can tell apart.
+pub(crate) fn uuid(kind: u128, number: u32) -> Uuid {
+    Uuid::from_u128((kind << 64) | u128::from(number))
+}
+
+pub(crate) fn node_id(number: u32) -> NodeId {
+    NodeId(uuid(1, number))
+}
+
+pub(crate) fn server_id(number: u32) -> ServerId {
+    ServerId(uuid(2, number))
+}
+
+pub(crate) const fn project() -> ProjectId {
+    ProjectId(Uuid::from_u128(3))
+}
+
+pub(crate) const fn image() -> ImageId {
+    ImageId(Uuid::from_u128(4))
+}
+
+pub(crate) const fn flavor() -> FlavorId {
+    FlavorId(Uuid::from_u128(5))
+}
+
+pub(crate) const fn network() -> NetworkId {
+    NetworkId(Uuid::from_u128(6))
+}
+
+impl Site {
+    pub(crate) fn sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self {
+            location: Location::Sqlite(folder.path().join("bessemer.db")),
+            _folder: Some(folder),
+        }
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        Self {
+            location: Location::Postgres(crate::postgres::new_database().await),
+            _folder: None,
+        }
+    }
+
+    pub(crate) async fn open(&self) -> Store {
+        let opened = Store::open(&self.location, StoreOptions::default()).await;
+        opened.expect("opens")
+    }
+
+    pub(crate) async fn open_with(&self, gate: Gate) -> Store {
+        let options = StoreOptions { gate: Some(gate) };
+        Store::open(&self.location, options).await.expect("opens")
+    }
+}
+
+pub(crate) fn mac(number: u32) -> MacAddress {
+    let [a, b, c, d] = number.to_be_bytes();
+    MacAddress::new([0x52, 0x54, a, b, c, d]).expect("is a NIC's")
+}
+
+pub(crate) fn new_node(number: u32) -> NewNode {
+    NewNode {
+        id: node_id(number),
+        name: format!("node{number}"),
+        bmc: BmcRecord {
+            url: format!("https://bmc{number}"),
+            username: "root".into(),
+            password_sealed: vec![0, 255, 7],
+            trust: BmcTrust::Insecure,
+        },
+        ports: vec![NodePort {
+            mac: mac(number),
+            switch: Some("tor".into()),
+            switch_port: None,
+        }],
+        port_control: PortControl::Switched,
+    }
+}
+
+pub(crate) fn inventory() -> Inventory {
+    Inventory {
+        identity: MachineIdentity {
+            serial: "S1".into(),
+            uuid: None,
+        },
+        manufacturer: "Maker".into(),
+        product: "Product".into(),
+        firmware_version: "1".into(),
+        firmware_mode: FirmwareMode::Uefi,
+        cpu: Cpu {
+            model: "Processor".into(),
+            architecture: "x86_64".into(),
+            sockets: 1,
+            cores: 4,
+            threads: 8,
+        },
+        memory_mib: 32_000,
+        disks: vec![Disk {
+            name: "nvme0n1".into(),
+            size_bytes: 480 << 30,
+            model: String::new(),
+            serial: String::new(),
+            wwn: None,
+            rotational: false,
+            transport: Transport::Nvme,
+        }],
+        nics: vec![],
+    }
+}
+
+/// Registers a node.
+pub(crate) async fn enroll(store: &Store, number: u32) -> NodeRecord {
+    let created = store
+        .create_node(new_node(number), at(i64::from(number)))
+        .await;
+    created.expect("is registered")
+}
+
+/// A state that is reached by committing it.
+pub(crate) fn state(before: &NodeState, phase: Phase, step: Step) -> NodeState {
+    NodeState {
+        phase,
+        step,
+        cleanliness: if phase == Phase::Available {
+            Cleanliness::Clean
+        } else {
+            before.cleanliness
+        },
+        ..before.clone()
+    }
+}
+
+/// What changes nothing but the state.
+pub(crate) fn to(work: &Work, next: NodeState) -> Commit {
+    Commit {
+        before: work.node.state.clone(),
+        next,
+        intent: None,
+        wake_at: None,
+        news: work.news,
+        events: vec![],
+    }
+}
+
+/// Claims the node that is due.
+pub(crate) async fn claim(store: &Store, now: Timestamp) -> Claim {
+    let claimed = store.claim_due("worker", now, LEASE).await;
+    claimed.expect("no error").expect("a node is due")
+}
+
+/// Takes one due node to this phase and step.
+pub(crate) async fn reach(store: &Store, phase: Phase, step: Step, now: Timestamp) -> NodeId {
+    let claim = claim(store, now).await;
+    let work = store.work(claim).await.expect("is ours");
+    let next = NodeState {
+        generation: work.node.spec.generation,
+        ..state(&work.node.state, phase, step)
+    };
+    store
+        .commit(claim, to(&work, next), now)
+        .await
+        .expect("commits");
+    claim.node
+}
+
+/// Registers nodes 1 to `count` and makes them available.
+pub(crate) async fn available_nodes(store: &Store, count: u32) {
+    for number in 1..=count {
+        let node = enroll(store, number).await;
+        store
+            .set_inventory(node.id, &inventory())
+            .await
+            .expect("is stored");
+        reach(store, Phase::Available, Step::Rest, at(1000)).await;
+    }
+}
+
+/// Makes the project, the image, the flavor and a network with `addresses` addresses.
+pub(crate) async fn stock(store: &Store, addresses: u8) {
+    let made = store.project_by_name_or_create("demo", project()).await;
+    assert_eq!(made.expect("is made").id, project());
+    let image = ImageRecord {
+        id: image(),
+        name: "debian".into(),
+        status: ImageStatus::Importing,
+        message: None,
+        source: "file:///debian.qcow2".into(),
+        sha256: "0".repeat(64),
+        virtual_size: None,
+        data_bytes: None,
+        default_user: Some("debian".into()),
+        created_at: at(0),
+    };
+    store.create_image(&image).await.expect("is made");
+    let flavor = FlavorRecord {
+        id: flavor(),
+        name: "small".into(),
+        hardware: FlavorHardware::of(&inventory()),
+    };
+    store.create_flavor(&flavor).await.expect("is made");
+    store
+        .create_network(&network_record(addresses))
+        .await
+        .expect("is made");
+}
+
+pub(crate) fn network_record(addresses: u8) -> NetworkRecord {
+    NetworkRecord {
+        id: network(),
+        name: "tenant".into(),
+        vlan: 100,
+        subnet: "192.168.100.0/24".parse().expect("is a subnet"),
+        gateway: Some(Ipv4Addr::new(192, 168, 100, 1)),
+        dns: vec![Ipv4Addr::new(192, 168, 100, 1)],
+        pool_first: Ipv4Addr::new(192, 168, 100, 10),
+        pool_last: Ipv4Addr::new(192, 168, 100, 9 + addresses),
+        mtu: 1500,
+        used: 0,
+    }
+}
+
+/// Order number `number`, for any of the nodes 1 to `candidates`.
+pub(crate) fn order(number: u32, candidates: u32) -> Order {
+    let plan = Plan {
+        steps: vec![],
+        posts: 1,
+        expected_seconds: 60,
+    };
+    Order {
+        server: server_id(number),
+        name: format!("server{number}"),
+        project: project(),
+        flavor: flavor(),
+        image: image(),
+        image_bytes: 640 << 20,
+        network: network(),
+        keys: vec![("me".into(), "ssh-ed25519 AAAA me".into())],
+        user_data_sealed: None,
+        candidates: (1..=candidates)
+            .map(|node| (node_id(node), plan.clone()))
+            .collect(),
+        idempotency: None,
+    }
+}
