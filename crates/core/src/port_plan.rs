@@ -31,7 +31,10 @@ pub fn vlan(role: PortRole, boot_port: bool, site: SiteVlans, tenant: Option<u16
 mod tests {
     use super::*;
 
-    const SITE: SiteVlans = SiteVlans { parked: 4094, provisioning: Some(10) };
+    const SITE: SiteVlans = SiteVlans {
+        parked: 4094,
+        provisioning: Some(10),
+    };
 
     #[test]
     fn ports_carry_what_the_node_is_doing() {
@@ -45,7 +48,10 @@ mod tests {
         assert_eq!(vlan(PortRole::Tenant, true, SITE, None), 4094);
         assert_eq!(vlan(PortRole::Tenant, true, SITE, Some(10)), 4094);
         assert_eq!(vlan(PortRole::Tenant, false, SITE, Some(100)), 4094);
-        let nowhere = SiteVlans { provisioning: None, ..SITE };
+        let nowhere = SiteVlans {
+            provisioning: None,
+            ..SITE
+        };
         assert_eq!(vlan(PortRole::Provisioning, true, nowhere, None), 4094);
     }
 }

@@ -434,3 +434,16 @@ fn a_failed_deployment_is_made_safe_and_erased_once_released() {
     assert_eq!(history.state.phase, Phase::Available);
     assert!(!history.machine.tenant_data);
 }
+
+#[test]
+fn no_script_has_a_step_twice() {
+    for phase in Phase::ALL {
+        let script = phase.script();
+        for (index, step) in script.iter().enumerate() {
+            assert!(
+                !script[..index].contains(step),
+                "{phase:?} has {step:?} twice"
+            );
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! `bessemer serve`: configuration, logs, signals, and a clean end.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -79,6 +80,7 @@ fn start_logs(json: bool) {
     let filter = EnvFilter::try_from_env("BESSEMER_LOG").unwrap_or_else(|_| "info".into());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first one's logs.
     let _ = if json {

@@ -18,6 +18,7 @@ pub mod boot_services;
 pub mod commands;
 pub mod conductor;
 pub mod config;
+mod data_folder;
 mod fabric;
 pub mod images;
 pub mod keyring;

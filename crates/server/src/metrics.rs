@@ -186,7 +186,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.reconciles.inc();
         metrics.image_bytes.add(4096);
-        metrics.agent_sessions.inc();
+        metrics.event_streams.inc();
         metrics
             .requests
             .count("GET", "/v1/nodes", 200, Duration::from_millis(1500));
@@ -204,7 +204,7 @@ mod tests {
              about nodes.\n# TYPE bessemer_conductor_reconciles_total counter\n\
              bessemer_conductor_reconciles_total 1\n",
             "\nbessemer_image_bytes_total 4096\n",
-            "\nbessemer_agent_sessions 1\n",
+            "\nbessemer_event_streams 1\n",
             "_sum{method=\"GET\",route=\"/v1/nodes\",status=\"200\"} 2\n",
             "_count{method=\"GET\",route=\"/v1/nodes\",status=\"200\"} 2\n",
             "_count{method=\"OTHER\",route=\"unmatched\",status=\"404\"} 1\n",

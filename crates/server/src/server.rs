@@ -1,7 +1,7 @@
 //! Starting and stopping: how the parts are put together.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::bmcs::BmcPool;
 use crate::boot_services::BootServices;
 use crate::conductor::Conductor;
 use crate::config::{Config, ConfigError, Provisioning};
+use crate::data_folder::{self, Alone};
 use crate::fabric::Fabric;
 use crate::images::ImageLibrary;
 use crate::keyring::{Keyring, KeyringError, digest};
@@ -48,6 +49,15 @@ pub enum StartError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// Another server works in the data folder.
+    #[error(
+        "{folder} is in use by another `bessemer serve`: stop that one first, or give this one a \
+         data folder of its own"
+    )]
+    InUse {
+        /// Which one.
+        folder: PathBuf,
     },
     /// An address cannot be listened on.
     #[error("cannot listen on {address} for {what}: {source}")]
@@ -91,7 +101,7 @@ pub struct StartOptions {
     pub gate: Option<Gate>,
 }
 
-/// A running server.
+/// A running server. Dropping it tells its parts to stop; [`Self::stop`] also waits for them.
 pub struct Server {
     /// Where the API is served.
     pub api_address: SocketAddr,
@@ -118,7 +128,11 @@ impl Server {
     /// If the data folder, the database or an address cannot be used. Nothing stays running then.
     pub async fn start(config: Config, options: StartOptions) -> Result<Self, StartError> {
         config.check()?;
-        create_folder(&config.data)?;
+        data_folder::create(&config.data)?;
+        let alone = match &config.database_url {
+            None => Some(Alone::in_folder(&config.data)?),
+            Some(_) => None,
+        };
         let keyring = Arc::new(Keyring::load_or_create(&config.data.join("key"))?);
         let store = open_store(&config, options.gate).await?;
         let images_folder = config.data.join("images");
@@ -175,7 +189,11 @@ impl Server {
         }
         server.api_address = start_api(&parts, &site).await?;
         site.images.resume_imports(&site.store).await?;
-        start_conductor(&parts, &site, fabric);
+        if alone.is_some() {
+            site.store.take_back_leases().await?;
+        }
+        site.store.excuse_agents(site.now()).await?;
+        start_conductor(&parts, &site, fabric, alone);
         Ok(server)
     }
 
@@ -231,6 +249,12 @@ impl Server {
             info!("some requests were cut off");
         }
         self.site.store.close().await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
@@ -314,11 +338,16 @@ fn start_dhcp(parts: &Parts, interface: &str, services: BootServices) -> Result<
     Ok(())
 }
 
-fn start_conductor(parts: &Parts, site: &Site, fabric: Fabric) {
+/// The conductor keeps the lock of the data folder until its last turn has ended.
+fn start_conductor(parts: &Parts, site: &Site, fabric: Fabric, alone: Option<Alone>) {
     let bmcs = BmcPool::new(site.keyring.clone());
     let worker = Uuid::new_v4().to_string();
     let conductor = Conductor::new(site.clone(), bmcs, fabric, worker);
-    parts.tracker.spawn(conductor.run(parts.stop.clone()));
+    let running = conductor.run(parts.stop.clone());
+    parts.tracker.spawn(async move {
+        running.await;
+        drop(alone);
+    });
 }
 
 async fn open_store(config: &Config, gate: Option<Gate>) -> Result<Store, StartError> {
@@ -362,16 +391,4 @@ async fn listen(
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
-}
-
-fn create_folder(path: &Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| StartError::Folder {
-            path: path.into(),
-            source,
-        })
 }

@@ -85,21 +85,9 @@ fn first_step(seen: &Observed, state: &NodeState, phase: Phase) -> usize {
     0
 }
 
+/// Where `step` stands in `script`: each step occurs at most once in a script.
 fn position(script: &[Step], step: Step) -> usize {
     script.iter().position(|&each| each == step).unwrap_or(0)
-}
-
-/// Where `state.step` stands in its script. `power_off` occurs twice in cleaning; the second one
-/// is meant once the disks are clean.
-fn current(state: &NodeState) -> usize {
-    let script = state.phase.script();
-    if state.phase == Phase::Cleaning && state.cleanliness == Cleanliness::Clean {
-        return script
-            .iter()
-            .rposition(|&each| each == state.step)
-            .unwrap_or(0);
-    }
-    position(script, state.step)
 }
 
 enum Verdict {
@@ -184,7 +172,7 @@ fn wait(state: &NodeState, wake_at: Option<Timestamp>) -> Decision {
 /// Goes on to the next step of the script, or the next phase.
 fn next_step(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp) -> Decision {
     let mut next = state.clone();
-    let index = current(state) + 1;
+    let index = position(state.phase.script(), state.step) + 1;
     if state.step == Step::Erase {
         next.cleanliness = Cleanliness::Clean;
     }
@@ -260,7 +248,7 @@ fn action(spec: &NodeSpec, state: &NodeState) -> Option<Action> {
     let flat = spec.port_control == PortControl::Flat;
     Some(match state.step {
         Step::CheckBmc => Action::CheckBmc,
-        Step::PowerOff => Action::PowerOff,
+        Step::PowerOff | Step::PowerDown => Action::PowerOff,
         Step::PowerOn => Action::PowerOn,
         Step::PrepareBoot => Action::PrepareBoot {
             boot: state.boot(spec.node),
@@ -361,7 +349,7 @@ fn give_up(
     if state.phase == Phase::Failed {
         // Making it safe did not work either: the first reason stays, this is added to it.
         let mut next = state.clone();
-        let index = current(state) + 1;
+        let index = position(state.phase.script(), state.step) + 1;
         next.reason.next = Some(format!(
             "could not {}: {}",
             doing(state.step),
@@ -401,7 +389,7 @@ fn remedy(state: &NodeState, class: FailureClass) -> &'static str {
 fn doing(step: Step) -> &'static str {
     match step {
         Step::CheckBmc => "log in to the BMC and read which machine it manages",
-        Step::PowerOff => "switch the machine off",
+        Step::PowerOff | Step::PowerDown => "switch the machine off",
         Step::ConnectProvisioning => "put the switch ports on the provisioning network",
         Step::PrepareBoot => "prepare one boot of the agent from the network",
         Step::PowerOn => "switch the machine on",

@@ -5,7 +5,8 @@ use super::state::{Phase, Step};
 
 use Step::{
     AwaitAgent, AwaitOs, CheckBmc, ConnectProvisioning, ConnectTenant, Erase, HandOver, Inspect,
-    LoadKernel, Park, PowerOff, PowerOn, PrepareBoot, Rest, WriteConfigDrive, WriteImage,
+    LoadKernel, Park, PowerDown, PowerOff, PowerOn, PrepareBoot, Rest, WriteConfigDrive,
+    WriteImage,
 };
 
 impl Phase {
@@ -30,7 +31,7 @@ impl Phase {
                 AwaitAgent,
                 Erase,
                 // The agent has done its work; its machine goes dark before it is offered.
-                Step::PowerOff,
+                PowerDown,
                 Park,
             ],
             Self::Deploying => &[
@@ -119,7 +120,7 @@ impl Step {
                 expected: 0,
                 ..base
             },
-            PowerOff => StepProfile {
+            PowerOff | PowerDown => StepProfile {
                 expected: 3,
                 ..base
             },

@@ -82,6 +82,8 @@ named! {
         ConnectTenant = "connect_tenant",
         /// Wait for the tenant's OS to say that it is up.
         AwaitOs = "await_os",
+        /// Switch off once the agent has done its work, and see it off.
+        PowerDown = "power_down",
         /// Put the switch ports on the VLAN that exists nowhere.
         Park = "park",
         /// Nothing to do.
@@ -208,7 +210,7 @@ mod tests {
             steps.join(" "),
             "check_bmc power_off connect_provisioning prepare_boot power_on await_agent inspect \
              erase write_image write_config_drive load_kernel hand_over connect_tenant await_os \
-             park rest"
+             power_down park rest"
         );
         for phase in Phase::ALL {
             let text = serde_json::to_string(phase).unwrap();

@@ -51,21 +51,23 @@ pub fn router(site: Site) -> Router {
 #[derive(Clone, Default)]
 struct Touched(Arc<Mutex<HashMap<BootId, Timestamp>>>);
 
-/// Seconds between two notes in the database that an agent is alive.
-const TOUCH_SECONDS: i64 = 10;
+/// The most seconds between two notes in the database that an agent is alive.
+const TOUCH_SECONDS: u32 = 10;
 
 /// More boots than that at one time are forgotten all at once, which costs one write each.
 const MAX_TOUCHED: usize = 100_000;
 
 impl Touched {
-    /// Whether it is time to note `boot` as alive again.
-    fn due(&self, boot: BootId, now: Timestamp) -> bool {
+    /// Whether it is time to note `boot` as alive again. `silence` is how many seconds without a
+    /// note it may take until the agent is given up.
+    fn due(&self, boot: BootId, now: Timestamp, silence: u32) -> bool {
+        let pause = i64::from((silence / 3).min(TOUCH_SECONDS));
         let mut touched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if touched.len() > MAX_TOUCHED {
             touched.clear();
         }
         match touched.get(&boot) {
-            Some(last) if now.duration_since(*last).as_secs() < TOUCH_SECONDS => false,
+            Some(last) if now.duration_since(*last).as_secs() < pause => false,
             _ => {
                 touched.insert(boot, now);
                 true

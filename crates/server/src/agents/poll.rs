@@ -23,7 +23,8 @@ pub(super) async fn poll(
     Json(poll): Json<Poll>,
 ) -> Result<Json<PollAnswer>, Refusal> {
     let now = agents.site.now();
-    if agents.touched.due(session.boot.boot, now) {
+    let silence = agents.site.config.timing.agent_silence;
+    if agents.touched.due(session.boot.boot, now, silence) {
         let touched = agents.site.store.touch_agent(session.boot.boot, now).await;
         touched.map_err(Refusal::unavailable)?;
     }
@@ -165,7 +166,16 @@ async fn wait_for_command(agents: &Agents, session: Session) -> Result<Session, 
         if timeout_at(deadline, bell.notified()).await.is_err() {
             break;
         }
-        session = session.refresh(agents).await?;
+        let node = session.node.id;
+        session = match session.refresh(agents).await {
+            Ok(session) => session,
+            Err(refusal) => {
+                // The ring was meant for the agent of a newer boot: pass it on. This one's machine
+                // lost its power in mid-poll, which nobody told us.
+                agents.site.agents.ring(node);
+                return Err(refusal);
+            }
+        };
     }
     Ok(session)
 }

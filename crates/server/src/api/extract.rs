@@ -10,7 +10,7 @@ use bessemer_core::id::ProjectId;
 use bessemer_store::TokenRecord;
 use bessemer_wire::api::Role;
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::problem::{Kind, Refusal, sentence};
 use crate::keyring::digest;
@@ -179,11 +179,22 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    // serde also takes a struct as the array of its fields, which nobody means to send.
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first.is_none() {
-        return Err(Refusal::new(Kind::MalformedJson, "The body is empty.")
-            .remedy("Send a JSON object; see /docs for its fields."));
+    match first {
+        Some(b'{') => {}
+        None => {
+            return Err(Refusal::new(Kind::MalformedJson, "The body is empty.")
+                .remedy("Send a JSON object; see /docs for its fields."));
+        }
+        // serde would also take a struct as the array of its fields, which nobody means to send.
+        Some(_) => {
+            serde_json::from_slice::<IgnoredAny>(bytes)
+                .map_err(|error| refuse_json(&error, "."))?;
+            return Err(Refusal::new(
+                Kind::InvalidField,
+                "The body is not a JSON object.",
+            ));
+        }
     }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value: Result<T, _> = serde_path_to_error::deserialize(&mut deserializer);
@@ -194,12 +205,6 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     deserializer
         .end()
         .map_err(|error| refuse_json(&error, "."))?;
-    if first != Some(&b'{') {
-        return Err(Refusal::new(
-            Kind::InvalidField,
-            "The body is not a JSON object.",
-        ));
-    }
     Ok(value)
 }
 

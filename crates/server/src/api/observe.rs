@@ -67,3 +67,36 @@ fn told(mut response: Response, id: &str) -> Response {
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Refusal::internal(&"a handler panicked").into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use tower::ServiceExt;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    async fn broken() -> &'static str {
+        let nothing: Option<&str> = None;
+        nothing.expect("planted")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_without_details() {
+        let router = Router::new()
+            .route("/", get(broken))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(axum::middleware::map_response(|response: Response| async {
+                told(response, "r1")
+            }));
+        let request = Request::builder().uri("/").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], CONTENT_TYPE);
+        let body = to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains("urn:bessemer:problem:internal") && !text.contains("planted"));
+    }
+}

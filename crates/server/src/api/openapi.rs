@@ -1,9 +1,13 @@
 //! The OpenAPI document: what the handlers do not say themselves.
 
+use std::collections::BTreeMap;
+
 use bessemer_wire::problem::Problem;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{Components, Content, OpenApi, PathItem, Ref, ResponseBuilder};
+use utoipa::openapi::{
+    Components, Content, OpenApi, PathItem, Ref, RefOr, Response, ResponseBuilder,
+};
 use utoipa::{OpenApi as _, ToSchema};
 
 use super::problem::CONTENT_TYPE;
@@ -58,10 +62,30 @@ pub(super) fn finished(mut document: OpenApi) -> OpenApi {
     for item in document.paths.paths.values_mut() {
         for operation in operations(item) {
             let responses = &mut operation.responses.responses;
+            describe(responses);
             responses.insert("default".into(), response.clone().into());
         }
     }
     document
+}
+
+/// Every response must have a description (OpenAPI 3.1, section 4.8.17), even if its status says it
+/// all.
+fn describe(responses: &mut BTreeMap<String, RefOr<Response>>) {
+    for (status, response) in responses {
+        let RefOr::T(response) = response else {
+            continue;
+        };
+        if response.description.is_empty() {
+            response.description = match status.as_str() {
+                "201" => "Made",
+                "202" => "Begun",
+                "204" => "Gone",
+                _ => "As asked for",
+            }
+            .into();
+        }
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use bessemer_core::id::ServerId;
+use bessemer_core::id::{ProjectId, ServerId};
 use bessemer_store::{Order, Placed};
 use bessemer_wire::api::{Page, Server, ServerCreate, ServerPlan};
 use utoipa_axum::router::OpenApiRouter;
@@ -100,7 +100,14 @@ async fn create(
         candidates: Vec::new(),
         idempotency,
     };
-    let outcome = place(&site, &resolved, &mut order).await?;
+    let outcome = match place(&site, &resolved, &mut order).await {
+        Ok(outcome) => outcome,
+        // The same order may have come in beside this one and taken what was left.
+        Err(refusal) => {
+            let known = placed_before(&site, order.project, order.idempotency.as_ref()).await?;
+            Placed::Again(known.ok_or(refusal)?)
+        }
+    };
     site.bell.notify_one();
     match outcome {
         Placed::New(server) => placed(&site, StatusCode::CREATED, server).await,
@@ -157,6 +164,18 @@ async fn delete(
     site.store.release_server(id, site.now()).await?;
     site.bell.notify_one();
     placed(&site, StatusCode::ACCEPTED, id).await
+}
+
+/// The server that was ordered under this key and with this digest before.
+async fn placed_before(
+    site: &Site,
+    project: ProjectId,
+    idempotency: Option<&(String, String)>,
+) -> Result<Option<ServerId>, Refusal> {
+    match idempotency {
+        Some((key, digest)) => Ok(site.store.placed_before(project, key, digest).await?),
+        None => Ok(None),
+    }
 }
 
 /// Places the order; a node that was free a moment ago may be somebody else's by now.

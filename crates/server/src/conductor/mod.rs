@@ -122,7 +122,8 @@ impl Conductor {
     async fn turn(&self, claim: Claim) {
         self.site.metrics.reconciles.inc();
         match self.reconcile(claim).await {
-            Ok(()) => {}
+            // Its next step is often due at once.
+            Ok(()) => self.site.bell.notify_one(),
             Err(StoreError::LeaseLost) => debug!("lost to another conductor; dropped"),
             // The lease runs out and the node is claimed again.
             Err(error) => {

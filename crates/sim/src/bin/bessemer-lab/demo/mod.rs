@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bessemer_sim::rack::{self, NodeDescription, RackDescription, StateDirectory, UpOptions};
 use clap::Args;
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use server::BessemerServer;
@@ -56,9 +57,12 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) async fn run(self, directory: &StateDirectory) -> Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
         let told = tokio::select! {
             told = self.tell(directory) => told,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+            _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
+            _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
         };
         // Whatever happened, nothing stays behind.
         let down = rack::down(directory)
