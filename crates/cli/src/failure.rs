@@ -5,6 +5,10 @@ use std::process::ExitCode;
 
 use bessemer_client::Error as ClientError;
 use bessemer_core::reason::Reason;
+use bessemer_wire::problem::Problem;
+use jiff::Timestamp;
+
+use crate::words::until;
 
 use crate::words::printable;
 
@@ -15,7 +19,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unfinished {
     /// What was waited for has failed.
-    #[error("{what} failed: {}", tell(reason))]
+    #[error("{what} failed: {}", tell(reason, Timestamp::now()))]
     Failed {
         /// What.
         what: String,
@@ -53,19 +57,13 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// The error, its innermost cause, and what to do.
 pub(crate) fn describe(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
     let client_error = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<ClientError>());
-    if let Some(ClientError::Problem(problem)) = client_error {
-        if !text.contains(&problem.detail) {
-            text = format!("{text}: {problem}");
-        }
-        if let (500.., Some(id)) = (problem.status, &problem.request_id) {
-            text.push_str(&format!("\nIn the server's log this is request {id}."));
-        }
-        return text;
+    if let Some(ClientError::Problem(document)) = client_error {
+        return problem(document);
     }
+    let mut text = error.to_string();
     // What lies between says the same in more technical words.
     if error.chain().len() > 1 {
         let cause = error.root_cause().to_string();
@@ -81,13 +79,39 @@ pub(crate) fn describe(error: &anyhow::Error) -> String {
     text
 }
 
+/// A problem document: which kind, what is wrong, which field, what to do.
+fn problem(problem: &Problem) -> String {
+    let Problem { title, detail, .. } = problem;
+    let colon = if title.ends_with(['?', '!', '.']) {
+        ""
+    } else {
+        ":"
+    };
+    let mut text = format!("{title}{colon} {detail}");
+    if let Some(field) = &problem.field {
+        text.push_str(&format!(" (field `{field}`)"));
+    }
+    if let Some(remedy) = &problem.remedy {
+        text.push_str(&format!("\n{remedy}"));
+    }
+    // Ours to mend, not the caller's: then the server's log says more.
+    if let (500.., Some(id)) = (problem.status, &problem.request_id) {
+        text.push_str(&format!("\nIn the server's log this is request {id}."));
+    }
+    text
+}
+
 /// A reason over several lines.
-pub(crate) fn tell(reason: &Reason) -> String {
+pub(crate) fn tell(reason: &Reason, now: Timestamp) -> String {
+    let next = reason.next.as_ref().map(|next| match reason.at {
+        Some(at) => format!("{next} ({})", until(at, now)),
+        None => next.clone(),
+    });
     let mut text = reason.summary.clone();
     for (label, part) in [
         ("expected", &reason.expected),
         ("seen", &reason.seen),
-        ("next", &reason.next),
+        ("next", &next),
         ("what you can do", &reason.remedy),
     ] {
         if let Some(part) = part {
@@ -100,7 +124,6 @@ pub(crate) fn tell(reason: &Reason) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bessemer_wire::problem::Problem;
 
     #[test]
     fn a_problem_is_told_with_field_and_remedy_and_without_technicalities() {

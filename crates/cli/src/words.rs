@@ -5,7 +5,6 @@ use std::time::Duration;
 use bessemer_core::hardware::Inventory;
 use bessemer_core::lifecycle::Step;
 use bessemer_wire::agent::Progress;
-use indicatif::BinaryBytes;
 use jiff::Timestamp;
 
 /// How long ago `then` was, in one unit: `12s ago`, `5m ago`, `3h ago`, `4d ago`. Clocks that
@@ -34,6 +33,35 @@ pub(crate) fn length(duration: Duration) -> String {
     }
 }
 
+/// How long something took: up to 10 s with tenths.
+pub(crate) fn took(duration: Duration) -> String {
+    if duration < Duration::from_secs(10) {
+        format!("{:.1} s", duration.as_secs_f64())
+    } else {
+        length(duration)
+    }
+}
+
+/// How long until `then`: `in 25 s`; `now` if that has passed.
+pub(crate) fn until(then: Timestamp, now: Timestamp) -> String {
+    match Duration::try_from(then.duration_since(now)) {
+        Ok(left) if left.as_secs() > 0 => format!("in {}", length(left)),
+        _ => "now".into(),
+    }
+}
+
+/// A number of bytes in the largest unit of which there is at least one: `640 MiB`, `1.5 GiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let power = bytes.checked_ilog2().unwrap_or(0) as usize / 10;
+    let Some(unit) = power.checked_sub(1).map(|index| units[index]) else {
+        return format!("{bytes} B");
+    };
+    let value = bytes as f64 / (1_u64 << (10 * power)) as f64;
+    let digits = usize::from(value < 10.0 && value.fract() > 0.05);
+    format!("{value:.digits$} {unit}")
+}
+
 /// The same of whole seconds.
 pub(crate) fn seconds(seconds: u32) -> String {
     length(Duration::from_secs(u64::from(seconds)))
@@ -50,18 +78,19 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
 
 /// A step as words.
 pub(crate) fn step(step: Step) -> String {
-    step.name().replace('_', " ")
+    let words = step.name().replace('_', " ");
+    words.replace("bmc", "BMC").replace(" os", " OS")
 }
 
 /// How far something is: `412 MiB of 640 MiB, 35 MiB/s, 6 s to go`.
 pub(crate) fn progress(progress: &Progress) -> String {
-    let bytes = BinaryBytes(progress.bytes);
+    let done = bytes(progress.bytes);
     let mut text = match progress.total {
-        0 => bytes.to_string(),
-        total => format!("{bytes} of {}", BinaryBytes(total)),
+        0 => done,
+        total => format!("{done} of {}", bytes(total)),
     };
     if progress.rate > 0 {
-        text.push_str(&format!(", {}/s", BinaryBytes(progress.rate)));
+        text.push_str(&format!(", {}/s", bytes(progress.rate)));
     }
     if let Some(seconds) = progress.eta_seconds {
         let left = length(Duration::from_secs(seconds));
@@ -72,13 +101,13 @@ pub(crate) fn progress(progress: &Progress) -> String {
 
 /// A machine in one line: `8 threads, 32 GiB, 2 disks (960 GiB)`.
 pub(crate) fn hardware(inventory: &Inventory) -> String {
-    let bytes: u64 = inventory.disks.iter().map(|disk| disk.size_bytes).sum();
+    let disks: u64 = inventory.disks.iter().map(|disk| disk.size_bytes).sum();
     format!(
         "{}, {}, {} ({})",
         count(inventory.cpu.threads as usize, "thread"),
         memory(inventory.memory_mib),
         count(inventory.disks.len(), "disk"),
-        BinaryBytes(bytes)
+        bytes(disks)
     )
 }
 
@@ -127,10 +156,23 @@ mod tests {
             ]
         );
         assert_eq!(ago(then, then - Duration::from_secs(30)), "now");
+        assert_eq!(until(then + Duration::from_secs(90), then), "in 1 min 30 s");
+        assert_eq!(until(then, then), "now");
+        assert_eq!(took(Duration::from_millis(9940)), "9.9 s");
+        assert_eq!(took(Duration::from_millis(10_600)), "10 s");
         let lengths = [0, 59, 60, 85, 3600, 7500].map(seconds);
         assert_eq!(
             lengths,
             ["0 s", "59 s", "1 min", "1 min 25 s", "1 h", "2 h 5 min"]
+        );
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let texts = [0, 1023, 1024, 1536, 10 << 20, u64::MAX].map(bytes);
+        assert_eq!(
+            texts,
+            ["0 B", "1023 B", "1 KiB", "1.5 KiB", "10 MiB", "16 EiB"]
         );
     }
 
@@ -143,12 +185,9 @@ mod tests {
             rate: 35 << 20,
             eta_seconds: Some(6),
         };
-        assert_eq!(
-            progress(&known),
-            "412.00 MiB of 640.00 MiB, 35.00 MiB/s, 6 s to go"
-        );
+        assert_eq!(progress(&known), "412 MiB of 640 MiB, 35 MiB/s, 6 s to go");
         (known.total, known.rate, known.eta_seconds) = (0, 0, None);
-        assert_eq!(progress(&known), "412.00 MiB");
+        assert_eq!(progress(&known), "412 MiB");
     }
 
     #[test]

@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use bessemer_wire::api::{Image, ImageCreate, ImageStatus};
 use clap::{ArgGroup, Args, Subcommand};
-use indicatif::BinaryBytes;
 use jiff::Timestamp;
 
 use super::Context;
 use crate::follow;
 use crate::table::{NOTHING, pairs, table};
-use crate::words::ago;
+use crate::words::{self, ago};
 
 /// The longest checksum file that is read, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
@@ -197,7 +196,7 @@ fn status(image: &Image) -> &'static str {
 
 fn images(images: &[&Image]) -> String {
     let size = |bytes: Option<u64>| match bytes {
-        Some(bytes) => BinaryBytes(bytes).to_string(),
+        Some(bytes) => words::bytes(bytes),
         None => NOTHING.into(),
     };
     let rows = images.iter().map(|image| {
@@ -217,7 +216,7 @@ fn images(images: &[&Image]) -> String {
 }
 
 fn details(image: &Image, now: Timestamp) -> String {
-    let size = |bytes: Option<u64>| bytes.map(|bytes| BinaryBytes(bytes).to_string());
+    let size = |bytes: Option<u64>| bytes.map(words::bytes);
     pairs([
         ("Name", Some(image.name.clone())),
         ("Id", Some(image.id.to_string())),
@@ -225,7 +224,10 @@ fn details(image: &Image, now: Timestamp) -> String {
         ("Message", image.message.clone()),
         ("Source", Some(image.source.clone())),
         ("SHA-256", Some(image.sha256.clone())),
-        ("Fetched", size(Some(image.fetched_bytes))),
+        (
+            "Fetched",
+            size(Some(image.fetched_bytes).filter(|bytes| *bytes > 0)),
+        ),
         ("Disk size", size(image.virtual_size)),
         ("Data", size(image.data_bytes)),
         ("Default user", image.default_user.clone()),

@@ -1,6 +1,6 @@
 //! `bessemer key`: SSH public keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bessemer_wire::api::{KeyPair, KeyPairCreate};
@@ -72,7 +72,7 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
 }
 
 /// Reads a public key, and stops private ones here: they must not even be sent.
-fn read(file: &PathBuf) -> anyhow::Result<String> {
+fn read(file: &Path) -> anyhow::Result<String> {
     let shown = file.display();
     let text = super::read_text(file, MOST_BYTES)?;
     if text.contains("PRIVATE KEY") {

@@ -18,7 +18,8 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(120);
 
 const SPINNER: &str = "{spinner:.cyan} {prefix:34} {length:>9}  {wide_msg:.dim}";
-const BAR: &str = "{spinner:.cyan} {prefix:34} {length:>9}  [{bar:20.cyan/dim}] {wide_msg}";
+// Shrinks to the width of the terminal, so that rate and time left are always seen.
+const BAR: &str = "{spinner:.cyan} {prefix} {length:>6} [{wide_bar:.cyan/dim}] {msg}";
 
 /// Shows what is seen, step after step.
 pub(super) struct Display {
@@ -175,7 +176,7 @@ impl Live {
 
     fn end(&mut self, sight: &Sight, took: Duration, well: bool) -> io::Result<()> {
         let mark = if well { "✓" } else { "✗" };
-        let (label, took) = (printable(&sight.label), words::length(took));
+        let (label, took) = (printable(&sight.label), words::took(took));
         self.line(&format!("{mark} {label:34} {took:>9}"))?;
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

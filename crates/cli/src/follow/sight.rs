@@ -149,8 +149,8 @@ mod tests {
     fn labels_say_which_attempt_it_is() {
         let mut state = NodeState::enrolled(Default::default(), Timestamp::UNIX_EPOCH);
         (state.attempt, state.tries) = (1, 1);
-        assert_eq!(label(&state), "enrolled: check bmc");
+        assert_eq!(label(&state), "enrolled: check BMC");
         (state.attempt, state.tries) = (2, 3);
-        assert_eq!(label(&state), "enrolled: check bmc, attempt 2, try 3");
+        assert_eq!(label(&state), "enrolled: check BMC, attempt 2, try 3");
     }
 }

@@ -2,12 +2,11 @@
 
 use bessemer_core::hardware::{Disk, Inventory, Nic};
 use bessemer_wire::api::{BmcTrust, Node, NodeHistoryEntry, NodePort};
-use indicatif::BinaryBytes;
 use jiff::Timestamp;
 
 use crate::failure::tell;
 use crate::table::{NOTHING, pairs, table};
-use crate::words::{ago, hardware, memory, progress, step};
+use crate::words::{ago, bytes, hardware, memory, progress, step};
 
 /// One line for every node.
 pub(super) fn list(nodes: &[&Node], detail: bool, now: Timestamp) -> String {
@@ -60,7 +59,7 @@ pub(super) fn details(node: &Node, now: Timestamp) -> String {
         ),
         ("Doing", doing),
         ("Progress", node.progress.as_ref().map(progress)),
-        ("Reason", Some(tell(&state.reason))),
+        ("Reason", Some(tell(&state.reason, now))),
         ("Server", node.server.map(|server| server.to_string())),
         ("BMC", Some(bmc(node))),
         ("Ports", Some(ports.join("\n"))),
@@ -113,7 +112,7 @@ fn machine(inventory: &Inventory) -> String {
 
 fn disk(disk: &Disk) -> String {
     let kind = if disk.rotational { "HDD" } else { "SSD" };
-    let size = BinaryBytes(disk.size_bytes);
+    let size = bytes(disk.size_bytes);
     let parts = [
         &disk.name,
         &format!("{size} {kind}"),
@@ -202,8 +201,8 @@ mod tests {
              rack1-u07  wait call-back  2m ago  waiting for the agent"
         );
         let lines = [
-            "NAME       STATE           SINCE   HARDWARE                                  REASON",
-            "rack1-u07  wait call-back  2m ago  8 threads, 32000 MiB, 1 disk (32.00 GiB)  \
+            "NAME       STATE           SINCE   HARDWARE                               REASON",
+            "rack1-u07  wait call-back  2m ago  8 threads, 32000 MiB, 1 disk (32 GiB)  \
              waiting for the agent",
         ];
         assert_eq!(list(&[&node()], true, now()), lines.join("\n"));
@@ -229,7 +228,7 @@ mod tests {
              Firmware:   1.2\n\
              Processor:  CPU (x86_64), sockets 1, cores 4, threads 8\n\
              Memory:     32000 MiB\n\
-             Disks:      nvme0n1, 32.00 GiB SSD, Fast\n\
+             Disks:      nvme0n1, 32 GiB SSD, Fast\n\
              NICs:       eth0 52:54:00:12:34:56, ixgbe, 10000 Mbit/s, cabled to leaf1 swp7"
         );
     }

@@ -47,7 +47,7 @@ pub(super) fn details(server: &Server, names: &Names, now: Timestamp) -> String 
         ("Name", Some(server.name.clone())),
         ("Id", Some(server.id.to_string())),
         ("Status", Some(status(server).to_owned())),
-        ("Reason", Some(tell(&server.reason))),
+        ("Reason", Some(tell(&server.reason, now))),
         ("Progress", server.progress.as_ref().map(progress)),
         ("Login", login),
         ("Address", Some(server.address.to_string())),
@@ -106,15 +106,13 @@ pub(super) fn plan(plan: &ServerPlan) -> String {
             } else {
                 String::new()
             },
-            if each.irreversible {
-                "irreversible"
-            } else {
-                ""
-            }
-            .to_owned(),
+            if each.irreversible { "yes" } else { "" }.to_owned(),
         ]
     });
-    let steps_text = table(["#", "PHASE", "STEP", "USUALLY", "POSTS", "DISKS"], rows);
+    let steps_text = table(
+        ["#", "PHASE", "STEP", "USUALLY", "POSTS", "IRREVERSIBLE"],
+        rows,
+    );
     let node = printable(&plan.node_name);
     format!(
         "{steps_text}\n\n{}, {}, usually {} in all, on node {node}",
@@ -178,9 +176,9 @@ mod tests {
         .unwrap();
         assert_eq!(
             plan(&shown),
-            "#  PHASE      STEP         USUALLY     POSTS  DISKS\n\
+            "#  PHASE      STEP         USUALLY     POSTS  IRREVERSIBLE\n\
              1  deploying  power on     5 s         1      -\n\
-             2  deploying  write image  1 min 30 s  -      irreversible\n\
+             2  deploying  write image  1 min 30 s  -      yes\n\
              \n\
              2 steps, 1 POST, usually 1 min 35 s in all, on node rack1-u07"
         );
