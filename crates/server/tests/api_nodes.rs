@@ -327,7 +327,10 @@ async fn a_resting_node_is_switched_by_the_conductor() {
                 let (intent, state) = (work.intent.clone(), work.node.state.clone());
                 if let Some(intent) = &intent {
                     let (store, now) = (&api.site.store, Timestamp::now());
-                    store.record_outcome(claim, &intent.key, &outcome, now).await.unwrap();
+                    store
+                        .record_outcome(claim, &intent.key, &outcome, now)
+                        .await
+                        .unwrap();
                 }
                 api.give_back(claim, work, state).await;
                 if intent.is_some() {

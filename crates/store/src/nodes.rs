@@ -19,10 +19,14 @@ use crate::value::{json, name, sealed, values};
 /// A query for whole nodes, whose rows [`node_record`] reads.
 macro_rules! select_node {
     ($rest:literal) => {
+        select_node!(inventory: "inventory", $rest)
+    };
+    (inventory: $inventory:literal, $rest:literal) => {
         concat!(
             "SELECT id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_trust, ports, \
-             port_control, goal, generation, server, state, identity, inventory, os_up, news \
-             FROM node ",
+             port_control, goal, generation, server, state, identity, ",
+            $inventory,
+            ", os_up, news FROM node ",
             $rest
         )
     };
@@ -76,10 +80,35 @@ impl Store {
             "WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
              ORDER BY created_at, id LIMIT $4"
         );
+        self.page_of_nodes(SQL, filter, cursor, limit).await
+    }
+
+    /// The same without their inventories, which are most of what there is to read.
+    pub async fn nodes_without_inventory(
+        &self,
+        filter: NodeFilter,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<(Vec<NodeRecord>, Option<String>), Error> {
+        const SQL: &str = select_node!(
+            inventory: "CAST(NULL AS TEXT) AS inventory",
+            "WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
+             ORDER BY created_at, id LIMIT $4"
+        );
+        self.page_of_nodes(SQL, filter, cursor, limit).await
+    }
+
+    async fn page_of_nodes(
+        &self,
+        sql: &'static str,
+        filter: NodeFilter,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<(Vec<NodeRecord>, Option<String>), Error> {
         let from = Cursor::read(cursor.as_deref())?;
         let phase = filter.phase.map(|phase| phase.name().to_owned());
         let values = values![from.created_at, from.id, phase, rows_for(limit)];
-        let mut rows = self.database().rows(SQL, values).await?;
+        let mut rows = self.database().rows(sql, values).await?;
         let next = next_page(&mut rows, limit)?;
         let nodes: Result<_, _> = rows.iter().map(node_record).collect();
         Ok((nodes?, next))

@@ -71,8 +71,15 @@ async fn list(
 ) -> Answer<Page<Node>> {
     let limit = page::limit(query.limit)?;
     let filter = NodeFilter { phase: query.phase };
-    let (nodes, next) = site.store.nodes(filter, query.cursor, limit).await?;
-    let view = |node| view(&site, node, query.detail);
+    let (nodes, next) = if query.detail {
+        site.store.nodes(filter, query.cursor, limit).await?
+    } else {
+        let store = &site.store;
+        store
+            .nodes_without_inventory(filter, query.cursor, limit)
+            .await?
+    };
+    let view = |node| view(&site, node);
     Ok(Json(Page {
         items: nodes.into_iter().map(view).collect(),
         next,
@@ -98,7 +105,7 @@ async fn create(
     Ok(answer_with(
         StatusCode::CREATED,
         &location,
-        view(&site, node, true),
+        view(&site, node),
     ))
 }
 
@@ -108,7 +115,7 @@ async fn create(
     responses((status = 200, body = Node)))]
 async fn show(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> Answer<Node> {
     let node = site.store.node(&node).await?;
-    Ok(Json(view(&site, node, true)))
+    Ok(Json(view(&site, node)))
 }
 
 /// Forget a node.
@@ -161,7 +168,7 @@ async fn history(
 async fn hold(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> Answer<Node> {
     let node = site.store.node(&node).await?;
     if node.spec.goal == Goal::Held {
-        return Ok(Json(view(&site, node, true)));
+        return Ok(Json(view(&site, node)));
     }
     want(&site, &node, Goal::Held).await
 }
@@ -176,7 +183,7 @@ async fn provide(State(site): State<Site>, _: Admin, Path(node): Path<String>) -
     let node = site.store.node(&node).await?;
     if node.spec.goal == Goal::Available && node.state.phase != Phase::Failed {
         // On its way, or there already.
-        return Ok(Json(view(&site, node, true)));
+        return Ok(Json(view(&site, node)));
     }
     want(&site, &node, Goal::Available).await
 }
@@ -185,11 +192,11 @@ async fn want(site: &Site, node: &NodeRecord, goal: Goal) -> Answer<Node> {
     site.store.set_goal(node.id, goal, site.now()).await?;
     site.bell.notify_one();
     let node = site.store.node_by_id(node.id).await?;
-    Ok(Json(view(site, node, true)))
+    Ok(Json(view(site, node)))
 }
 
-/// The node as the API shows it; `detail` says whether with its inventory.
-fn view(site: &Site, node: NodeRecord, detail: bool) -> Node {
+/// The node as the API shows it.
+fn view(site: &Site, node: NodeRecord) -> Node {
     Node {
         progress: site.progress.get(node.id),
         id: node.id,
@@ -204,7 +211,7 @@ fn view(site: &Site, node: NodeRecord, detail: bool) -> Node {
         },
         ports: node.ports,
         identity: node.identity,
-        inventory: node.inventory.filter(|_| detail),
+        inventory: node.inventory,
         server: node.server,
         created_at: node.created_at,
     }

@@ -79,8 +79,7 @@ mod tests {
     use super::*;
 
     async fn broken() -> &'static str {
-        let nothing: Option<&str> = None;
-        nothing.expect("planted")
+        std::panic::panic_any("planted")
     }
 
     #[tokio::test]

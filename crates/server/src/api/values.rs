@@ -88,12 +88,8 @@ mod tests {
             assert!(dns_label("name", good).is_ok(), "{good}");
             assert!(name("name", good).is_ok(), "{good}");
         }
-        for good in ["Debian_12.5"] {
-            assert!(
-                dns_label("name", good).is_err() && name("name", good).is_ok(),
-                "{good}"
-            );
-        }
+        let mixed = "Debian_12.5";
+        assert!(dns_label("name", mixed).is_err() && name("name", mixed).is_ok());
         let long = "a".repeat(64);
         let id = Uuid::nil().to_string();
         for wrong in ["", "-a", "a/b", "a b", "ä", "a\n", "a\0", "..", &long, &id] {
