@@ -28,7 +28,6 @@ use crate::output::Format;
 #[command(
     name = "bessemer",
     version,
-    propagate_version = true,
     max_term_width = 100,
     after_help = "Examples:
   bessemer serve                             start a server on this machine

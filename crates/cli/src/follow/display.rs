@@ -63,11 +63,12 @@ impl Display {
 
     /// Something is under way.
     pub(super) fn show(&mut self, sight: &Sight) -> io::Result<()> {
-        let same = self.current.as_ref().is_some_and(|current| {
-            (&current.sight.label, current.sight.since) == (&sight.label, sight.since)
-        });
+        let same = self.current.as_ref();
+        let same = same.is_some_and(|current| current.sight.label == sight.label);
         if !same {
-            self.end(sight.since, true)?;
+            let current = self.current.as_ref();
+            let well = current.is_none_or(|current| current.sight.is_done_before(sight));
+            self.end(sight.since, well)?;
             let begun = begun(sight.since);
             match &mut self.surface {
                 Surface::Live(live) => live.begin(sight, begun),

@@ -24,7 +24,7 @@ pub(super) enum Look<T> {
 pub(super) struct Sight {
     /// What is being done: "deploying: write image". Another label is another step.
     pub(super) label: String,
-    /// Since when, by the server's clock. Another time is another step, too.
+    /// Since when, by the server's clock.
     pub(super) since: Option<Timestamp>,
     /// What was known beforehand: "6 of 11, usually 18 s".
     pub(super) foretold: Option<String>,
@@ -32,6 +32,16 @@ pub(super) struct Sight {
     pub(super) reason: Option<String>,
     /// How far it is, where bytes are counted.
     pub(super) progress: Option<Progress>,
+    /// Where in the node's life it is.
+    pub(super) stage: Option<Stage>,
+}
+
+/// A step of a node's life, in one attempt at its phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stage {
+    phase: Phase,
+    step: Step,
+    attempt: u32,
 }
 
 impl Sight {
@@ -51,7 +61,21 @@ impl Sight {
             foretold,
             reason: Some(node.state.reason.summary.clone()),
             progress: counted(node.progress.clone()),
+            stage: Some(Stage {
+                phase: node.state.phase,
+                step: node.state.step,
+                attempt: node.state.attempt,
+            }),
         }
+    }
+
+    /// Whether this was carried through, seeing that `next` came after it: not if the same step,
+    /// or the whole phase, is tried again.
+    pub(super) fn is_done_before(&self, next: &Self) -> bool {
+        let Some((this, next)) = self.stage.zip(next.stage) else {
+            return true;
+        };
+        this.phase != next.phase || (this.attempt == next.attempt && this.step != next.step)
     }
 }
 
@@ -143,6 +167,24 @@ mod tests {
         assert!(at(PowerOff).unwrap().starts_with("4 of 5"));
         assert!(at(Erase).unwrap().starts_with("3 of 5"), "another attempt");
         assert_eq!(at(Step::AwaitOs), None);
+    }
+
+    #[test]
+    fn a_step_that_is_tried_again_was_not_done() {
+        let sight = |phase, step, attempt| Sight {
+            stage: Some(Stage {
+                phase,
+                step,
+                attempt,
+            }),
+            ..Sight::default()
+        };
+        let this = sight(Phase::Deploying, Step::PowerOn, 1);
+        assert!(this.is_done_before(&sight(Phase::Deploying, Step::AwaitAgent, 1)));
+        assert!(this.is_done_before(&sight(Phase::Releasing, Step::PowerOn, 1)));
+        assert!(this.is_done_before(&Sight::of("something else")));
+        assert!(!this.is_done_before(&sight(Phase::Deploying, Step::PowerOn, 1)));
+        assert!(!this.is_done_before(&sight(Phase::Deploying, Step::PowerOff, 2)));
     }
 
     #[test]
