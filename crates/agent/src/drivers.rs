@@ -148,17 +148,12 @@ struct Loader {
 impl Loader {
     fn run(mut self, announcements: Announcements) {
         let mut known = BTreeSet::new();
-        // A driver may have made devices: look again until there is nothing new.
-        loop {
-            let fresh: Vec<String> = present(&self.machine)
-                .into_iter()
-                .filter(|alias| known.insert(alias.clone()))
-                .collect();
-            if fresh.is_empty() {
-                break;
-            }
-            for alias in network_first(fresh) {
+        // A driver may have made devices, and a more urgent one among them: look again after each
+        // group, until there is nothing new.
+        while let Some(group) = most_urgent(present(&self.machine), &known) {
+            for alias in group {
                 self.load_for(&alias);
+                known.insert(alias);
             }
         }
         for name in listed(&self.machine) {
@@ -234,19 +229,29 @@ fn present(machine: &Machine) -> BTreeSet<String> {
     aliases
 }
 
+/// Those of the aliases that are not known yet and most urgent among these; `None` if all are
+/// known.
+fn most_urgent(present: BTreeSet<String>, known: &BTreeSet<String>) -> Option<Vec<String>> {
+    let mut fresh: Vec<String> = present
+        .into_iter()
+        .filter(|alias| !known.contains(alias))
+        .collect();
+    let first = fresh.iter().map(|alias| urgency(alias)).min()?;
+    fresh.retain(|alias| urgency(alias) == first);
+    Some(fresh)
+}
+
 /// Network controllers and the buses they may sit behind come before storage, whose drivers take
-/// their time: the PCI class (`bc02`, PCI Code and ID Assignment Specification) tells them.
-fn network_first(mut aliases: Vec<String>) -> Vec<String> {
-    aliases.sort_by_key(|alias| {
-        if alias.contains("bc02") || alias.starts_with("virtio:d00000001") {
-            0
-        } else if alias.contains("bc01") || alias.starts_with("scsi:") {
-            2
-        } else {
-            1
-        }
-    });
-    aliases
+/// their time: the PCI class (`bc01` is storage, `bc02` network; PCI Code and ID Assignment
+/// Specification) and the virtio device type (1 is network; VIRTIO 1.2, clause 5) tell them.
+fn urgency(alias: &str) -> u8 {
+    if alias.contains("bc02") || alias.starts_with("virtio:d00000001") {
+        0
+    } else if alias.contains("bc01") || alias.starts_with("scsi:") || alias.starts_with("virtio:") {
+        2
+    } else {
+        1
+    }
 }
 
 /// Modules that the RAM disk wants loaded although no device asks for them.
@@ -296,12 +301,20 @@ mod tests {
             std::fs::write(folder.join("modalias"), alias).unwrap();
         }
         let machine = Machine::under(root.path());
-        let order = network_first(present(&machine).into_iter().collect());
-        assert_eq!(order.len(), 3);
+        let mut known = BTreeSet::new();
+        let mut groups = Vec::new();
+        while let Some(group) = most_urgent(present(&machine), &known) {
+            known.extend(group.iter().cloned());
+            groups.push(group);
+        }
+        let [network, storage] = &groups[..] else {
+            panic!("{groups:?}")
+        };
         assert!(
-            order[0].contains("bc02") && order[2].contains("bc01"),
-            "{order:?}"
+            network.len() == 1 && network[0].contains("bc02"),
+            "{groups:?}"
         );
+        assert_eq!(storage.len(), 2);
         assert!(listed(&machine).is_empty());
     }
 
