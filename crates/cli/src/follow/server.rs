@@ -4,7 +4,7 @@ use bessemer_client::{Client, Document, Error};
 use bessemer_core::reason::Reason;
 use bessemer_wire::api::{Node, Server, ServerStatus};
 
-use super::sight::{Look, Place, Sight, counted, is_current};
+use super::sight::{Look, Sight, counted, foretold, is_current};
 use super::{Subject, follow};
 use crate::output::Format;
 
@@ -15,7 +15,7 @@ pub(crate) async fn until_active(
     format: Format,
 ) -> anyhow::Result<Document<Server>> {
     let id = server.id.to_string();
-    let mut scene = Scene::new(client, server);
+    let mut scene = Scene::new(client);
     follow(subject(server), format, async || {
         let server = match client.server(&id).await {
             Err(error) if error.is_not_found() => return Ok(Look::Failed(deleted())),
@@ -41,7 +41,7 @@ pub(crate) async fn until_gone(
     format: Format,
 ) -> anyhow::Result<()> {
     let id = server.id.to_string();
-    let mut scene = Scene::new(client, server);
+    let mut scene = Scene::new(client);
     follow(subject(server), format, async || {
         let server = match client.server(&id).await {
             Err(error) if error.is_not_found() => {
@@ -74,16 +74,14 @@ fn deleted() -> Reason {
 /// What is looked at besides the server itself.
 struct Scene<'client> {
     client: &'client Client,
-    place: Place,
     /// Operators see the node at work; tenants only their server.
     node_is_visible: bool,
 }
 
 impl<'client> Scene<'client> {
-    fn new(client: &'client Client, server: &Server) -> Self {
+    fn new(client: &'client Client) -> Self {
         Self {
             client,
-            place: Place::start(server.plan.clone()),
             node_is_visible: true,
         }
     }
@@ -99,7 +97,7 @@ impl<'client> Scene<'client> {
         if !is_current(&node) {
             return Ok(Sight::of("waiting for the conductor"));
         }
-        let foretold = self.place.at(node.state.phase, node.state.step);
+        let foretold = foretold(&server.plan, node.state.phase, node.state.step);
         Ok(Sight::of_node(&node, foretold))
     }
 

@@ -102,31 +102,15 @@ pub(super) fn is_current(node: &Node) -> bool {
     node.state.generation == node.generation
 }
 
-/// Where in a plan something is. Steps can occur twice in one phase, so it never looks back unless
-/// the phase begins anew.
-#[derive(Debug)]
-pub(super) struct Place {
-    plan: Plan,
-    reached: usize,
-}
-
-impl Place {
-    pub(super) fn start(plan: Plan) -> Self {
-        Self { plan, reached: 0 }
-    }
-
-    /// What the plan says about this step: "6 of 11, usually 18 s".
-    pub(super) fn at(&mut self, phase: Phase, step: Step) -> Option<String> {
-        let steps = &self.plan.steps;
-        let is_it = |index: &usize| (steps[*index].phase, steps[*index].step) == (phase, step);
-        let index = (self.reached..steps.len())
-            .find(is_it)
-            .or_else(|| (0..self.reached).find(is_it))?;
-        self.reached = index;
-        let (number, all) = (index + 1, steps.len());
-        let usual = words::seconds(steps[index].expected_seconds);
-        Some(format!("{number} of {all}, usually {usual}"))
-    }
+/// What a plan says about a step: "6 of 11, usually 18 s".
+pub(super) fn foretold(plan: &Plan, phase: Phase, step: Step) -> Option<String> {
+    let steps = &plan.steps;
+    let index = steps
+        .iter()
+        .position(|each| (each.phase, each.step) == (phase, step))?;
+    let (number, all) = (index + 1, steps.len());
+    let usual = words::seconds(steps[index].expected_seconds);
+    Some(format!("{number} of {all}, usually {usual}"))
 }
 
 #[cfg(test)]
@@ -134,39 +118,23 @@ mod tests {
     use super::*;
     use bessemer_core::plan::PlanStep;
 
-    fn plan(steps: &[(Phase, Step)]) -> Plan {
-        let step = |&(phase, step): &(Phase, Step)| PlanStep {
-            phase,
+    #[test]
+    fn a_plan_says_where_a_step_is_in_it() {
+        let step = |step| PlanStep {
+            phase: Phase::Cleaning,
             step,
             irreversible: false,
             posts: 0,
             expected_seconds: 90,
         };
-        Plan {
-            steps: steps.iter().map(step).collect(),
+        let plan = Plan {
+            steps: [Step::PowerOn, Step::Erase].map(step).into(),
             posts: 0,
-            expected_seconds: 0,
-        }
-    }
-
-    #[test]
-    fn the_place_in_a_plan_moves_on_and_returns_only_for_another_attempt() {
-        use Phase::Cleaning;
-        use Step::{Erase, Park, PowerOff, PowerOn};
-        let mut place = Place::start(plan(&[
-            (Cleaning, PowerOff),
-            (Cleaning, PowerOn),
-            (Cleaning, Erase),
-            (Cleaning, PowerOff),
-            (Cleaning, Park),
-        ]));
-        let mut at = |step| place.at(Cleaning, step);
-        assert_eq!(at(PowerOff).unwrap(), "1 of 5, usually 1 min 30 s");
-        assert_eq!(at(PowerOff).unwrap(), "1 of 5, usually 1 min 30 s");
-        assert!(at(Erase).unwrap().starts_with("3 of 5"));
-        assert!(at(PowerOff).unwrap().starts_with("4 of 5"));
-        assert!(at(Erase).unwrap().starts_with("3 of 5"), "another attempt");
-        assert_eq!(at(Step::AwaitOs), None);
+            expected_seconds: 180,
+        };
+        let erase = foretold(&plan, Phase::Cleaning, Step::Erase);
+        assert_eq!(erase.unwrap(), "2 of 2, usually 1 min 30 s");
+        assert_eq!(foretold(&plan, Phase::Deploying, Step::Erase), None);
     }
 
     #[test]

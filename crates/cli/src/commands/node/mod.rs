@@ -71,7 +71,7 @@ pub(super) struct History {
     node: String,
     /// How many states at most.
     #[arg(
-        long, value_name = "COUNT", default_value_t = 50,
+        long, value_name = "COUNT", default_value_t = 100,
         value_parser = clap::value_parser!(u32).range(1..=1000)
     )]
     limit: u32,
