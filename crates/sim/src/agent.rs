@@ -5,11 +5,20 @@
 //! the real writer to a file that stands for the disk; only the hardware is missing. Fast tests
 //! put it behind a [`SimulatedMachine`](crate::machine::SimulatedMachine): power-on with a boot
 //! override starts the agent, power-off ends it, as on a real machine.
+//!
+//! * [`Host`]: the machine's inside over time, with [`HostFaults`] to switch on;
+//! * [`Protocol`]: single requests of the agent protocol, for tests that play an agent by hand;
+//! * [`zeros`]: what is and what is not on a disk.
 
+mod config_drive;
 mod host;
+mod ledger;
+mod protocol;
 mod work;
+pub mod zeros;
 
 pub use host::{Firmware, Host, HostFaults, Parameters};
+pub use protocol::{Answer, Protocol};
 
 /// What can go wrong for a simulated agent. It ends then, as a crashed one would.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +32,9 @@ pub enum AgentError {
     /// The conductor refused us.
     #[error("refused with status {0}")]
     Refused(u16),
+    /// The conductor's answer does not read as the protocol says.
+    #[error("the conductor's answer makes no sense: {0}")]
+    Answer(#[from] serde_json::Error),
     /// The disk or the image is not right.
     #[error(transparent)]
     Image(#[from] bessemer_image::Error),

@@ -146,6 +146,15 @@ impl Store {
         write.commit_quietly().await
     }
 
+    /// Grants every agent its full time to call again, from `now` on: while there was no server,
+    /// none could be heard of.
+    pub async fn excuse_agents(&self, now: Timestamp) -> Result<(), Error> {
+        const SQL: &str = "UPDATE boot SET last_seen = $1 WHERE session IS NOT NULL";
+        let mut write = self.write("excuse_agents").await?;
+        write.execute(SQL, values![now]).await?;
+        write.commit_quietly().await
+    }
+
     /// Writes down how an intent of the agent ended, with the inventory if that is what came of
     /// it, and wakes the node. Returns false, and does nothing, unless the intent is still pending
     /// and the boot is the node's present one.

@@ -221,16 +221,15 @@ fn begin(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Decision {
         generation: next.generation,
         action,
     });
-    let waits = matches!(next.step, Step::AwaitAgent | Step::AwaitOs);
-    let to_conductor = intent
+    let to_agent = intent
         .as_ref()
-        .is_some_and(|intent| intent.action.executor() == Executor::Conductor);
-    let wake_at = if to_conductor || (intent.is_none() && !waits) {
-        now
-    } else if waits {
-        deadline
-    } else {
+        .is_some_and(|intent| intent.action.executor() == Executor::Agent);
+    // What is to be carried out is carried out at once; what is waited for may have happened
+    // already (an agent that called before its power-on was seen), so that too is looked for.
+    let wake_at = if to_agent {
         deadline.min(now + SignedDuration::from_secs(i64::from(spec.timing.agent_silence)))
+    } else {
+        now
     };
     Decision {
         next,

@@ -2,19 +2,28 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bessemer_core::hardware::{Inventory, MachineIdentity};
+use bessemer_core::hardware::{
+    Cpu, Disk, FirmwareMode, Inventory, MachineIdentity, Nic, Transport,
+};
 use bessemer_core::id::BootId;
 use bessemer_core::net::MacAddress;
 use bessemer_tls::Fingerprint;
 use futures_util::future::BoxFuture;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::work::Agent;
-use crate::machine::{BootTarget, MachineEvent, SimulatedMachine};
+use super::work::{Agent, Ending};
+use crate::machine::{self, BootTarget, Machine, MachineEvent, SimulatedMachine};
+
+/// Between two questions of the firmware, and two calls of the OS, that were in vain.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often the OS calls home in vain before it gives up.
+const CALLS: u32 = 1000;
 
 /// What one boot of the agent is told on its kernel command line.
 #[derive(Clone)]
@@ -41,6 +50,8 @@ pub struct HostFaults {
     pub fail_erase: AtomicU32,
     /// How many more times the OS never calls home.
     pub silent_os: AtomicU32,
+    /// While true, the agent stays in the middle of writing an image.
+    pub hold_in_write: watch::Sender<bool>,
 }
 
 impl HostFaults {
@@ -60,27 +71,47 @@ pub struct Host {
     pub inventory: Inventory,
     /// The NIC it boots from.
     pub mac: MacAddress,
-    /// The file that stands for the disk.
+    /// The file that stands for the disk, as large as the inventory says.
     pub disk: PathBuf,
     /// What goes wrong.
     pub faults: HostFaults,
-    /// The secrets of every agent session there has been: what a replay would need.
-    pub hellos: Mutex<Vec<Parameters>>,
-    /// Commands that were carried out, in order.
-    pub carried_out: Mutex<Vec<String>>,
+    boots: Mutex<Vec<Parameters>>,
+    carried_out: Mutex<Vec<String>>,
 }
 
 impl Host {
+    /// The inside of `machine`, whose first drive is the file `disk`. `None` if it has no NIC with
+    /// a proper address, or no drive.
+    pub fn new(machine: &SimulatedMachine, disk: PathBuf) -> Option<Self> {
+        let inventory = inventory(machine.inventory());
+        inventory.disks.first()?;
+        Some(Self {
+            mac: inventory.nics.first()?.mac,
+            inventory,
+            disk,
+            faults: HostFaults::default(),
+            boots: Mutex::default(),
+            carried_out: Mutex::default(),
+        })
+    }
+
     /// Which machine it is.
     pub fn identity(&self) -> MachineIdentity {
         self.inventory.identity.clone()
     }
 
+    /// What every boot of the agent was told, oldest first: all that a replay would need.
+    pub fn boots(&self) -> Vec<Parameters> {
+        lock(&self.boots).clone()
+    }
+
+    /// The commands that were carried out, oldest first.
+    pub fn carried_out(&self) -> Vec<String> {
+        lock(&self.carried_out).clone()
+    }
+
     pub(super) fn note(&self, command: &str) {
-        self.carried_out
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(command.to_owned());
+        lock(&self.carried_out).push(command.to_owned());
     }
 
     /// Lives inside `machine` until the returned task is aborted.
@@ -91,15 +122,15 @@ impl Host {
     ) -> JoinHandle<()> {
         let mut events = machine.events();
         tokio::spawn(async move {
-            let mut running: Option<AbortOnDrop> = None;
+            let mut running = Running(None);
             loop {
                 match events.recv().await {
                     Ok(MachineEvent::Booted { target, .. }) => {
-                        drop(running.take());
+                        running.stop().await;
                         let boot = self.clone().boot(target, firmware.clone());
-                        running = Some(AbortOnDrop(tokio::spawn(boot)));
+                        running.0 = Some(tokio::spawn(boot));
                     }
-                    Ok(MachineEvent::PoweredOff) => drop(running.take()),
+                    Ok(MachineEvent::PoweredOff) => running.stop().await,
                     Ok(MachineEvent::ShutdownRequested) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 }
@@ -112,20 +143,15 @@ impl Host {
             // A tenant's OS that is started again has nothing to say to us.
             return;
         }
-        let Some(parameters) = offered(&firmware, self.mac).await else {
-            return;
-        };
-        self.hellos
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(parameters.clone());
+        let parameters = offered(&firmware, self.mac).await;
+        lock(&self.boots).push(parameters.clone());
         let ended = match Agent::connect(self.clone(), parameters).await {
             Ok(agent) => agent.run().await,
             Err(error) => Err(error),
         };
         match ended {
-            Ok(Some(url)) => self.call_home(&url).await,
-            Ok(None) => {}
+            Ok(Ending::OperatingSystem { phone_home }) => self.call_home(&phone_home).await,
+            Ok(Ending::Vanished) => {}
             Err(error) => tracing::debug!(%error, "simulated agent ended"),
         }
     }
@@ -135,32 +161,107 @@ impl Host {
         if HostFaults::strikes(&self.faults.silent_os) {
             return;
         }
-        let client = reqwest::Client::new();
-        for _ in 0..100 {
+        let Ok(client) = home_client() else { return };
+        for _ in 0..CALLS {
             let answer = client.post(url).body("instance_id=simulated").send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-/// Firmware asks several times before it gives up.
-async fn offered(firmware: &Firmware, mac: MacAddress) -> Option<Parameters> {
-    for _ in 0..50 {
+/// A client for plain HTTP; its TLS is only there because reqwest asks for one.
+fn home_client() -> Result<reqwest::Client, super::AgentError> {
+    let trust = bessemer_tls::Trust::InsecureNoVerification;
+    let tls = bessemer_tls::client_config(&trust)?;
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .timeout(Duration::from_secs(10))
+        .build()?;
+    Ok(client)
+}
+
+/// Firmware asks until it is answered, or switched off.
+async fn offered(firmware: &Firmware, mac: MacAddress) -> Parameters {
+    loop {
         if let Some(parameters) = firmware(mac).await {
-            return Some(parameters);
+            return parameters;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(PAUSE).await;
     }
-    None
 }
 
-struct AbortOnDrop(JoinHandle<()>);
+/// What runs on the machine.
+struct Running(Option<JoinHandle<()>>);
 
-impl Drop for AbortOnDrop {
+impl Running {
+    /// Cuts the power. When this returns, nothing writes to the disk any more.
+    async fn stop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What an agent would find on a machine that a controller describes so.
+fn inventory(machine: &machine::Inventory) -> Inventory {
+    let nics = machine.nics.iter().enumerate().filter_map(|(index, nic)| {
+        Some(Nic {
+            name: format!("eth{index}"),
+            mac: nic.mac.parse().ok()?,
+            link: true,
+            speed_mbps: Some(nic.speed_mbps),
+            driver: "simulated".into(),
+            lldp: None,
+        })
+    });
+    let disks = machine
+        .drives
+        .iter()
+        .enumerate()
+        .map(|(index, drive)| Disk {
+            name: format!("nvme{index}n1"),
+            size_bytes: drive.capacity_bytes,
+            model: drive.model.clone(),
+            serial: drive.serial_number.clone(),
+            wwn: None,
+            rotational: false,
+            transport: Transport::Nvme,
+        });
+    Inventory {
+        identity: MachineIdentity {
+            serial: machine.serial_number.clone(),
+            uuid: Some(machine.uuid),
+        },
+        manufacturer: machine.manufacturer.clone(),
+        product: machine.model.clone(),
+        firmware_version: machine.bios_version.clone(),
+        firmware_mode: FirmwareMode::Uefi,
+        cpu: Cpu {
+            model: machine.processor_model.clone(),
+            architecture: "x86_64".into(),
+            sockets: 1,
+            cores: machine.processor_cores,
+            threads: machine.processor_cores,
+        },
+        memory_mib: u64::from(machine.memory_mib),
+        disks: disks.collect(),
+        nics: nics.collect(),
     }
 }

@@ -1,6 +1,5 @@
 //! The agent itself: hello, poll, carry out, report.
 
-use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -8,51 +7,54 @@ use std::time::Duration;
 
 use bessemer_core::id::ImageId;
 use bessemer_core::reason::Failure;
+use bessemer_image::gpt;
 use bessemer_image::map::BlockMap;
 use bessemer_image::write::{Disk, Target, Writer, Zeroing};
-use bessemer_image::{config_drive, gpt};
-use bessemer_tls::{Trust, client_config};
 use bessemer_wire::agent::{
-    AgentStatus, Command, CommandResult, ErasedDisk, Hello, Poll, PollAnswer, Progress, Welcome,
-    Work,
+    AgentStatus, Command, CommandResult, DiskSelector, ErasedDisk, Hello, Poll, PollAnswer,
+    Progress, Welcome, Work,
 };
 use bytes::Bytes;
-use reqwest::{Method, StatusCode};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::AgentError;
+use super::config_drive;
 use super::host::{Host, HostFaults, Parameters};
+use super::ledger::Ledger;
+use super::protocol::{Answer, Protocol};
+use super::{AgentError, zeros};
 
 /// How often a request is repeated while the conductor is away: a restart takes a moment.
-const TRIES: u32 = 200;
-const PAUSE: Duration = Duration::from_millis(50);
+const TRIES: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often an agent that is held in the middle of its work says that it is still there.
+const HELD_REPORT: Duration = Duration::from_millis(200);
+
+/// How an agent's life ends.
+pub(super) enum Ending {
+    /// The tenant's OS is started, which is to call this URL.
+    OperatingSystem { phone_home: String },
+    /// It is gone without a word.
+    Vanished,
+}
 
 pub(super) struct Agent {
     host: Arc<Host>,
-    http: reqwest::Client,
-    conductor: String,
+    protocol: Protocol,
     session: String,
-    /// What became of each command: asked again, it is told again and not done again.
-    ledger: HashMap<String, AgentStatus>,
-    phone_home: Option<String>,
+    ledger: Ledger,
 }
 
 /// How a command ended.
-enum Ended {
-    Status(AgentStatus),
-    /// The agent is gone without a word.
+enum Outcome {
+    Told(AgentStatus),
     Vanished,
 }
 
 impl Agent {
     pub(super) async fn connect(host: Arc<Host>, boot: Parameters) -> Result<Self, AgentError> {
-        let tls = client_config(&Trust::Pinned(boot.pin))?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .timeout(Duration::from_secs(60))
-            .build()?;
+        let protocol = Protocol::new(&boot)?;
         let session = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let hello = Hello {
             boot: boot.boot,
@@ -62,54 +64,46 @@ impl Agent {
             mac: host.mac,
             version: "simulated".into(),
         };
-        let agent = Self {
-            host,
-            http,
-            conductor: boot.conductor,
-            session,
-            ledger: HashMap::new(),
-            phone_home: None,
+        let mut patience = Patience::default();
+        let answer = loop {
+            if let Some(answer) = patience.bear(protocol.hello(&hello).await).await? {
+                break answer;
+            }
         };
-        agent
-            .json::<Welcome>(Method::POST, "hello", Some(&hello))
-            .await?;
-        Ok(agent)
+        let welcome: Welcome = serde_json::from_slice(&answer)?;
+        Ok(Self {
+            ledger: Ledger::new(host.identity(), welcome.generation),
+            host,
+            protocol,
+            session,
+        })
     }
 
-    /// Works until it is handed over (then: where the OS calls home) or told that its boot is over.
-    pub(super) async fn run(mut self) -> Result<Option<String>, AgentError> {
+    /// Works until it is handed over, vanishes, or is told that its boot is over (an error).
+    pub(super) async fn run(mut self) -> Result<Ending, AgentError> {
         let mut status = AgentStatus::Idle;
         loop {
-            let poll = Poll {
-                hurry: status != AgentStatus::Idle,
-                status,
-            };
-            let answer: PollAnswer = self.json(Method::POST, "poll", Some(&poll)).await?;
-            let Some(command) = answer.command else {
+            let Some(command) = self.poll(status).await?.command else {
                 status = AgentStatus::Idle;
                 continue;
             };
-            let id = command.id.0.clone();
-            if !self.ledger.contains_key(&id) {
-                match self.carry_out(&command).await {
-                    Ended::Status(status) => self.ledger.insert(id.clone(), status),
-                    Ended::Vanished => return Ok(None),
-                };
-            }
-            status = self.ledger[&id].clone();
-            if matches!(command.work, Work::HandOver { .. }) {
-                let poll = Poll {
-                    hurry: true,
-                    status,
-                };
-                self.json::<PollAnswer>(Method::POST, "poll", Some(&poll))
-                    .await?;
-                return Ok(self.phone_home);
+            status = match self.ledger.answer(&command) {
+                Some(status) => status,
+                None => match self.carry_out(&command).await {
+                    Outcome::Told(status) => self.ledger.record(&command, status),
+                    Outcome::Vanished => return Ok(Ending::Vanished),
+                },
+            };
+            if let Work::HandOver { .. } = command.work
+                && let AgentStatus::Done { .. } = status
+            {
+                self.poll(status).await?;
+                return self.start_system();
             }
         }
     }
 
-    async fn carry_out(&mut self, command: &Command) -> Ended {
+    async fn carry_out(&mut self, command: &Command) -> Outcome {
         let host = self.host.clone();
         host.note(&command.id.0);
         let result = match &command.work {
@@ -117,18 +111,19 @@ impl Agent {
                 inventory: host.inventory.clone(),
             }),
             Work::Erase => self.erase(),
-            Work::WriteImage { image, .. } => {
+            Work::WriteImage { image, disk } => {
                 if HostFaults::strikes(&host.faults.vanish_in_write) {
                     self.half_write(command, *image).await;
-                    return Ended::Vanished;
+                    return Outcome::Vanished;
                 }
-                self.write_image(command, *image).await
+                self.write_image(command, *image, disk).await
             }
             Work::WriteConfigDrive { .. } => self.write_config_drive().await,
-            Work::LoadKernel { .. } | Work::HandOver { .. } => Ok(CommandResult::Nothing),
+            Work::LoadKernel { .. } => self.find_kernel(),
+            Work::HandOver { .. } => Ok(CommandResult::Nothing),
         };
         let id = command.id.clone();
-        Ended::Status(match result {
+        Outcome::Told(match result {
             Ok(result) => AgentStatus::Done {
                 command: id,
                 result,
@@ -140,21 +135,24 @@ impl Agent {
         })
     }
 
+    /// Drops everything that is on the disk and reads back that it is gone.
     fn erase(&self) -> Result<CommandResult, AgentError> {
         if HostFaults::strikes(&self.host.faults.fail_erase) {
             return Err(std::io::Error::other("simulated: the disk reports a write error").into());
         }
+        let disk = &self.host.inventory.disks[0];
         let file = OpenOptions::new().write(true).open(&self.host.disk)?;
-        let size = file.metadata()?.len();
         file.set_len(0)?;
-        file.set_len(size)?;
-        let disks = self.host.inventory.disks.iter().map(|disk| ErasedDisk {
-            name: disk.name.clone(),
-            method: "simulated".into(),
-            verified_bytes: size,
-        });
+        file.set_len(disk.size_bytes)?;
+        if let Some(at) = zeros::first_nonzero(&self.host.disk)? {
+            return Err(std::io::Error::other(format!("byte {at} is not zero")).into());
+        }
         Ok(CommandResult::Erased {
-            disks: disks.collect(),
+            disks: vec![ErasedDisk {
+                name: disk.name.clone(),
+                method: "simulated".into(),
+                verified_bytes: disk.size_bytes,
+            }],
         })
     }
 
@@ -162,23 +160,22 @@ impl Agent {
         &self,
         command: &Command,
         image: ImageId,
+        disk: &DiskSelector,
     ) -> Result<CommandResult, AgentError> {
+        if disk.serial != self.host.inventory.disks[0].serial {
+            return Err(std::io::Error::other("there is no such disk").into());
+        }
         let writer = self.start_writing(image).await?;
         while let Some(index) = writer.next_missing() {
             writer.accept(index, self.chunk(image, index).await?)?;
-            self.report(
-                command,
-                writer.progress().written,
-                writer.progress().to_write,
-            )
-            .await?;
+            self.report(command, &writer).await?;
+            self.stay_while_held(command, &writer).await?;
         }
         let bytes_written = writer.progress().to_write;
         writer.finish()?;
-        let disk = self.host.inventory.disks[0].name.clone();
         Ok(CommandResult::Written {
             bytes_written,
-            disk,
+            disk: disk.name.clone(),
         })
     }
 
@@ -190,117 +187,122 @@ impl Agent {
         if let Some(index) = writer.next_missing()
             && let Ok(bytes) = self.chunk(image, index).await
         {
+            // Whether that worked is of no interest to somebody who is about to vanish.
             let _ = writer.accept(index, bytes);
+            let _ = self.report(command, &writer).await;
         }
-        let _ = self.report(command, 1, writer.progress().to_write).await;
+    }
+
+    async fn stay_while_held(
+        &self,
+        command: &Command,
+        writer: &Writer<Disk>,
+    ) -> Result<(), AgentError> {
+        let mut held = self.host.faults.hold_in_write.subscribe();
+        while *held.borrow_and_update() {
+            self.report(command, writer).await?;
+            // Both ways out lead to a look at what it is now.
+            let _ = timeout(HELD_REPORT, held.changed()).await;
+        }
+        Ok(())
     }
 
     async fn start_writing(&self, image: ImageId) -> Result<Writer<Disk>, AgentError> {
-        let map: BlockMap = self
-            .json(Method::GET, &format!("images/{image}/map"), None::<&()>)
-            .await?;
+        let map = self.get(&format!("images/{image}/map")).await?;
+        let map: BlockMap = serde_json::from_slice(&map)?;
         let disk = Disk::open(&self.host.disk)?;
         Ok(Writer::start(Arc::new(map), disk, Zeroing::Holes)?)
     }
 
     async fn chunk(&self, image: ImageId, index: usize) -> Result<Bytes, AgentError> {
-        self.bytes(
-            Method::GET,
-            &format!("images/{image}/chunks/{index}"),
-            None::<&()>,
-        )
-        .await
+        self.get(&format!("images/{image}/chunks/{index}")).await
     }
 
-    async fn report(&self, command: &Command, bytes: u64, total: u64) -> Result<(), AgentError> {
+    async fn report(&self, command: &Command, writer: &Writer<Disk>) -> Result<(), AgentError> {
+        let progress = writer.progress();
         let progress = Progress {
             step: "writing image".into(),
-            bytes,
-            total,
+            bytes: progress.written,
+            total: progress.to_write,
             rate: 0,
             eta_seconds: None,
         };
-        let status = AgentStatus::Running {
-            command: command.id.clone(),
-            progress,
-        };
-        let poll = Poll {
-            status,
-            hurry: true,
-        };
-        self.json::<PollAnswer>(Method::POST, "poll", Some(&poll))
-            .await
-            .map(|_| ())
+        let command = command.id.clone();
+        let status = AgentStatus::Running { command, progress };
+        self.poll(status).await.map(drop)
     }
 
-    async fn write_config_drive(&mut self) -> Result<CommandResult, AgentError> {
-        let drive = self.bytes(Method::GET, "config-drive", None::<&()>).await?;
+    async fn write_config_drive(&self) -> Result<CommandResult, AgentError> {
+        let drive = self.get("config-drive").await?;
         let disk = Disk::open(&self.host.disk)?;
         let partition = gpt::add_config_partition(&disk, Uuid::nil())?;
         disk.flush()?;
         let file = OpenOptions::new().write(true).open(&self.host.disk)?;
         file.write_all_at(&drive, partition.offset)?;
-        debug_assert!(drive.len() <= config_drive::MAX_SIZE);
-        self.phone_home = phone_home_url(&drive);
         Ok(CommandResult::Nothing)
     }
 
-    async fn json<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&impl Serialize>,
-    ) -> Result<T, AgentError> {
-        let bytes = self.bytes(method, path, body).await?;
-        serde_json::from_slice(&bytes).map_err(|error| AgentError::Disk(error.into()))
+    /// There is no kernel in a simulated image, but there must be an image.
+    fn find_kernel(&self) -> Result<CommandResult, AgentError> {
+        gpt::check(&Disk::open(&self.host.disk)?)?;
+        Ok(CommandResult::Nothing)
     }
 
-    /// One request, repeated while the conductor is away.
-    async fn bytes(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&impl Serialize>,
-    ) -> Result<Bytes, AgentError> {
-        let url = format!("{}/agent/v1/{path}", self.conductor);
-        let mut tries = 0;
+    /// Starts the tenant's OS, which looks for its config drive on the disk.
+    fn start_system(&self) -> Result<Ending, AgentError> {
+        let disk = Disk::open(&self.host.disk)?;
+        let partition = gpt::add_config_partition(&disk, Uuid::nil())?;
+        let mut drive = vec![0; gpt::CONFIG_PARTITION_SIZE as usize];
+        disk.read_at(partition.offset, &mut drive)?;
+        let phone_home = config_drive::phone_home_url(&drive)
+            .ok_or_else(|| std::io::Error::other("the config drive names nobody to call"))?;
+        Ok(Ending::OperatingSystem { phone_home })
+    }
+
+    async fn poll(&self, status: AgentStatus) -> Result<PollAnswer, AgentError> {
+        let hurry = status != AgentStatus::Idle;
+        let poll = Poll { status, hurry };
+        let mut patience = Patience::default();
         loop {
-            tries += 1;
-            let mut request = self
-                .http
-                .request(method.clone(), &url)
-                .bearer_auth(&self.session);
-            if let Some(body) = body {
-                request = request.json(body);
+            let answer = self.protocol.poll(&self.session, &poll).await;
+            if let Some(answer) = patience.bear(answer).await? {
+                return Ok(serde_json::from_slice(&answer)?);
             }
-            let answer = match request.send().await {
-                Ok(answer) if answer.status().is_success() => answer.bytes().await,
-                Ok(answer)
-                    if answer.status() == StatusCode::SERVICE_UNAVAILABLE && tries < TRIES =>
-                {
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-                Ok(answer) => return Err(AgentError::Refused(answer.status().as_u16())),
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) if tries >= TRIES => return Err(error.into()),
-                Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<Bytes, AgentError> {
+        let mut patience = Patience::default();
+        loop {
+            let answer = self.protocol.get(&self.session, path).await;
+            if let Some(answer) = patience.bear(answer).await? {
+                return Ok(answer);
             }
         }
     }
 }
 
-/// The URL that the metadata asks the OS to call.
-fn phone_home_url(drive: &[u8]) -> Option<String> {
-    let start = drive
-        .windows(b"http://".len())
-        .position(|window| window == b"http://")?;
-    let rest = &drive[start..];
-    let end = rest
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | b'\n'))?;
-    String::from_utf8(rest[..end].to_vec()).ok()
+/// How a request is repeated while the conductor is away or cannot answer now.
+#[derive(Default)]
+struct Patience {
+    tries: u32,
+}
+
+impl Patience {
+    /// The body, if this is an answer; `None`, after a pause, if it is to be asked for again.
+    async fn bear(
+        &mut self,
+        answer: Result<Answer, AgentError>,
+    ) -> Result<Option<Bytes>, AgentError> {
+        self.tries += 1;
+        match answer {
+            Ok(answer) if (200..300).contains(&answer.status) => return Ok(Some(answer.body)),
+            Ok(answer) if answer.status != 503 || self.tries >= TRIES => {
+                return Err(AgentError::Refused(answer.status));
+            }
+            Err(error) if self.tries >= TRIES => return Err(error),
+            Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+        Ok(None)
+    }
 }

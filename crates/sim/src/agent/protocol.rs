@@ -1,0 +1,88 @@
+//! Single requests of the agent protocol (`bessemer_wire::agent`), to the one conductor whose
+//! certificate is pinned. Whom to ask again is the caller's business.
+
+use std::time::Duration;
+
+use bessemer_tls::{Trust, client_config};
+use bessemer_wire::agent::{Hello, POLL_SECONDS, Poll};
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder};
+
+use super::{AgentError, Parameters};
+
+/// A conductor that keeps a poll open for longer than this is gone.
+const LIMIT: Duration = Duration::from_secs(4 * POLL_SECONDS);
+
+/// A way to one conductor.
+pub struct Protocol {
+    http: reqwest::Client,
+    conductor: String,
+}
+
+/// What the conductor answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Protocol {
+    /// The way that a boot's parameters name.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn new(boot: &Parameters) -> Result<Self, AgentError> {
+        let tls = client_config(&Trust::Pinned(boot.pin))?;
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .no_proxy()
+            .timeout(LIMIT)
+            .build()?;
+        Ok(Self {
+            http,
+            conductor: boot.conductor.clone(),
+        })
+    }
+
+    /// `POST hello`.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn hello(&self, hello: &Hello) -> Result<Answer, AgentError> {
+        self.send(self.request(Method::POST, "hello").json(hello))
+            .await
+    }
+
+    /// `POST poll` under a session.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn poll(&self, session: &str, poll: &Poll) -> Result<Answer, AgentError> {
+        let request = self.request(Method::POST, "poll").bearer_auth(session);
+        self.send(request.json(poll)).await
+    }
+
+    /// `GET` of `path`, such as `config-drive`, under a session.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn get(&self, session: &str, path: &str) -> Result<Answer, AgentError> {
+        self.send(self.request(Method::GET, path).bearer_auth(session))
+            .await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}/agent/v1/{path}", self.conductor))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Answer, AgentError> {
+        let answer = request.send().await?;
+        Ok(Answer {
+            status: answer.status().as_u16(),
+            body: answer.bytes().await?,
+        })
+    }
+}

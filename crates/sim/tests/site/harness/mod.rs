@@ -1,0 +1,495 @@
+//! A whole site in one process: the real server with a real store in a temporary folder, and
+//! simulated machines whose controllers and agents speak to it over loopback.
+//!
+//! The server runs in a runtime of its own, so that it can be killed as a process is: everything
+//! it was doing ends where it stands, and another one starts on the same folder and the same
+//! ports. Every site has a loopback address of its own, so that no outgoing connection of another
+//! test can take one of its ports meanwhile.
+
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+pub(crate) mod disk;
+pub(crate) mod image;
+pub(crate) mod node;
+pub(crate) mod trap;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bessemer_client::{Client, Error};
+use bessemer_core::lifecycle::Timing;
+use bessemer_server::config::{Api, Config, PhoneHome, Provisioning};
+use bessemer_server::{Server, StartOptions};
+use bessemer_sim::agent::{Firmware, Parameters};
+use bessemer_store::Gate;
+use bessemer_wire::api::{
+    FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate, Node, Server as Rented,
+    ServerCreate, ServerStatus,
+};
+use bessemer_wire::event::Event;
+use bessemer_wire::problem::Problem;
+use futures_util::FutureExt;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+pub(crate) use node::SimNode;
+
+/// The longest that anything may take. Nothing takes nearly as long; the machine may be busy.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Between two looks at something that has not happened yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(15);
+
+pub(crate) const PUBLIC_KEY: &str = "ssh-ed25519 \
+    AAAAC3NzaC1lZDI1NTE5AAAAIP5kGDqPvXwzYUGQxNLPRQ8qMYBvZYZlP1iE0Nng2Q1R somebody@example";
+
+pub(crate) struct Site {
+    pub(crate) api: Client,
+    /// The first admin's token.
+    pub(crate) token: String,
+    pub(crate) address: Ipv4Addr,
+    folder: TempDir,
+    config: Config,
+    running: Option<Running>,
+    booting: Booting,
+    machines: AtomicU32,
+}
+
+/// A server and what it runs in.
+struct Running {
+    runtime: Runtime,
+    server: Server,
+}
+
+/// What firmware needs to know of the server that is running, if one is.
+#[derive(Clone, Default)]
+struct Booting(Arc<Mutex<Option<BootServer>>>);
+
+#[derive(Clone)]
+struct BootServer {
+    runtime: tokio::runtime::Handle,
+    site: bessemer_server::site::Site,
+    address: SocketAddr,
+    pin: bessemer_tls::Fingerprint,
+}
+
+/// Retries at once; otherwise what a real site has.
+pub(crate) fn eager() -> Timing {
+    Timing {
+        retry_pause: 0,
+        ..Timing::default()
+    }
+}
+
+impl Site {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(eager(), None).await
+    }
+
+    /// A site with this timing, whose store calls `gate` at every commit.
+    pub(crate) async fn start_with(timing: Timing, gate: Option<Gate>) -> Self {
+        show_logs_if_asked();
+        let folder = tempfile::tempdir().unwrap();
+        let address = own_address();
+        let mut config = configuration(folder.path().join("data"), address, timing);
+        let running = start_server(config.clone(), gate).await;
+        let token = running.server.first_token.clone().expect("a first start");
+        config.api.listen = running.server.api_address;
+        config.phone_home = running.server.phone_home_address.map(phone_home);
+        if let Some(provisioning) = &mut config.provisioning {
+            provisioning.agent_port = running.server.agent_address.unwrap().port();
+            provisioning.boot_port = running.server.boot_address.unwrap().port();
+        }
+        let mut site = Self {
+            api: Client::new(&format!("http://{}", config.api.listen), Some(&token)).unwrap(),
+            token,
+            address,
+            folder,
+            config,
+            running: None,
+            booting: Booting::default(),
+            machines: AtomicU32::new(0),
+        };
+        site.run(running);
+        site
+    }
+
+    fn run(&mut self, running: Running) {
+        let server = &running.server;
+        *self.booting.0.lock().unwrap() = Some(BootServer {
+            runtime: running.runtime.handle().clone(),
+            site: server.site.clone(),
+            address: server.agent_address.unwrap(),
+            pin: server.agent_fingerprint.unwrap(),
+        });
+        self.running = Some(running);
+    }
+
+    /// Ends the server where it stands, as `kill -9` does.
+    pub(crate) async fn kill(&mut self) {
+        *self.booting.0.lock().unwrap() = None;
+        let Running { runtime, server } = self.running.take().expect("a running server");
+        let ended = tokio::task::spawn_blocking(move || {
+            runtime.shutdown_timeout(LIMIT);
+            drop(server);
+        });
+        ended.await.unwrap();
+    }
+
+    /// Stops the server as SIGTERM does.
+    pub(crate) async fn stop(&mut self) {
+        *self.booting.0.lock().unwrap() = None;
+        let Running { runtime, server } = self.running.take().expect("a running server");
+        runtime.spawn(server.stop()).await.unwrap();
+        runtime.shutdown_background();
+    }
+
+    /// Starts a server again on the same folder and ports.
+    pub(crate) async fn start_again(&mut self, gate: Option<Gate>) {
+        let running = start_server(self.config.clone(), gate).await;
+        assert_eq!(running.server.first_token, None, "there is one already");
+        self.run(running);
+    }
+
+    /// What a second server on the same folder says.
+    pub(crate) async fn start_a_second_one(&self) -> String {
+        let mut config = self.config.clone();
+        config.api.listen.set_port(0);
+        config.provisioning = None;
+        config.phone_home = None;
+        match Server::start(config, StartOptions::default()).await {
+            Ok(_) => panic!("two servers work in one folder"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    pub(crate) fn timing(&mut self) -> &mut Timing {
+        &mut self.config.timing
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.running.as_ref().expect("a running server").server
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.config.data
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A client with another token.
+    pub(crate) fn client(&self, token: &str) -> Client {
+        Client::new(self.api.url(), Some(token)).unwrap()
+    }
+
+    /// A new machine with its controller, not registered yet.
+    pub(crate) async fn machine(&self) -> SimNode {
+        let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
+        SimNode::start(self, number as u16, false).await
+    }
+
+    /// The same, whose controller speaks TLS.
+    pub(crate) async fn machine_with_tls(&self) -> SimNode {
+        let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
+        SimNode::start(self, number as u16, true).await
+    }
+
+    /// A new machine that is registered and for rent.
+    pub(crate) async fn available(&self) -> SimNode {
+        let node = self.machine().await;
+        self.api.create_node(&node.request()).await.unwrap();
+        self.wait_for_state(&node, "available").await;
+        node
+    }
+
+    /// What servers are made of: image `small`, flavor `metal` (as `node` is), network `tenants`
+    /// and key `me`.
+    pub(crate) async fn offer(&self, node: &SimNode) {
+        self.import("small", &image::small()).await;
+        let flavor = FlavorCreate {
+            name: "metal".into(),
+            hardware: None,
+            from_node: Some(node.name.clone()),
+        };
+        self.api.create_flavor(&flavor).await.unwrap();
+        let network = NetworkCreate {
+            name: "tenants".into(),
+            vlan: 100,
+            subnet: "192.168.100.0/24".parse().unwrap(),
+            gateway: Some(Ipv4Addr::new(192, 168, 100, 1)),
+            dns: vec![Ipv4Addr::new(192, 168, 100, 53)],
+            pool_first: Ipv4Addr::new(192, 168, 100, 10),
+            pool_last: Ipv4Addr::new(192, 168, 100, 99),
+            mtu: None,
+        };
+        self.api.create_network(&network).await.unwrap();
+        let key = KeyPairCreate {
+            name: "me".into(),
+            public_key: PUBLIC_KEY.into(),
+        };
+        self.api.create_key(&key).await.unwrap();
+    }
+
+    /// Imports an image and waits until it is ready.
+    pub(crate) async fn import(&self, name: &str, content: &[u8]) {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        let request = ImageCreate {
+            name: name.into(),
+            source: path.to_str().unwrap().into(),
+            sha256: image::sha256(content),
+            default_user: Some("debian".into()),
+        };
+        self.api.create_image(&request).await.unwrap();
+        self.wait(&format!("image {name} to be ready"), async || {
+            let image = self.api.image(name).await.unwrap();
+            assert_ne!(image.status, ImageStatus::Failed, "{:?}", image.message);
+            (image.status == ImageStatus::Ready).then_some(())
+        })
+        .await;
+    }
+
+    /// A site with one node for rent, and all that a server is made of.
+    pub(crate) async fn ready() -> (Self, SimNode) {
+        Self::ready_with(eager(), None).await
+    }
+
+    pub(crate) async fn ready_with(timing: Timing, gate: Option<Gate>) -> (Self, SimNode) {
+        let site = Self::start_with(timing, gate).await;
+        let node = site.available().await;
+        site.offer(&node).await;
+        (site, node)
+    }
+
+    /// Orders a server and does not wait for it.
+    pub(crate) async fn order(&self, name: &str) -> Rented {
+        let order = self.api.create_server(&order(name), name).await;
+        order.unwrap().into_value()
+    }
+
+    /// Orders a server and waits until it is active.
+    pub(crate) async fn deploy(&self, name: &str) -> Rented {
+        self.order(name).await;
+        self.wait_for_active(name).await
+    }
+
+    /// Gives a server back and waits until its node is for rent again.
+    pub(crate) async fn release(&self, name: &str, node: &SimNode) {
+        self.api.delete_server(name).await.unwrap();
+        self.wait_for_state(node, "available").await;
+        assert!(self.api.server(name).await.unwrap_err().is_not_found());
+    }
+
+    pub(crate) async fn wait_for_active(&self, name: &str) -> Rented {
+        self.wait(&format!("server {name} to be active"), async || {
+            let server = self.unless_away(self.api.server(name).await)?;
+            (server.status == ServerStatus::Active).then(|| server.into_value())
+        })
+        .await
+    }
+
+    pub(crate) async fn wait_for_state(&self, node: &SimNode, state: &str) -> Node {
+        let what = format!("{} to be {state}", node.name);
+        self.wait_for_node(node, &what, |node| node.provision_state == state)
+            .await
+    }
+
+    pub(crate) async fn wait_for_node(
+        &self,
+        node: &SimNode,
+        what: &str,
+        condition: impl Fn(&Node) -> bool,
+    ) -> Node {
+        self.wait(what, async || {
+            let node = self.unless_away(self.api.node(&node.name).await)?;
+            condition(&node).then(|| node.into_value())
+        })
+        .await
+    }
+
+    pub(crate) async fn node(&self, node: &SimNode) -> Node {
+        self.api.node(&node.name).await.unwrap().into_value()
+    }
+
+    /// All events so far.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let mut events: Vec<Event> = Vec::new();
+        loop {
+            let after = events.last().map_or(0, |event| event.sequence);
+            let page = self.api.events(after, 1000).await.unwrap();
+            if page.is_empty() {
+                return events;
+            }
+            events.extend(page.into_iter().map(|event| event.into_value()));
+        }
+    }
+
+    /// Waits for something, and says where everything stands if it does not come.
+    pub(crate) async fn wait<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let looking = async {
+            loop {
+                if let Some(found) = look().await {
+                    return found;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        match tokio::time::timeout(LIMIT, looking).await {
+            Ok(found) => found,
+            Err(_) => {
+                let nodes = self.api.nodes(None, false).await;
+                let nodes = nodes.map(|nodes| {
+                    let state = |node: bessemer_client::Document<Node>| node.json().to_owned();
+                    nodes.into_iter().map(state).collect::<Vec<_>>()
+                });
+                panic!("waited in vain for {what}: {nodes:#?}");
+            }
+        }
+    }
+
+    /// What came back, unless there is no server at this moment.
+    fn unless_away<T>(&self, result: Result<T, Error>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) if error.is_outage() => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn firmware(&self) -> Firmware {
+        let booting = self.booting.clone();
+        Arc::new(move |mac| {
+            let server = booting.0.lock().unwrap().clone();
+            async move {
+                let server = server?;
+                let runtime = server.runtime.clone();
+                // In the server's own runtime: a question to a server that is killed has no answer.
+                let answer = runtime.spawn(async move {
+                    let boot = server.site.store.boot_by_mac(mac).await.ok().flatten()?;
+                    (!boot.used).then(|| Parameters {
+                        conductor: format!("https://{}", server.address),
+                        pin: server.pin,
+                        boot: boot.boot,
+                        token: server.site.keyring.boot_token(boot.boot),
+                    })
+                });
+                answer.await.ok().flatten()
+            }
+            .boxed()
+        })
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        *self.booting.0.lock().unwrap() = None;
+        if let Some(Running { runtime, server }) = self.running.take() {
+            runtime.shutdown_background();
+            drop(server);
+        }
+    }
+}
+
+/// An order of what [`Site::offer`] offers.
+pub(crate) fn order(name: &str) -> ServerCreate {
+    ServerCreate {
+        name: name.into(),
+        flavor: "metal".into(),
+        image: "small".into(),
+        network: "tenants".into(),
+        keys: vec!["me".into()],
+        user_data: None,
+    }
+}
+
+/// The problem document of a refusal.
+#[track_caller]
+pub(crate) fn problem<T>(result: Result<T, Error>) -> Problem {
+    match result {
+        Err(Error::Problem(problem)) => *problem,
+        Err(error) => panic!("not a problem document: {error}"),
+        Ok(_) => panic!("it was not refused"),
+    }
+}
+
+/// Checks that a text says what it should.
+#[track_caller]
+pub(crate) fn says(text: impl std::fmt::Display, words: &[&str]) {
+    let text = text.to_string();
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
+    }
+}
+
+async fn start_server(config: Config, gate: Option<Gate>) -> Running {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let starting = runtime.spawn(Server::start(config, StartOptions { gate }));
+    let server = starting.await.unwrap();
+    let server = server.unwrap_or_else(|error| panic!("the server does not start: {error}"));
+    Running { runtime, server }
+}
+
+fn configuration(data: PathBuf, address: Ipv4Addr, timing: Timing) -> Config {
+    let any_port = SocketAddr::from((address, 0));
+    Config {
+        data,
+        api: Api {
+            listen: any_port,
+            ..Api::default()
+        },
+        provisioning: Some(Provisioning {
+            interface: None,
+            address,
+            subnet: "127.0.0.0/8".parse().unwrap(),
+            pool_first: Ipv4Addr::new(127, 0, 1, 1),
+            pool_last: Ipv4Addr::new(127, 0, 1, 250),
+            vlan: None,
+            ramdisk: PathBuf::from("/nonexistent"),
+            agent_port: 0,
+            boot_port: 0,
+            kernel_arguments: String::new(),
+        }),
+        phone_home: Some(phone_home(any_port)),
+        timing,
+        ..Config::default()
+    }
+}
+
+fn phone_home(listen: SocketAddr) -> PhoneHome {
+    PhoneHome { listen, url: None }
+}
+
+/// A loopback address that no other site of this process has, nor one of another test process
+/// that runs at the same time (with luck; they would only compete for ports).
+fn own_address() -> Ipv4Addr {
+    static SITES: AtomicU32 = AtomicU32::new(0);
+    let site = SITES.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    let octet = |number: u32| (number % 200 + 20) as u8;
+    Ipv4Addr::new(
+        127,
+        octet(process),
+        octet(process / 200 + site / 200),
+        octet(site),
+    )
+}
+
+/// `BESSEMER_LOG=debug` shows what the server says.
+fn show_logs_if_asked() {
+    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("BESSEMER_LOG") {
+        // Another site may have been first.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
+    }
+}

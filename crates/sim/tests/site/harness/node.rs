@@ -1,0 +1,114 @@
+//! One simulated machine with its controller and its inside.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use bessemer_sim::agent::Host;
+use bessemer_sim::machine::{Machine, SimulatedMachine};
+use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Faults, Transport};
+use bessemer_tls::SelfSigned;
+use bessemer_wire::api::{BmcCreate, BmcTrust, NodeCreate, NodePortCreate};
+use tokio::task::JoinHandle;
+
+use super::Site;
+
+pub(crate) const USERNAME: &str = "operator";
+pub(crate) const PASSWORD: &str = "planted-bmc-password";
+
+pub(crate) struct SimNode {
+    pub(crate) name: String,
+    pub(crate) machine: Arc<SimulatedMachine>,
+    pub(crate) host: Arc<Host>,
+    bmc: Arc<Bmc>,
+    server: BmcServer,
+    inside: JoinHandle<()>,
+}
+
+impl SimNode {
+    pub(super) async fn start(site: &Site, number: u16, tls: bool) -> Self {
+        let machine = Arc::new(SimulatedMachine::numbered(number));
+        let disk = site.path(&format!("disk{number}"));
+        let size = machine.inventory().drives[0].capacity_bytes;
+        File::create(&disk).unwrap().set_len(size).unwrap();
+        let host = Arc::new(Host::new(&machine, disk).expect("a NIC and a drive"));
+        let credentials = Credentials {
+            username: USERNAME.into(),
+            password: PASSWORD.into(),
+        };
+        let bmc = Bmc::new(machine.clone(), credentials);
+        let listen = SocketAddr::from((site.address, 0));
+        let transport = if tls { https(site) } else { Transport::Http };
+        let server = BmcServer::start(bmc.clone(), listen, transport);
+        Self {
+            name: format!("node{number}"),
+            inside: host.clone().inhabit(&machine, site.firmware()),
+            server: server.await.unwrap(),
+            machine,
+            host,
+            bmc,
+        }
+    }
+
+    /// What registers it.
+    pub(crate) fn request(&self) -> NodeCreate {
+        NodeCreate {
+            name: self.name.clone(),
+            bmc: BmcCreate {
+                url: self.server.url(),
+                username: USERNAME.into(),
+                password: PASSWORD.into(),
+                trust: match self.server.fingerprint() {
+                    Some(fingerprint) => BmcTrust::Pinned(fingerprint.to_string()),
+                    None => BmcTrust::Insecure,
+                },
+            },
+            ports: vec![NodePortCreate {
+                mac: self.host.mac,
+                switch: None,
+                switch_port: None,
+            }],
+        }
+    }
+
+    pub(crate) fn disk(&self) -> &Path {
+        &self.host.disk
+    }
+
+    /// How often it has been switched on or restarted.
+    pub(crate) fn boots(&self) -> u64 {
+        self.machine.boot_count()
+    }
+
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        self.bmc.faults().set(faults);
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The steps whose commands its agents have carried out since there were `before` of them, in
+    /// order, with their generations.
+    pub(crate) fn steps_since(&self, before: usize) -> Vec<(u64, String)> {
+        let step = |id: &String| {
+            let mut parts = id.split('.');
+            let generation = parts.next().unwrap().parse().unwrap();
+            (generation, parts.nth(2).unwrap().to_owned())
+        };
+        self.host.carried_out()[before..].iter().map(step).collect()
+    }
+}
+
+impl Drop for SimNode {
+    fn drop(&mut self) {
+        self.inside.abort();
+    }
+}
+
+fn https(site: &Site) -> Transport {
+    let names = [site.address.to_string()];
+    let (certificate, key) = (site.path("bmc.pem"), site.path("bmc-key.pem"));
+    Transport::Https(SelfSigned::load_or_create(&certificate, &key, &names).unwrap())
+}
