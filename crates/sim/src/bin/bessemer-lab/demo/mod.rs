@@ -98,10 +98,10 @@ impl Demo {
         let server = BessemerServer::start(&self.bessemer, directory, &rack, &self.ramdisk).await?;
         let shell = Shell::new(&self.bessemer, &rack, server.token());
         self.prepare(&shell, directory, node).await?;
-        let order = self.order(&shell, directory, &rack, server).await?;
+        let (order, server) = self.order(&shell, directory, &rack, server).await?;
         release(&shell, node).await?;
-        order.write(&self.report)?;
-        Ok(())
+        server.stop().await?;
+        order.write(&self.report)
     }
 
     /// What an operator does once: machine, image, flavor, network, key.
@@ -177,7 +177,7 @@ impl Demo {
         directory: &StateDirectory,
         rack: &RackDescription,
         server: BessemerServer,
-    ) -> Result<report::Order> {
+    ) -> Result<(report::Order, BessemerServer)> {
         heading("The tenant: what an order would do");
         let order = [
             "server",
@@ -212,8 +212,7 @@ impl Demo {
             "expected exactly 1 POST, counted {}",
             order.posts()
         );
-        server.keep();
-        Ok(order)
+        Ok((order, server))
     }
 }
 

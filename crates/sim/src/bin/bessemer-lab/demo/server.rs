@@ -7,14 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bessemer_sim::rack::{RackDescription, StateDirectory};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 /// The longest that the server may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// The longest that the server may take to end what is under way.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// A running server.
 pub(super) struct BessemerServer {
@@ -83,8 +88,20 @@ impl BessemerServer {
         self.ready().await
     }
 
-    /// Leaves the server to the rack's end: `down` ends everything in its namespaces.
-    pub(super) fn keep(self) {}
+    /// Asks the server to end, and sees it end cleanly.
+    pub(super) async fn stop(mut self) -> Result<()> {
+        let id = self.child.id().context("the server has ended by itself")?;
+        kill(Pid::from_raw(id.try_into()?), Signal::SIGTERM)?;
+        let status = timeout(STOP_LIMIT, self.child.wait())
+            .await
+            .context("the server does not stop")??;
+        ensure!(
+            status.success(),
+            "the server ended with {status}; its log is {}",
+            self.log.display()
+        );
+        Ok(())
+    }
 
     /// Waits until the API answers.
     async fn ready(&self) -> Result<()> {
@@ -183,6 +200,7 @@ address = "unix:{ovsdb}"
 # Emulated machines: firmware is quick, everything else is slow.
 [timing]
 agent_boot_deadline = 240
+os_boot_deadline = 400
 expected_agent_boot = 20
 expected_os_boot = 75
 expected_write_rate = 30000000
