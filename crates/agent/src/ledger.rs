@@ -14,15 +14,6 @@ use crate::{Error, Result};
 /// generous.
 const REMEMBERED: usize = 64;
 
-/// What to do about a command.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is new and must be carried out.
-    Start,
-    /// It is over already, with this report.
-    Recorded(AgentStatus),
-}
-
 /// The commands of this boot and what came of them.
 #[derive(Debug)]
 pub struct Ledger {
@@ -51,17 +42,18 @@ impl Ledger {
         self.newest = self.newest.max(generation);
     }
 
-    /// Decides about a command. A refusal is recorded, so that it is given again.
-    pub fn judge(&mut self, command: &Command) -> Verdict {
+    /// The report of a command that is over already, or is refused now; `None` for one that must be
+    /// carried out. A refusal is recorded, so that it is given again.
+    pub fn judge(&mut self, command: &Command) -> Option<AgentStatus> {
         if let Some((_, report)) = self.reports.iter().find(|(key, _)| *key == command.id) {
-            return Verdict::Recorded(report.clone());
+            return Some(report.clone());
         }
         if command.generation < self.newest {
             let error = Error::OldGeneration {
                 found: command.generation,
                 newest: self.newest,
             };
-            return Verdict::Recorded(self.record(&command.id, Err(error)));
+            return Some(self.record(&command.id, Err(error)));
         }
         if !command.expects.matches(&self.identity) {
             let expected = command.expects.clone();
@@ -69,10 +61,10 @@ impl Ledger {
                 expected,
                 found: self.identity.clone(),
             };
-            return Verdict::Recorded(self.record(&command.id, Err(error)));
+            return Some(self.record(&command.id, Err(error)));
         }
         self.see(command.generation);
-        Verdict::Start
+        None
     }
 
     /// Records what came of a command and gives the report of it.
@@ -120,11 +112,9 @@ mod tests {
         }
     }
 
-    fn failure(verdict: Verdict) -> (FailureClass, String) {
+    fn failure(verdict: Option<AgentStatus>) -> (FailureClass, String) {
         match verdict {
-            Verdict::Recorded(AgentStatus::Failed { failure, .. }) => {
-                (failure.class, failure.message)
-            }
+            Some(AgentStatus::Failed { failure, .. }) => (failure.class, failure.message),
             other => panic!("{other:?}"),
         }
     }
@@ -132,15 +122,12 @@ mod tests {
     #[test]
     fn a_repeated_command_gives_its_recorded_result() {
         let mut ledger = ledger();
-        assert_eq!(ledger.judge(&command("a", 1)), Verdict::Start);
+        assert_eq!(ledger.judge(&command("a", 1)), None);
         let report = ledger.record(&IntentKey("a".into()), Ok(CommandResult::Nothing));
-        assert_eq!(
-            ledger.judge(&command("a", 1)),
-            Verdict::Recorded(report.clone())
-        );
+        assert_eq!(ledger.judge(&command("a", 1)), Some(report.clone()));
         // Even when a newer generation has come in between: it has happened.
-        assert_eq!(ledger.judge(&command("b", 2)), Verdict::Start);
-        assert_eq!(ledger.judge(&command("a", 1)), Verdict::Recorded(report));
+        assert_eq!(ledger.judge(&command("b", 2)), None);
+        assert_eq!(ledger.judge(&command("a", 1)), Some(report));
     }
 
     #[test]
@@ -152,7 +139,7 @@ mod tests {
             assert_eq!(class, FailureClass::Permanent);
             assert_eq!(message, "refused: generation 3 is older than 5");
         }
-        assert_eq!(ledger.judge(&command("b", 5)), Verdict::Start);
+        assert_eq!(ledger.judge(&command("b", 5)), None);
     }
 
     #[test]
@@ -174,7 +161,7 @@ mod tests {
         let mut ledger = ledger();
         for number in 0..1000 {
             let command = command(&number.to_string(), 1);
-            assert_eq!(ledger.judge(&command), Verdict::Start);
+            assert_eq!(ledger.judge(&command), None);
             ledger.record(&command.id, Ok(CommandResult::Nothing));
         }
         assert_eq!(ledger.reports.len(), REMEMBERED);

@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::ClientError;
 use crate::console::{causes, say};
-use crate::ledger::{Ledger, Verdict};
+use crate::ledger::Ledger;
 use crate::network::watch_departure;
 use crate::progress::describe;
 use crate::work::Context;
@@ -260,14 +260,14 @@ impl Session {
             return;
         }
         match self.ledger.judge(&command) {
-            Verdict::Recorded(report) => {
+            Some(report) => {
                 if let AgentStatus::Failed { failure, .. } = &report {
                     say(format_args!("command {}: {}", command.id, failure.message));
                 }
                 self.repeats += 1;
                 self.report = Some(report);
             }
-            Verdict::Start => {
+            None => {
                 self.repeats = 0;
                 self.disarm();
                 match &self.running {

@@ -4,13 +4,13 @@ use bessemer_image::digest::Blake3Digest;
 use bessemer_image::map::{BlockMap, Chunk};
 
 /// Bytes of the image.
-pub const SIZE: usize = 8 << 20;
+pub(crate) const SIZE: usize = 8 << 20;
 
 /// Bytes of a chunk.
 const CHUNK: usize = 256 << 10;
 
 /// The image: a GPT with one partition, and data in about every second chunk.
-pub fn bytes() -> Vec<u8> {
+pub(crate) fn bytes() -> Vec<u8> {
     let mut image = vec![0; SIZE];
     for (number, chunk) in image.chunks_mut(CHUNK).enumerate().skip(1).step_by(2) {
         for (at, byte) in chunk.iter_mut().enumerate() {
@@ -22,7 +22,7 @@ pub fn bytes() -> Vec<u8> {
 }
 
 /// The map of an image: every chunk that is not all zero.
-pub fn map(image: &[u8]) -> BlockMap {
+pub(crate) fn map(image: &[u8]) -> BlockMap {
     let chunks = image
         .chunks(CHUNK)
         .enumerate()
@@ -76,7 +76,7 @@ fn write_partition_table(image: &mut [u8]) {
 }
 
 /// What the agent takes for a config drive: an ISO 9660 volume descriptor, and some text.
-pub fn config_drive() -> Vec<u8> {
+pub(crate) fn config_drive() -> Vec<u8> {
     let mut iso = vec![0; 400 << 10];
     iso[32769..32774].copy_from_slice(b"CD001");
     iso[100_000..100_010].copy_from_slice(b"user data!");

@@ -34,34 +34,34 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-pub mod image;
+pub(crate) mod image;
 
 /// The longest that anything in a test may take.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-pub const TOKEN: &str = "one-time-token";
+pub(crate) const TOKEN: &str = "one-time-token";
 
 /// What the conductor knows and is asked to do wrong.
 #[derive(Default)]
-pub struct Inner {
-    pub session: Option<String>,
-    pub hellos: Vec<Hello>,
-    pub command: Option<Command>,
-    pub statuses: Vec<AgentStatus>,
-    pub generation: u64,
-    pub served: Vec<u8>,
-    pub config_drive: Vec<u8>,
-    pub map: Option<serde_json::Value>,
+pub(crate) struct Inner {
+    pub(crate) session: Option<String>,
+    pub(crate) hellos: Vec<Hello>,
+    pub(crate) command: Option<Command>,
+    pub(crate) statuses: Vec<AgentStatus>,
+    pub(crate) generation: u64,
+    pub(crate) served: Vec<u8>,
+    pub(crate) config_drive: Vec<u8>,
+    pub(crate) map: Option<serde_json::Value>,
     /// How often each chunk was asked for.
-    pub chunk_requests: HashMap<usize, u32>,
+    pub(crate) chunk_requests: HashMap<usize, u32>,
     /// Chunks to damage, or to refuse for now, that many more times.
-    pub damage: HashMap<usize, u32>,
-    pub refuse: HashMap<usize, u32>,
+    pub(crate) damage: HashMap<usize, u32>,
+    pub(crate) refuse: HashMap<usize, u32>,
     /// From this chunk on, answers wait until the gate opens.
-    pub closed_from: Option<usize>,
+    pub(crate) closed_from: Option<usize>,
 }
 
-pub struct Shared {
+pub(crate) struct Shared {
     inner: Mutex<Inner>,
     /// Rings when there is a command or a status.
     news: Notify,
@@ -69,23 +69,23 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
     }
 }
 
 /// A conductor. Dropping it closes every connection.
-pub struct Conductor {
-    pub shared: Arc<Shared>,
-    pub address: SocketAddr,
-    pub pin: Fingerprint,
+pub(crate) struct Conductor {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) address: SocketAddr,
+    pub(crate) pin: Fingerprint,
     certificate: Arc<SelfSigned>,
     serving: Option<JoinHandle<()>>,
     _folder: tempfile::TempDir,
 }
 
 impl Conductor {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
         let names = ["127.0.0.1".to_owned()];
@@ -126,7 +126,7 @@ impl Conductor {
     }
 
     /// Goes away as a killed process does.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         if let Some(serving) = self.serving.take() {
             serving.abort();
             let _ = serving.await;
@@ -134,7 +134,7 @@ impl Conductor {
     }
 
     /// Comes back at the same place, with the same certificate and memory.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.kill().await;
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
@@ -142,18 +142,18 @@ impl Conductor {
         self.serve(socket.listen(64).unwrap());
     }
 
-    pub fn inner(&self) -> MutexGuard<'_, Inner> {
+    pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.shared.inner()
     }
 
     /// Asks for a command and does not wait.
-    pub fn ask(&self, command: Command) {
+    pub(crate) fn ask(&self, command: Command) {
         self.inner().command = Some(command);
         self.shared.news.notify_waiters();
     }
 
     /// Asks for a command and waits for its end.
-    pub async fn command(&self, command: Command) -> AgentStatus {
+    pub(crate) async fn command(&self, command: Command) -> AgentStatus {
         let key = command.id.clone();
         self.ask(command);
         self.wait_for(|inner| {
@@ -168,7 +168,7 @@ impl Conductor {
     }
 
     /// Waits until what the conductor has seen fulfils a condition.
-    pub async fn wait_for<T>(&self, condition: impl Fn(&Inner) -> Option<T>) -> T {
+    pub(crate) async fn wait_for<T>(&self, condition: impl Fn(&Inner) -> Option<T>) -> T {
         let waiting = async {
             loop {
                 let news = self.shared.news.notified();
@@ -186,7 +186,7 @@ impl Conductor {
     }
 
     /// Lets the chunks through that wait.
-    pub fn open_gate(&self) {
+    pub(crate) fn open_gate(&self) {
         self.inner().closed_from = None;
         self.shared.gate.send_replace(());
     }
@@ -201,7 +201,7 @@ impl Drop for Conductor {
 }
 
 /// The command whose end a status reports.
-pub fn ended(status: &AgentStatus) -> Option<&IntentKey> {
+pub(crate) fn ended(status: &AgentStatus) -> Option<&IntentKey> {
     match status {
         AgentStatus::Done { command, .. } | AgentStatus::Failed { command, .. } => Some(command),
         AgentStatus::Idle | AgentStatus::Running { .. } => None,
@@ -366,12 +366,12 @@ async fn config_drive(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> 
 }
 
 /// A machine made of files: what sysfs shows of it, and one file a disk.
-pub struct Files {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Files {
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Files {
-    pub fn new(disks: &[(&str, u64)]) -> Self {
+    pub(crate) fn new(disks: &[(&str, u64)]) -> Self {
         let files = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -392,27 +392,27 @@ impl Files {
         files
     }
 
-    pub fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join(relative)
     }
 
-    pub fn write(&self, relative: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, relative: &str, content: impl AsRef<[u8]>) {
         let path = self.path(relative);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
 
-    pub fn disk(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn disk(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(&format!("dev/{name}"))).unwrap()
     }
 
-    pub fn machine(&self) -> Machine {
+    pub(crate) fn machine(&self) -> Machine {
         Machine::under(self.folder.path())
     }
 }
 
 /// The selector of a disk of [`Files`].
-pub fn selector(name: &str, size_bytes: u64) -> DiskSelector {
+pub(crate) fn selector(name: &str, size_bytes: u64) -> DiskSelector {
     DiskSelector {
         name: name.into(),
         serial: format!("serial-{name}"),
@@ -421,7 +421,7 @@ pub fn selector(name: &str, size_bytes: u64) -> DiskSelector {
 }
 
 /// A command for the machine of [`Files`].
-pub fn command(id: &str, generation: u64, work: Work) -> Command {
+pub(crate) fn command(id: &str, generation: u64, work: Work) -> Command {
     Command {
         id: IntentKey(id.into()),
         generation: Generation(generation),
@@ -430,7 +430,7 @@ pub fn command(id: &str, generation: u64, work: Work) -> Command {
     }
 }
 
-pub fn identity() -> MachineIdentity {
+pub(crate) fn identity() -> MachineIdentity {
     MachineIdentity {
         serial: "S1".into(),
         uuid: None,
@@ -438,7 +438,7 @@ pub fn identity() -> MachineIdentity {
 }
 
 /// Impatient enough for a test.
-pub fn impatient() -> Patience {
+pub(crate) fn impatient() -> Patience {
     Patience {
         unanswered: Duration::from_secs(2),
         refusals: 3,
@@ -448,7 +448,7 @@ pub fn impatient() -> Patience {
 }
 
 /// Runs an agent on the machine until its life ends.
-pub fn agent(conductor: &Conductor, files: &Files, pin: Fingerprint) -> JoinHandle<Ending> {
+pub(crate) fn agent(conductor: &Conductor, files: &Files, pin: Fingerprint) -> JoinHandle<Ending> {
     let secret = random::session_secret().unwrap();
     let url = format!("https://{}", conductor.address);
     let hello = Hello {
