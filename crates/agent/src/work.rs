@@ -135,7 +135,7 @@ where
 fn inspect(context: &Context) -> Result<CommandResult> {
     context.drivers.wait_until_settled(SETTLE_LIMIT);
     Ok(CommandResult::Inspected {
-        inventory: inventory::take(&context.machine, &context.lldp),
+        inventory: Box::new(inventory::take(&context.machine, &context.lldp)),
     })
 }
 

@@ -130,7 +130,7 @@ pub enum CommandResult {
     /// What the machine is made of.
     Inspected {
         /// The inventory.
-        inventory: Inventory,
+        inventory: Box<Inventory>,
     },
     /// The disks are erased.
     Erased {

@@ -96,7 +96,7 @@ fn judge(
     match (action, result) {
         (Action::Inspect, CommandResult::Inspected { inventory }) => {
             match check_inventory(session, &inventory) {
-                Ok(()) => (Outcome::Done, Some(inventory)),
+                Ok(()) => (Outcome::Done, Some(*inventory)),
                 Err(failure) => fail(failure),
             }
         }

@@ -108,7 +108,7 @@ impl Agent {
         host.note(&command.id.0);
         let result = match &command.work {
             Work::Inspect => Ok(CommandResult::Inspected {
-                inventory: host.inventory.clone(),
+                inventory: Box::new(host.inventory.clone()),
             }),
             Work::Erase => self.erase(),
             Work::WriteImage { image, disk } => {
