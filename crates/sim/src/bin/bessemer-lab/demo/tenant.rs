@@ -1,5 +1,7 @@
 //! What the tenant does: a key, the first login, a look around. All from the tenant's namespace.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -92,20 +94,24 @@ pub(super) async fn look_around(
 /// Bytes of the disk that are not zero, read from outside of the machine.
 pub(super) async fn bytes_left(disk: &Path) -> Result<u64> {
     let disk = disk.to_owned();
-    tokio::task::spawn_blocking(move || {
-        use std::io::Read;
-        let mut file = std::fs::File::open(&disk)?;
-        let mut buffer = vec![0; 1 << 20];
-        let mut left = 0;
-        loop {
-            let length = file.read(&mut buffer)?;
-            if length == 0 {
-                return Ok(left);
-            }
+    tokio::task::spawn_blocking(move || count_data(&disk)).await?
+}
+
+fn count_data(disk: &Path) -> Result<u64> {
+    let mut file = File::open(disk)?;
+    let zeros = vec![0; 1 << 20];
+    let mut buffer = zeros.clone();
+    let mut left = 0;
+    loop {
+        let length = file.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(left);
+        }
+        // Comparing whole pieces is many times quicker than counting, and the rule.
+        if buffer[..length] != zeros[..length] {
             left += buffer[..length].iter().filter(|byte| **byte != 0).count() as u64;
         }
-    })
-    .await?
+    }
 }
 
 async fn address(shell: &Shell, server: &str) -> Result<String> {
