@@ -31,8 +31,10 @@ rack-test: dependencies build ramdisk os-image
 rack: dependencies build ramdisk ## Bring up the virtual rack and leave it running (bessemer-lab down ends it)
 	$(OUT)/bessemer-lab up --dir $(LAB)
 
-bench: dependencies release ## Measure; one JSON line a figure
-	$(CARGO) bench --quiet -p bessemer-bench
+# Standard output has nothing but the figures.
+bench: ## Measure; one JSON line a figure
+	@$(MAKE) --no-print-directory dependencies release >&2
+	@$(CARGO) run --release --quiet --locked -p bessemer-bench
 
 lint: ## Formatting, clippy, shell scripts
 	scripts/lint

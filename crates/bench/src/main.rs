@@ -1,0 +1,61 @@
+//! `bessemer-bench`: what the server costs, measured on the program that gets installed.
+//!
+//! Starts `bessemer serve` as a process of its own, asks it over HTTP as any client does, and reads
+//! from `/proc` what it used. Every figure is one JSON line on standard output; what is going on is
+//! told on standard error. `docs/benchmarks.md` says what each figure includes and beside what it
+//! can be put.
+//!
+//! Wall times depend on what else the machine does (`load_1m` is printed for that reason); CPU
+//! times hardly do, so they are what to compare. The load comes from one thread of this process, so
+//! that on two cores the server keeps one to itself.
+//!
+//! - `process`: a server and its footprint; `connection`: one HTTP connection;
+//! - `start_up`, `calls`: what is measured; `nodes`: the thousand machines it is measured with;
+//! - `figures`: how it is told.
+
+mod calls;
+mod connection;
+mod figures;
+mod nodes;
+mod process;
+mod start_up;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, ensure};
+
+use crate::figures::figure;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let program = program()?;
+    let size = program.metadata().map(|metadata| metadata.len());
+    figure("binary_size", size? as f64 / 1e6, "MB");
+    start_up::measure(&program).await?;
+    calls::measure(&program).await?;
+    figure("load_1m", load()?, "processes");
+    Ok(())
+}
+
+/// The server to measure: the one argument, or else the `bessemer` that was built beside this.
+fn program() -> anyhow::Result<PathBuf> {
+    let program = match std::env::args_os().nth(1) {
+        Some(path) => PathBuf::from(path),
+        None => std::env::current_exe()?.with_file_name("bessemer"),
+    };
+    ensure!(
+        program.is_file(),
+        "there is no server at {}: build it with `make release`, or name another one",
+        program.display()
+    );
+    Ok(program)
+}
+
+/// Processes that ran or wanted to, averaged over the last minute (proc(5)).
+fn load() -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    let first = text.split_ascii_whitespace().next();
+    first
+        .and_then(|number| number.parse().ok())
+        .context("/proc/loadavg is not what proc(5) says")
+}

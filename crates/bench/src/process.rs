@@ -1,0 +1,193 @@
+//! A server as a process of its own: started, asked what it uses, ended.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::connection::Connection;
+
+/// The longest wait for a server to answer, to print its token or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a server that does not answer yet is asked: what start-up times are exact to.
+const POLL: Duration = Duration::from_millis(1);
+
+/// What `/proc/PID/stat` counts CPU time in: USER_HZ, which is 100 wherever Linux runs.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A configuration with boot services on loopback, without DHCP.
+const PROVISIONING: &str = "[provisioning]
+address = '127.0.0.1'
+subnet = '127.0.0.0/24'
+pool_first = '127.0.0.100'
+pool_last = '127.0.0.200'
+agent_port = 0
+boot_port = 0
+";
+
+/// The folder of a server: its configuration, data and log. Deleted with this value.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("bessemer-bench-").tempdir();
+        Ok(Self(folder.context("no temporary folder can be made")?))
+    }
+
+    /// Where the server keeps its data.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.path().join("log")
+    }
+
+    /// Writes the configuration of the next start.
+    fn configure(&self, api: SocketAddr, provisioning: bool) -> anyhow::Result<PathBuf> {
+        let path = self.0.path().join("bessemer.toml");
+        let more = if provisioning { PROVISIONING } else { "" };
+        let data = self.data();
+        let text = format!(
+            "data = '{}'\n[api]\nlisten = '{api}'\n{more}",
+            data.display()
+        );
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+}
+
+/// A running server. Killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    pid: u32,
+    /// Where its API is.
+    pub(crate) api: SocketAddr,
+    /// From its start to its first answer of `GET /healthz`.
+    pub(crate) start_up: Duration,
+}
+
+impl Server {
+    /// Starts `program` in `folder`, with or without boot services, and waits until it answers.
+    pub(crate) async fn start(
+        program: &Path,
+        folder: &Folder,
+        provisioning: bool,
+    ) -> anyhow::Result<Self> {
+        let api = free_address()?;
+        let config = folder.configure(api, provisioning)?;
+        let log = File::create(folder.log())?;
+        let begun = Instant::now();
+        let mut child = Command::new(program)
+            .arg("serve")
+            .arg("--config")
+            .arg(config)
+            .env_remove("BESSEMER_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} cannot be started", program.display()))?;
+        answered(&mut child, api, folder).await?;
+        let start_up = begun.elapsed();
+        let stdout = child.stdout.take().context("it has no standard output")?;
+        Ok(Self {
+            stdout: BufReader::new(stdout),
+            pid: child.id().context("the server has ended")?,
+            child,
+            api,
+            start_up,
+        })
+    }
+
+    /// The admin token, which a server prints at its very first start.
+    pub(crate) async fn first_token(&mut self) -> anyhow::Result<String> {
+        let read = async {
+            let mut line = String::new();
+            while self.stdout.read_line(&mut line).await? > 0 {
+                let word = line.trim();
+                if word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    return Ok(word.to_owned());
+                }
+                line.clear();
+            }
+            bail!("the server printed no token")
+        };
+        timeout(PATIENCE, read)
+            .await
+            .context("the server printed no token in time")?
+    }
+
+    /// CPU time that all its threads have used since it began, exact to 10 ms (proc(5), `stat`).
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        // After the program's name, which may hold anything: utime and stime are fields 14 and 15.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let ticks: Vec<u32> = fields
+            .split_ascii_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse)
+            .collect::<Result<_, _>>()?;
+        ensure!(ticks.len() == 2, "/proc/PID/stat is not what proc(5) says");
+        Ok(TICK * ticks.iter().sum())
+    }
+
+    /// Its resident memory in MB (10⁶ bytes), shared pages of its program file included.
+    pub(crate) fn resident(&self) -> anyhow::Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        let kib: f64 = kib
+            .context("VmRSS is missing in /proc/PID/status")?
+            .parse()?;
+        Ok(kib * 1024.0 / 1e6)
+    }
+
+    /// Ends it as an operator would, with SIGTERM, and waits until it has closed its database.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        kill(Pid::from_raw(self.pid.try_into()?), Signal::SIGTERM)?;
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        let status = ended.context("the server did not end in time")??;
+        ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+}
+
+/// A loopback address that nobody listened on a moment ago.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?)
+}
+
+/// Waits until the server answers.
+async fn answered(child: &mut Child, api: SocketAddr, folder: &Folder) -> anyhow::Result<()> {
+    let ask = async {
+        loop {
+            if let Ok(mut connection) = Connection::open(api, None).await
+                && connection.get("/healthz").await.is_ok()
+            {
+                return;
+            }
+            sleep(POLL).await;
+        }
+    };
+    let why = tokio::select! {
+        () = ask => return Ok(()),
+        status = child.wait() => format!("it ended with {}", status?),
+        () = sleep(PATIENCE) => format!("no answer within {} s", PATIENCE.as_secs()),
+    };
+    let log = fs::read_to_string(folder.log()).unwrap_or_default();
+    bail!("the server did not start: {why}; its log:\n{log}")
+}
