@@ -11,7 +11,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bessemer_core::Timestamp;
 use bessemer_core::id::ImageId;
 use bessemer_image::Error;
 use bessemer_image::import::{self, Import, Limits, Progress, Source};
@@ -210,7 +209,7 @@ impl ImageLibrary {
             tokio::time::sleep(RECORD_PAUSE).await;
         }
         let event = event(image, outcome.is_ok(), message);
-        if let Err(error) = store.append_events(&[event], Timestamp::now()).await {
+        if let Err(error) = store.append_events(&[event], crate::site::now()).await {
             warn!(%error, "nobody could be told how the import ended");
         }
     }

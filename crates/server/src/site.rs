@@ -40,9 +40,9 @@ pub struct Site {
 }
 
 impl Site {
-    /// The time. The only clock of the server; the rest is handed times.
+    /// The time.
     pub fn now(&self) -> Timestamp {
-        Timestamp::now()
+        now()
     }
 
     /// A node's spec with this site's timing.
@@ -52,6 +52,11 @@ impl Site {
             ..spec.clone()
         }
     }
+}
+
+/// The time: the only clock of the server; everything else is handed times.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// One bell a node, rung when there is a command for its agent.
