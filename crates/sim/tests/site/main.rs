@@ -1,5 +1,9 @@
 //! Whole sites on loopback: the real server, store, API, Redfish and agent protocol, against
 //! simulated machines. See `harness`.
 
+mod agents;
+mod crashes;
+mod faults;
 mod harness;
 mod lifecycle;
+mod orders;

@@ -210,7 +210,7 @@ impl Site {
     /// What servers are made of: image `small`, flavor `metal` (as `node` is), network `tenants`
     /// and key `me`.
     pub(crate) async fn offer(&self, node: &SimNode) {
-        self.import("small", &image::small()).await;
+        self.import("small", image::small()).await;
         let flavor = FlavorCreate {
             name: "metal".into(),
             hardware: None,
@@ -314,6 +314,17 @@ impl Site {
 
     pub(crate) async fn node(&self, node: &SimNode) -> Node {
         self.api.node(&node.name).await.unwrap().into_value()
+    }
+
+    /// What DHCP and the boot file would tell this machine now, if anything.
+    pub(crate) async fn offered(&self, node: &SimNode) -> Option<Parameters> {
+        self.firmware()(node.host.mac).await
+    }
+
+    /// Waits until this machine is expected to boot.
+    pub(crate) async fn boot_of(&self, node: &SimNode) -> Parameters {
+        let what = format!("{} to be expected to boot", node.name);
+        self.wait(&what, async || self.offered(node).await).await
     }
 
     /// All events so far.

@@ -1,5 +1,6 @@
 //! Kills a server at a commit of one's choice.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bessemer_store::{Gate, GatePoint};
@@ -11,61 +12,58 @@ pub(crate) struct Trap(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    state: Mutex<State>,
-    struck: watch::Sender<Option<GatePoint>>,
-}
-
-#[derive(Default)]
-struct State {
     /// How many more points may be passed; not counted while there is none.
-    left: Option<usize>,
-    dead: bool,
+    left: Mutex<Option<usize>>,
+    struck: watch::Sender<Option<GatePoint>>,
 }
 
 impl Trap {
     /// What a server that is to be caught is started with.
     pub(crate) fn gate(&self) -> Gate {
         let inner = self.0.clone();
-        Arc::new(move |point| inner.lets_pass(point))
+        let dead = AtomicBool::new(false);
+        Arc::new(move |point| {
+            // Dead for good: what it was doing besides must not be committed either.
+            !dead.load(Ordering::SeqCst)
+                && (inner.lets_pass(point) || {
+                    dead.store(true, Ordering::SeqCst);
+                    false
+                })
+        })
     }
 
-    /// The server dies at the point after `points` more.
-    pub(crate) fn set(&self, points: usize) {
-        *self.0.state.lock().unwrap() = State {
-            left: Some(points),
-            dead: false,
-        };
+    /// The server dies after so many more points, if it is to die.
+    pub(crate) fn set(&self, points: Option<usize>) {
         self.0.struck.send_replace(None);
+        *self.0.left.lock().unwrap() = points;
     }
 
-    /// Lets the next server live.
-    pub(crate) fn disarm(&self) {
-        *self.0.state.lock().unwrap() = State::default();
+    /// Lets servers live from now on; where the last one died, if it did.
+    pub(crate) fn disarm(&self) -> Option<GatePoint> {
+        let mut left = self.0.left.lock().unwrap();
+        *left = None;
+        *self.0.struck.borrow()
     }
 
-    /// Waits until it has struck, and tells where.
-    pub(crate) async fn struck(&self) -> GatePoint {
+    /// Waits until it has struck.
+    pub(crate) async fn struck(&self) {
         let mut struck = self.0.struck.subscribe();
-        let point = struck.wait_for(Option::is_some).await;
-        point.unwrap().expect("waited for it")
+        // The sender lives as long as this trap.
+        let _ = struck.wait_for(Option::is_some).await;
     }
 }
 
 impl Inner {
     fn lets_pass(&self, point: GatePoint) -> bool {
-        let mut state = self.state.lock().unwrap();
-        if state.dead {
-            return false;
-        }
-        match &mut state.left {
+        let mut left = self.left.lock().unwrap();
+        match left.take() {
             None => true,
             Some(0) => {
-                state.dead = true;
                 self.struck.send_replace(Some(point));
                 false
             }
-            Some(left) => {
-                *left -= 1;
+            Some(more) => {
+                *left = Some(more - 1);
                 true
             }
         }

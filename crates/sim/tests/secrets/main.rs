@@ -1,0 +1,201 @@
+//! Planted secrets: after a whole life of a node, none of them is in the log, an event, an API
+//! answer or a file of the server but its key (invariant 6).
+//!
+//! A program of its own, because it takes everything that the process says at the finest level.
+
+#[path = "../site/harness/mod.rs"]
+mod harness;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bessemer_sim::redfish::Faults;
+use bessemer_wire::api::{Role, TokenCreate};
+use tracing_subscriber::fmt::MakeWriter;
+
+use harness::node::PASSWORD;
+use harness::{SimNode, Site, order, problem};
+
+const USER_DATA: &str = "#!/bin/sh\n# planted-user-data\n";
+
+/// Keeps what is written to it.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// What must not be told, and places where things are told.
+#[derive(Default)]
+struct Search {
+    secrets: Vec<(&'static str, String)>,
+    places: Vec<(String, Vec<u8>)>,
+}
+
+impl Search {
+    fn secret(&mut self, what: &'static str, secret: impl Into<String>) {
+        self.secrets.push((what, secret.into()));
+    }
+
+    fn place(&mut self, name: impl Into<String>, content: impl Into<Vec<u8>>) {
+        self.places.push((name.into(), content.into()));
+    }
+
+    fn files(&mut self, folder: &Path) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                self.files(&path);
+            } else {
+                self.place(path.display().to_string(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+
+    /// Where which secret is found.
+    fn found(&self) -> Vec<(&str, &str)> {
+        let mut found = Vec::new();
+        for (what, secret) in &self.secrets {
+            assert!(secret.len() > 10, "{what} is too short to be searched for");
+            for (name, content) in &self.places {
+                if contains(content, secret.as_bytes()) {
+                    found.push((*what, name.as_str()));
+                }
+            }
+        }
+        found
+    }
+}
+
+fn contains(content: &[u8], part: &[u8]) -> bool {
+    // Compared only where the first byte is right: a debug build is slow at anything else.
+    let mut rest = content;
+    while let Some(at) = rest.iter().position(|byte| *byte == part[0]) {
+        rest = &rest[at..];
+        if rest.starts_with(part) {
+            return true;
+        }
+        rest = &rest[1..];
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_told_anywhere() {
+    let log = Log::default();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(log.clone())
+        .init();
+    let (site, node) = Site::ready().await;
+    let mut search = Search::default();
+    search.secret("the admin's token", site.token.clone());
+    search.secret("the BMC's password", PASSWORD);
+    search.secret("user data", "planted-user-data");
+    live(&site, &node, &mut search).await;
+    ask_for_everything(&site, &node, &mut search).await;
+    for boot in node.host.boots() {
+        search.secret("the token of a boot", boot.token);
+    }
+    search.place("the log", std::mem::take(&mut *log.0.lock().unwrap()));
+    search.files(site.data());
+    search
+        .places
+        .retain(|(name, _)| !name.ends_with("/data/key"));
+
+    // The search itself finds what is there.
+    let log = &search
+        .places
+        .iter()
+        .find(|(name, _)| name == "the log")
+        .unwrap()
+        .1;
+    assert!(log.len() > 100_000 && contains(log, b"TRACE") && contains(log, b"agent connected"));
+    assert!(
+        search
+            .places
+            .iter()
+            .any(|(name, _)| name.ends_with("bessemer.db"))
+    );
+    assert_eq!(search.found(), []);
+}
+
+/// A life with everything that goes wrong in it, for errors are told at length.
+async fn live(site: &Site, node: &SimNode, search: &mut Search) {
+    let request = TokenCreate {
+        name: "helper".into(),
+        role: Role::Member,
+        project: Some("acme".into()),
+    };
+    let helper = site.api.create_token(&request).await.unwrap();
+    search.secret("another token", helper.secret.clone());
+    problem(site.client("planted-wrong-token").nodes(None, false).await);
+    search.secret("a wrong token", "planted-wrong-token");
+
+    let mut request = order("one");
+    request.user_data = Some(USER_DATA.into());
+    site.api
+        .create_server(&request, "planted-idempotency")
+        .await
+        .unwrap();
+    site.wait_for_active("one").await;
+    site.release("one", node).await;
+
+    let other = site.machine().await;
+    let mut request = other.request();
+    request.bmc.password = "planted-wrong-password".into();
+    search.secret("a wrong password", "planted-wrong-password");
+    site.api.create_node(&request).await.unwrap();
+    site.wait_for_state(&other, "enroll").await;
+    problem(site.api.create_node(&request).await);
+    request.bmc.url = "http://operator:planted-in-the-url@127.0.0.1".into();
+    search.secret("a password in a URL", "planted-in-the-url");
+    problem(site.api.create_node(&request).await);
+
+    let third = site.machine().await;
+    third.set_faults(Faults {
+        refuse_connections: true,
+        ..Faults::default()
+    });
+    site.api.create_node(&third.request()).await.unwrap();
+    site.wait_for_state(&third, "enroll").await;
+}
+
+/// All that the API tells.
+async fn ask_for_everything(site: &Site, node: &SimNode, search: &mut Search) {
+    for node in site.api.nodes(None, true).await.unwrap() {
+        search.place(format!("GET node {}", node.name), node.json());
+    }
+    for state in site.api.node_history(&node.name, 1000).await.unwrap() {
+        search.place("GET history", state.json());
+    }
+    let mut request = order("two");
+    request.user_data = Some(USER_DATA.into());
+    let server = site.api.create_server(&request, "key").await.unwrap();
+    search.place("POST server", server.json());
+    site.wait_for_active("two").await;
+    search.place("GET server", site.api.server("two").await.unwrap().json());
+    for token in site.api.tokens().await.unwrap() {
+        search.place("GET tokens", token.json());
+    }
+    for event in site.api.events(0, 1000).await.unwrap() {
+        search.place(format!("event {}", event.sequence), event.json());
+    }
+}

@@ -1,0 +1,288 @@
+//! Agents that lie, repeat themselves, come too late or ask for what is not theirs. Tests play them
+//! by hand: the machine hangs in its firmware, and what its boot was told is used here.
+
+use bessemer_core::hardware::MachineIdentity;
+use bessemer_core::id::BootId;
+use bessemer_core::lifecycle::IntentKey;
+use bessemer_sim::agent::{Answer, Parameters, Protocol};
+use bessemer_wire::agent::{
+    AgentStatus, CommandResult, ErasedDisk, Hello, MAX_AGENT_BODY, Poll, PollAnswer,
+};
+use uuid::Uuid;
+
+use crate::harness::{SimNode, Site, eager, says};
+
+/// An agent that is played by hand.
+struct Player {
+    protocol: Protocol,
+    hello: Hello,
+}
+
+impl Player {
+    fn new(node: &SimNode, boot: &Parameters, session: char) -> Self {
+        Self {
+            protocol: Protocol::new(boot).unwrap(),
+            hello: Hello {
+                boot: boot.boot,
+                token: boot.token.clone(),
+                session: session.to_string().repeat(64),
+                identity: node.host.identity(),
+                mac: node.host.mac,
+                version: "played".into(),
+            },
+        }
+    }
+
+    async fn hello(&self) -> u16 {
+        self.protocol.hello(&self.hello).await.unwrap().status
+    }
+
+    async fn poll(&self, status: AgentStatus) -> Answer {
+        let poll = Poll {
+            status,
+            hurry: true,
+        };
+        let session = &self.hello.session;
+        self.protocol.poll(session, &poll).await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.protocol.get(&self.hello.session, path).await.unwrap()
+    }
+
+    /// Asks until there is a command, and gives its name.
+    async fn command(&self, site: &Site) -> IntentKey {
+        site.wait("a command", async || {
+            let answer = self.poll(AgentStatus::Idle).await;
+            assert_eq!(answer.status, 200);
+            let answer: PollAnswer = serde_json::from_slice(&answer.body).unwrap();
+            answer.command.map(|command| command.id)
+        })
+        .await
+    }
+
+    /// Says what came of a command.
+    async fn report(&self, command: IntentKey, result: CommandResult) {
+        let status = AgentStatus::Done { command, result };
+        assert_eq!(self.poll(status).await.status, 200);
+    }
+}
+
+/// A site with a machine that hangs in its firmware while it is inspected.
+async fn booting() -> (Site, SimNode, Parameters) {
+    let site = Site::start_with(eager(), None).await;
+    let node = site.machine().await;
+    node.machine.set_stuck_in_firmware(true);
+    site.api.create_node(&node.request()).await.unwrap();
+    let boot = site.boot_of(&node).await;
+    (site, node, boot)
+}
+
+/// How many agents were turned away for a reason with these words.
+async fn refused(site: &Site, words: &str) -> usize {
+    let events = site.events().await;
+    let refused = |event: &&bessemer_wire::event::Event| {
+        event.kind == "agent.refused" && event.message.contains(words)
+    };
+    events.iter().filter(refused).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_opens_one_session() {
+    let (site, node, boot) = booting().await;
+    let first = Player::new(&node, &boot, 'a');
+    let second = Player::new(&node, &boot, 'b');
+    assert_eq!(first.hello().await, 200);
+    assert_eq!(second.hello().await, 401);
+    assert_eq!(refused(&site, "used already").await, 1);
+    assert_eq!(second.poll(AgentStatus::Idle).await.status, 401);
+    // An answer can be lost: the same agent may ask again, and nothing has happened to it.
+    assert_eq!(first.hello().await, 200);
+    says(first.command(&site).await, &["inspect"]);
+    // Once its agent has called, a boot is offered to nobody.
+    assert!(site.offered(&node).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_machine_that_was_sent_to_boot_is_let_in() {
+    let (site, node, boot) = booting().await;
+    let good = Player::new(&node, &boot, 'a');
+    let mut wrong = Player::new(&node, &boot, 'a');
+    wrong.hello.token = "0".repeat(64);
+    assert_eq!(wrong.hello().await, 401);
+    assert_eq!(refused(&site, "token is wrong").await, 1);
+
+    let mut wrong = Player::new(&node, &boot, 'a');
+    wrong.hello.boot = BootId(Uuid::from_u128(7));
+    assert_eq!(wrong.hello().await, 401);
+
+    let mut wrong = Player::new(&node, &boot, 'a');
+    wrong.hello.mac = "52:54:00:00:00:99".parse().unwrap();
+    assert_eq!(wrong.hello().await, 401);
+    assert_eq!(refused(&site, "52:54:00:00:00:99").await, 1);
+
+    let mut wrong = Player::new(&node, &boot, 'a');
+    wrong.hello.identity = MachineIdentity {
+        serial: "SOMEBODY".into(),
+        uuid: None,
+    };
+    assert_eq!(wrong.hello().await, 401);
+    assert_eq!(refused(&site, "SOMEBODY").await, 1);
+
+    let mut wrong = Player::new(&node, &boot, 'a');
+    wrong.hello.session = "short".into();
+    assert_eq!(wrong.hello().await, 400);
+
+    // None of them used the token up.
+    assert_eq!(good.hello().await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_with_its_boot() {
+    let (site, node, boot) = booting().await;
+    let old = Player::new(&node, &boot, 'a');
+    assert_eq!(old.hello().await, 200);
+    let inspect = old.command(&site).await;
+    site.api.hold_node(&node.name).await.unwrap();
+    site.wait_for_node(&node, "it to be held", |node| {
+        node.provision_state == "held" && node.state.at_rest()
+    })
+    .await;
+    assert_eq!(old.poll(AgentStatus::Idle).await.status, 401);
+    assert_eq!(old.hello().await, 401);
+    site.api.provide_node(&node.name).await.unwrap();
+    let boot = site.boot_of(&node).await;
+    let inventory = node.host.inventory.clone();
+    let result = CommandResult::Inspected {
+        inventory: Box::new(inventory),
+    };
+    let status = AgentStatus::Done {
+        command: inspect,
+        result,
+    };
+    assert_eq!(old.poll(status).await.status, 401);
+    assert_eq!(old.hello().await, 401);
+    assert_eq!(old.get("config-drive").await.status, 401);
+    assert_eq!(site.node(&node).await.inventory, None);
+    assert_eq!(Player::new(&node, &boot, 'b').hello().await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_gets_its_own_image_and_config_drive_only() {
+    let (site, node) = Site::ready().await;
+    site.import("other", &crate::harness::image::large(1)).await;
+    let other = site.available().await;
+    site.deploy("own").await;
+    let (first, second) = match site.node(&node).await.server {
+        Some(_) => (node, other),
+        None => (other, node),
+    };
+    let own = site.api.image("small").await.unwrap().id;
+    let foreign = site.api.image("other").await.unwrap().id;
+    drop(first);
+
+    second.machine.set_stuck_in_firmware(true);
+    site.order("mine").await;
+    let boot = site.boot_of(&second).await;
+    let player = Player::new(&second, &boot, 'a');
+    assert_eq!(player.get(&format!("images/{own}/map")).await.status, 401);
+    assert_eq!(player.hello().await, 200);
+    assert_eq!(player.get(&format!("images/{own}/map")).await.status, 200);
+    assert_eq!(
+        player.get(&format!("images/{own}/chunks/0")).await.status,
+        200
+    );
+    assert_eq!(
+        player
+            .get(&format!("images/{own}/chunks/9999"))
+            .await
+            .status,
+        404
+    );
+    assert_eq!(
+        player.get(&format!("images/{foreign}/map")).await.status,
+        404
+    );
+    assert_eq!(
+        player
+            .get(&format!("images/{foreign}/chunks/0"))
+            .await
+            .status,
+        404
+    );
+    let drive = player.get("config-drive").await;
+    assert_eq!(drive.status, 200);
+    let drive = String::from_utf8_lossy(&drive.body);
+    says(&drive, &["\"hostname\":\"mine\""]);
+    assert!(!drive.contains("\"hostname\":\"own\""));
+
+    // When nothing is being deployed, there is nothing to be had.
+    site.api.delete_server("mine").await.unwrap();
+    site.wait_for_state(&second, "clean wait").await;
+    let boot = site.boot_of(&second).await;
+    let player = Player::new(&second, &boot, 'b');
+    assert_eq!(player.hello().await, 200);
+    assert_eq!(player.get("config-drive").await.status, 404);
+    assert_eq!(player.get(&format!("images/{own}/map")).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_says_is_not_believed() {
+    let (site, node, boot) = booting().await;
+    let player = Player::new(&node, &boot, 'a');
+    assert_eq!(player.hello().await, 200);
+    let inspect = player.command(&site).await;
+    // A command that nobody gave.
+    let made_up = IntentKey("1.cleaning.1.erase.1".into());
+    player.report(made_up, CommandResult::Nothing).await;
+    assert_eq!(player.command(&site).await, inspect);
+    let inventory = Box::new(node.host.inventory.clone());
+    player
+        .report(inspect, CommandResult::Inspected { inventory })
+        .await;
+    // A disk that is said to be erased and was not read back.
+    let erase = player.command(&site).await;
+    says(&erase, &["erase"]);
+    let disks = vec![ErasedDisk {
+        name: "nvme0n1".into(),
+        method: "trust me".into(),
+        verified_bytes: 0,
+    }];
+    player.report(erase, CommandResult::Erased { disks }).await;
+    let shown = site.wait_for_state(&node, "clean failed").await;
+    says(
+        serde_json::to_string(&shown.state.reason).unwrap(),
+        &["did not verify that disk nvme0n1 is erased"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_machine_than_the_bmc_manages_is_not_inspected() {
+    let (site, node, boot) = booting().await;
+    let player = Player::new(&node, &boot, 'a');
+    assert_eq!(player.hello().await, 200);
+    let inspect = player.command(&site).await;
+    let mut inventory = Box::new(node.host.inventory.clone());
+    inventory.identity.serial = "SOMEBODY".into();
+    player
+        .report(inspect, CommandResult::Inspected { inventory })
+        .await;
+    let shown = site.wait_for_state(&node, "inspect failed").await;
+    says(
+        serde_json::to_string(&shown.state.reason).unwrap(),
+        &["runs on another machine", "SIM00001", "SOMEBODY"],
+    );
+    assert_eq!(shown.inventory, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_and_senseless_words_are_refused() {
+    let (_site, node, boot) = booting().await;
+    let mut player = Player::new(&node, &boot, 'a');
+    player.hello.version = "x".repeat(MAX_AGENT_BODY);
+    assert_eq!(player.hello().await, 413);
+    player.hello.version = "\u{1b}[31mred\n".into();
+    assert_eq!(player.hello().await, 200);
+    assert_eq!(player.get("images/no-uuid/map").await.status, 400);
+    assert_eq!(player.get("nothing").await.status, 404);
+}
