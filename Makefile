@@ -10,15 +10,17 @@ AGENT := target/agent/x86_64-unknown-linux-gnu/agent/bessemer-agent
 RAMDISK := target/ramdisk
 OS_IMAGE := target/os-image
 LAB := target/lab
+# Namespaces, taps and a switch need root.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test rack bench lint release build agent ramdisk os-image dependencies rack-test openapi clean-rack
+.PHONY: help demo test rack bench lint release build agent ramdisk os-image dependencies demo-dependencies rack-test
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: dependencies build ramdisk os-image ## Bring up a virtual rack and carry one order to an SSH login
-	$(OUT)/bessemer-lab demo --dir $(LAB) --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/demo.json
+demo: demo-dependencies build ramdisk os-image ## Bring up a virtual rack and carry one order to an SSH login
+	$(SUDO) $(OUT)/bessemer-lab demo --dir $(LAB) --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/demo.json
 
 test: dependencies ## Install what tests need and run all of them
 	$(CARGO) test --workspace --locked
@@ -26,10 +28,10 @@ test: dependencies ## Install what tests need and run all of them
 
 # The whole path on real firmware, with the server killed in the middle of the image write.
 rack-test: dependencies build ramdisk os-image
-	$(OUT)/bessemer-lab demo --dir target/rack-test --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/rack-test.json --kill-server-in write_image
+	$(SUDO) $(OUT)/bessemer-lab demo --dir target/rack-test --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/rack-test.json --kill-server-in write_image
 
-rack: dependencies build ramdisk ## Bring up the virtual rack and leave it running (bessemer-lab down ends it)
-	$(OUT)/bessemer-lab up --dir $(LAB)
+rack: demo-dependencies build ramdisk ## Bring up the virtual rack and leave it running (bessemer-lab down ends it)
+	$(SUDO) $(OUT)/bessemer-lab up --dir $(LAB)
 
 # Standard output has nothing but the figures.
 bench: ## Measure; one JSON line a figure
@@ -57,4 +59,7 @@ os-image:
 	lab/os-image/build $(OS_IMAGE)
 
 dependencies:
-	scripts/install-dependencies
+	scripts/install-dependencies test
+
+demo-dependencies:
+	scripts/install-dependencies demo
