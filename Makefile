@@ -14,7 +14,7 @@ LAB := target/lab
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test rack bench lint release build agent ramdisk os-image dependencies demo-dependencies rack-test
+.PHONY: help demo test rack bench lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,15 @@ lint: ## Formatting, clippy, shell scripts
 
 release: ## Build what gets installed, with optimisation
 	$(CARGO) build --release --locked -p bessemer
+
+man: build ## Manual pages and bash completions into target/
+	$(OUT)/bessemer man target/man
+	$(OUT)/bessemer completions bash >target/bessemer.bash
+
+# Real machines need Debian's general kernel, not the lab's.
+package: release agent man ## A Debian package (needs cargo-deb)
+	ramdisk/build $(AGENT) $(RAMDISK)
+	$(CARGO) deb -p bessemer --no-build
 
 build:
 	$(CARGO) build --locked -p bessemer -p bessemer-sim
