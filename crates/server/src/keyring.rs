@@ -251,7 +251,7 @@ mod tests {
     fn an_exposed_or_broken_key_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        drop(Keyring::load_or_create(&path).unwrap());
+        Keyring::load_or_create(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(
             Keyring::load_or_create(&path)

@@ -1,12 +1,15 @@
 //! Agents that lie, repeat themselves, come too late or ask for what is not theirs. Tests play them
 //! by hand: the machine hangs in its firmware, and what its boot was told is used here.
 
+use std::time::Duration;
+
 use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::id::BootId;
 use bessemer_core::lifecycle::IntentKey;
+use bessemer_core::reason::Failure;
 use bessemer_sim::agent::{Answer, Parameters, Protocol};
 use bessemer_wire::agent::{
-    AgentStatus, CommandResult, ErasedDisk, Hello, MAX_AGENT_BODY, Poll, PollAnswer,
+    AgentStatus, CommandResult, ErasedDisk, Hello, MAX_AGENT_BODY, POLL_SECONDS, Poll, PollAnswer,
 };
 use uuid::Uuid;
 
@@ -41,6 +44,16 @@ impl Player {
         let poll = Poll {
             status,
             hurry: true,
+        };
+        let session = &self.hello.session;
+        self.protocol.poll(session, &poll).await.unwrap()
+    }
+
+    /// Lets the conductor keep the poll open.
+    async fn wait_for_command(&self) -> Answer {
+        let poll = Poll {
+            status: AgentStatus::Idle,
+            hurry: false,
         };
         let session = &self.hello.session;
         self.protocol.poll(session, &poll).await.unwrap()
@@ -165,6 +178,36 @@ async fn a_session_ends_with_its_boot() {
     assert_eq!(old.get("config-drive").await.status, 401);
     assert_eq!(site.node(&node).await.inventory, None);
     assert_eq!(Player::new(&node, &boot, 'b').hello().await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_a_dead_agent_left_open_does_not_swallow_the_next_ones_command() {
+    let (site, node, boot) = booting().await;
+    let dead = Player::new(&node, &boot, 'a');
+    assert_eq!(dead.hello().await, 200);
+    let inspect = dead.command(&site).await;
+    let outcome = AgentStatus::Failed {
+        command: inspect,
+        failure: Failure::transient("played"),
+    };
+    assert_eq!(dead.poll(outcome).await.status, 200);
+    // The machine is switched off in mid-poll; nobody tells the server's end of the connection.
+    let left_open = dead.wait_for_command();
+    let next = async {
+        let boot = site.boot_of(&node).await;
+        let agent = Player::new(&node, &boot, 'b');
+        assert_eq!(agent.hello().await, 200);
+        agent.wait_for_command().await
+    };
+    let both = async { tokio::join!(left_open, next) };
+    // Neither waits until its poll is over by itself.
+    let limit = Duration::from_secs(POLL_SECONDS - 3);
+    let (dead, next) = tokio::time::timeout(limit, both).await.expect("an answer");
+    assert_eq!((dead.status, next.status), (401, 200));
+    says(
+        String::from_utf8_lossy(&next.body),
+        &["\"work\":\"inspect\""],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

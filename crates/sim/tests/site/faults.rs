@@ -1,6 +1,7 @@
 //! Machines, controllers and systems that do not do what they should.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bessemer_core::lifecycle::{Phase, Timing};
 use bessemer_sim::redfish::Faults;
@@ -215,6 +216,27 @@ async fn an_agent_that_vanishes_in_mid_write_costs_one_more_boot() {
     says(&told.data, &["has been silent for more than 3 s"]);
     site.release("one", &node).await;
     assert_erased(node.disk());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_works_for_longer_than_it_may_be_silent_is_left_to_work() {
+    const SILENCE: u32 = 3;
+    let timing = Timing {
+        agent_silence: SILENCE,
+        ..eager()
+    };
+    let (site, node) = Site::ready_with(timing, None).await;
+    node.host.faults.hold_in_write.send_replace(true);
+    site.order("one").await;
+    site.wait_for_node(&node, "the image to be written", |node| {
+        node.progress.is_some()
+    })
+    .await;
+    // The time itself is what is tested.
+    tokio::time::sleep(Duration::from_secs(u64::from(SILENCE) + 2)).await;
+    node.host.faults.hold_in_write.send_replace(false);
+    let server = site.wait_for_active("one").await;
+    assert_eq!(server.posts, 1, "it was taken for dead");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //! simulated machines. See `harness`.
 
 mod agents;
+mod boot_files;
 mod crashes;
 mod faults;
 mod harness;

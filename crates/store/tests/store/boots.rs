@@ -15,6 +15,7 @@ on_both! {
     many_boots_at_once_share_no_address
     a_token_opens_one_session
     an_agent_is_heard_only_for_its_own_boot
+    agents_are_not_blamed_for_a_silence_of_ours
     a_node_at_rest_gives_its_address_back
 }
 
@@ -234,6 +235,24 @@ async fn an_agent_is_heard_only_for_its_own_boot(site: Site) {
     assert!(store.agent_session("session").await.unwrap().is_none());
     let late = store.hello(boot, "session", at(27)).await.unwrap();
     assert_eq!(late, HelloOutcome::Unknown);
+}
+
+async fn agents_are_not_blamed_for_a_silence_of_ours(site: Site) {
+    let store = site.open().await;
+    enroll(&store, 1).await;
+    let boot = booting(&store, 1).await;
+    store.excuse_agents(at(15)).await.unwrap();
+    store.wake(node_id(1), at(21)).await.unwrap();
+    let claimed = claim(&store, at(21)).await;
+    let work = store.work(claimed).await.unwrap();
+    assert_eq!(
+        work.seen.agent, None,
+        "one that never called was not silent"
+    );
+    store.hello(boot, "session", at(21)).await.unwrap();
+    store.excuse_agents(at(99)).await.unwrap();
+    let work = store.work(claimed).await.unwrap();
+    assert_eq!(work.seen.agent.unwrap().last_seen, at(99));
 }
 
 async fn a_node_at_rest_gives_its_address_back(site: Site) {

@@ -14,6 +14,7 @@ use crate::site::{LEASE, Site, at, claim, enroll, mac, node_id, reach, state, to
 on_both! {
     sixteen_workers_never_share_a_node
     a_lease_keeps_others_away_until_it_ends
+    a_server_that_is_alone_takes_the_leases_of_the_dead_back
     a_late_commit_changes_nothing
     a_commit_ends_its_claim
     no_news_is_slept_over
@@ -71,6 +72,24 @@ async fn a_lease_keeps_others_away_until_it_ends(site: Site) {
         store.renew(first, next, LEASE).await,
         Err(Error::LeaseLost)
     ));
+}
+
+async fn a_server_that_is_alone_takes_the_leases_of_the_dead_back(site: Site) {
+    let store = site.open().await;
+    enroll(&store, 1).await;
+    let dead = claim(&store, at(10)).await;
+    let work = store.work(dead).await.unwrap();
+    store.take_back_leases().await.unwrap();
+    // Should it be less dead than thought, it has lost all the same.
+    let late = to(&work, state(&work.node.state, Phase::Held, Step::Rest));
+    let late = store.commit(dead, late, at(11)).await;
+    assert!(matches!(late, Err(Error::LeaseLost)));
+    let renewed = store.renew(dead, at(11), LEASE).await;
+    assert!(matches!(renewed, Err(Error::LeaseLost)));
+    let next = claim(&store, at(11)).await;
+    assert_eq!(next.node, dead.node);
+    assert!(next.fence > dead.fence);
+    assert!(store.work(next).await.unwrap().node.state.phase != Phase::Held);
 }
 
 async fn a_late_commit_changes_nothing(site: Site) {

@@ -11,17 +11,17 @@
 pub(crate) mod disk;
 pub(crate) mod image;
 pub(crate) mod node;
+mod process;
 pub(crate) mod trap;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bessemer_client::{Client, Error};
 use bessemer_core::lifecycle::Timing;
-use bessemer_server::config::{Api, Config, PhoneHome, Provisioning};
+use bessemer_server::config::Config;
 use bessemer_server::{Server, StartOptions};
 use bessemer_sim::agent::{Firmware, Parameters};
 use bessemer_store::Gate;
@@ -31,11 +31,10 @@ use bessemer_wire::api::{
 };
 use bessemer_wire::event::Event;
 use bessemer_wire::problem::Problem;
-use futures_util::FutureExt;
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
 pub(crate) use node::SimNode;
+use process::{Booting, Running, configuration, own_address, phone_home, show_logs_if_asked};
 
 /// The longest that anything may take. Nothing takes nearly as long; the machine may be busy.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -58,24 +57,6 @@ pub(crate) struct Site {
     machines: AtomicU32,
 }
 
-/// A server and what it runs in.
-struct Running {
-    runtime: Runtime,
-    server: Server,
-}
-
-/// What firmware needs to know of the server that is running, if one is.
-#[derive(Clone, Default)]
-struct Booting(Arc<Mutex<Option<BootServer>>>);
-
-#[derive(Clone)]
-struct BootServer {
-    runtime: tokio::runtime::Handle,
-    site: bessemer_server::site::Site,
-    address: SocketAddr,
-    pin: bessemer_tls::Fingerprint,
-}
-
 /// Retries at once; otherwise what a real site has.
 pub(crate) fn eager() -> Timing {
     Timing {
@@ -94,8 +75,9 @@ impl Site {
         show_logs_if_asked();
         let folder = tempfile::tempdir().unwrap();
         let address = own_address();
-        let mut config = configuration(folder.path().join("data"), address, timing);
-        let running = start_server(config.clone(), gate).await;
+        let (data, ramdisk) = (folder.path().join("data"), folder.path().join("ramdisk"));
+        let mut config = configuration(&data, ramdisk, address, timing);
+        let running = Running::start(config.clone(), gate).await;
         let token = running.server.first_token.clone().expect("a first start");
         config.api.listen = running.server.api_address;
         config.phone_home = running.server.phone_home_address.map(phone_home);
@@ -118,38 +100,28 @@ impl Site {
     }
 
     fn run(&mut self, running: Running) {
-        let server = &running.server;
-        *self.booting.0.lock().unwrap() = Some(BootServer {
-            runtime: running.runtime.handle().clone(),
-            site: server.site.clone(),
-            address: server.agent_address.unwrap(),
-            pin: server.agent_fingerprint.unwrap(),
-        });
+        self.booting.point_to(&running);
         self.running = Some(running);
+    }
+
+    fn take_running(&mut self) -> Running {
+        self.booting.clear();
+        self.running.take().expect("a running server")
     }
 
     /// Ends the server where it stands, as `kill -9` does.
     pub(crate) async fn kill(&mut self) {
-        *self.booting.0.lock().unwrap() = None;
-        let Running { runtime, server } = self.running.take().expect("a running server");
-        let ended = tokio::task::spawn_blocking(move || {
-            runtime.shutdown_timeout(LIMIT);
-            drop(server);
-        });
-        ended.await.unwrap();
+        self.take_running().kill().await;
     }
 
     /// Stops the server as SIGTERM does.
     pub(crate) async fn stop(&mut self) {
-        *self.booting.0.lock().unwrap() = None;
-        let Running { runtime, server } = self.running.take().expect("a running server");
-        runtime.spawn(server.stop()).await.unwrap();
-        runtime.shutdown_background();
+        self.take_running().stop().await;
     }
 
     /// Starts a server again on the same folder and ports.
     pub(crate) async fn start_again(&mut self, gate: Option<Gate>) {
-        let running = start_server(self.config.clone(), gate).await;
+        let running = Running::start(self.config.clone(), gate).await;
         assert_eq!(running.server.first_token, None, "there is one already");
         self.run(running);
     }
@@ -373,35 +345,15 @@ impl Site {
     }
 
     fn firmware(&self) -> Firmware {
-        let booting = self.booting.clone();
-        Arc::new(move |mac| {
-            let server = booting.0.lock().unwrap().clone();
-            async move {
-                let server = server?;
-                let runtime = server.runtime.clone();
-                // In the server's own runtime: a question to a server that is killed has no answer.
-                let answer = runtime.spawn(async move {
-                    let boot = server.site.store.boot_by_mac(mac).await.ok().flatten()?;
-                    (!boot.used).then(|| Parameters {
-                        conductor: format!("https://{}", server.address),
-                        pin: server.pin,
-                        boot: boot.boot,
-                        token: server.site.keyring.boot_token(boot.boot),
-                    })
-                });
-                answer.await.ok().flatten()
-            }
-            .boxed()
-        })
+        self.booting.firmware()
     }
 }
 
 impl Drop for Site {
     fn drop(&mut self) {
-        *self.booting.0.lock().unwrap() = None;
-        if let Some(Running { runtime, server }) = self.running.take() {
-            runtime.shutdown_background();
-            drop(server);
+        self.booting.clear();
+        if let Some(running) = self.running.take() {
+            running.abandon();
         }
     }
 }
@@ -434,73 +386,5 @@ pub(crate) fn says(text: impl std::fmt::Display, words: &[&str]) {
     let text = text.to_string();
     for word in words {
         assert!(text.contains(word), "`{word}` is not in: {text}");
-    }
-}
-
-async fn start_server(config: Config, gate: Option<Gate>) -> Running {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let starting = runtime.spawn(Server::start(config, StartOptions { gate }));
-    let server = starting.await.unwrap();
-    let server = server.unwrap_or_else(|error| panic!("the server does not start: {error}"));
-    Running { runtime, server }
-}
-
-fn configuration(data: PathBuf, address: Ipv4Addr, timing: Timing) -> Config {
-    let any_port = SocketAddr::from((address, 0));
-    Config {
-        data,
-        api: Api {
-            listen: any_port,
-            ..Api::default()
-        },
-        provisioning: Some(Provisioning {
-            interface: None,
-            address,
-            subnet: "127.0.0.0/8".parse().unwrap(),
-            pool_first: Ipv4Addr::new(127, 0, 1, 1),
-            pool_last: Ipv4Addr::new(127, 0, 1, 250),
-            vlan: None,
-            ramdisk: PathBuf::from("/nonexistent"),
-            agent_port: 0,
-            boot_port: 0,
-            kernel_arguments: String::new(),
-        }),
-        phone_home: Some(phone_home(any_port)),
-        timing,
-        ..Config::default()
-    }
-}
-
-fn phone_home(listen: SocketAddr) -> PhoneHome {
-    PhoneHome { listen, url: None }
-}
-
-/// A loopback address that no other site of this process has, nor one of another test process
-/// that runs at the same time (with luck; they would only compete for ports).
-fn own_address() -> Ipv4Addr {
-    static SITES: AtomicU32 = AtomicU32::new(0);
-    let site = SITES.fetch_add(1, Ordering::Relaxed);
-    let process = std::process::id();
-    let octet = |number: u32| (number % 200 + 20) as u8;
-    Ipv4Addr::new(
-        127,
-        octet(process),
-        octet(process / 200 + site / 200),
-        octet(site),
-    )
-}
-
-/// `BESSEMER_LOG=debug` shows what the server says.
-fn show_logs_if_asked() {
-    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("BESSEMER_LOG") {
-        // Another site may have been first.
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_test_writer()
-            .try_init();
     }
 }

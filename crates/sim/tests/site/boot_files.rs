@@ -1,0 +1,107 @@
+//! The boot file: what firmware loads over plain HTTP, with the one-time token in it.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use bessemer_boot::parameters;
+use bessemer_sim::agent::{Parameters, Protocol};
+use bessemer_tls::{Trust, client_config};
+use bessemer_wire::agent::Hello;
+use reqwest::{Client, Response};
+
+use crate::harness::Site;
+use crate::harness::image::{run, text};
+
+/// The folder with kernel, initramfs and stub, which nobody is going to start here: an EFI program
+/// as a linker makes it is enough.
+fn make_ramdisk(folder: &Path) {
+    std::fs::create_dir(folder).unwrap();
+    let path = |name: &str| folder.join(name);
+    std::fs::write(path("vmlinuz"), [b"MZ".as_slice(), &[7; 70_000]].concat()).unwrap();
+    std::fs::write(path("initramfs.zst"), [9; 300_000]).unwrap();
+    std::fs::write(path("stub.s"), ".text\n.globl efi_main\nefi_main: ret\n").unwrap();
+    let (source, object) = (path("stub.s"), path("stub.o"));
+    run("as", &["--64", "-o", text(&object), text(&source)]);
+    let stub = path("linuxx64.efi.stub");
+    let link = ["-m", "i386pep", "--subsystem", "10", "-e", "efi_main", "-o"];
+    run("ld", &[&link[..], &[text(&stub), text(&object)]].concat());
+}
+
+/// A machine's firmware at this address.
+fn firmware(address: IpAddr) -> Client {
+    let tls = client_config(&Trust::InsecureNoVerification).unwrap();
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .local_address(address)
+        .no_proxy()
+        .build()
+        .unwrap()
+}
+
+async fn fetch(address: IpAddr, url: &str) -> Response {
+    firmware(address).get(url).send().await.unwrap()
+}
+
+/// The `.cmdline` section of a boot file, as binutils reads it.
+fn command_line(site: &Site, file: &[u8]) -> String {
+    let (path, section) = (site.path("agent.efi"), site.path("cmdline"));
+    std::fs::write(&path, file).unwrap();
+    let only = ["-O", "binary", "--only-section=.cmdline"];
+    run(
+        "objcopy",
+        &[&only[..], &[text(&path), text(&section)]].concat(),
+    );
+    let line = std::fs::read_to_string(section).unwrap();
+    line.trim_end_matches('\0').to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boot_file_is_for_one_boot_of_one_machine() {
+    let site = Site::start().await;
+    make_ramdisk(&site.path("ramdisk"));
+    let node = site.machine().await;
+    node.machine.set_stuck_in_firmware(true);
+    site.api.create_node(&node.request()).await.unwrap();
+    let boot = site.boot_of(&node).await.boot;
+    let server = site.server();
+    let leased = server.site.store.boot(boot).await.unwrap().unwrap().address;
+    let files = format!("http://{}/boot", server.boot_address.unwrap());
+    let url = format!("{files}/{boot}/agent.efi");
+
+    let (own, foreign) = (IpAddr::V4(leased), IpAddr::V4(site.address));
+    assert_eq!(fetch(foreign, &url).await.status(), 404, "another machine");
+    let unknown = format!("{files}/{}/agent.efi", uuid::Uuid::nil());
+    assert_eq!(fetch(own, &unknown).await.status(), 404, "another boot");
+    let size = firmware(own).head(&url).send().await.unwrap();
+    let size = size.headers()["content-length"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let file = fetch(own, &url).await.bytes().await.unwrap();
+    assert_eq!(file.len().to_string(), size);
+
+    // What the file says opens the door to the agent that it starts.
+    let told = parameters::Parameters::parse(&command_line(&site, &file)).unwrap();
+    assert_eq!(
+        (told.boot, told.mac, told.address),
+        (boot, node.host.mac, leased)
+    );
+    let pin: String = told.pin.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parameters = Parameters {
+        conductor: told.conductor,
+        pin: pin.parse().unwrap(),
+        boot: told.boot,
+        token: told.token.reveal().to_owned(),
+    };
+    let hello = Hello {
+        boot,
+        token: parameters.token.clone(),
+        session: "a".repeat(64),
+        identity: node.host.identity(),
+        mac: told.mac,
+        version: "played".into(),
+    };
+    let answer = Protocol::new(&parameters).unwrap().hello(&hello).await;
+    assert_eq!(answer.unwrap().status, 200);
+    assert_eq!(fetch(own, &url).await.status(), 404, "its agent has called");
+}
