@@ -1,18 +1,22 @@
-//! Agents that lie, repeat themselves, come too late or ask for what is not theirs. Tests play them
-//! by hand: the machine hangs in its firmware, and what its boot was told is used here.
+//! Agents (and systems) that lie, repeat themselves, come too late or ask for what is not theirs.
+//! Tests play them by hand: the machine hangs in its firmware, and what its boot was told is used
+//! here.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::id::BootId;
-use bessemer_core::lifecycle::IntentKey;
+use bessemer_core::lifecycle::{IntentKey, Step};
 use bessemer_core::reason::Failure;
 use bessemer_sim::agent::{Answer, Parameters, Protocol};
+use bessemer_tls::{Trust, client_config};
 use bessemer_wire::agent::{
     AgentStatus, CommandResult, ErasedDisk, Hello, MAX_AGENT_BODY, POLL_SECONDS, Poll, PollAnswer,
 };
 use uuid::Uuid;
 
+use crate::harness::disk::ConfigDrive;
 use crate::harness::{SimNode, Site, eager, says};
 
 /// An agent that is played by hand.
@@ -316,6 +320,50 @@ async fn another_machine_than_the_bmc_manages_is_not_inspected() {
         &["runs on another machine", "SIM00001", "SOMEBODY"],
     );
     assert_eq!(shown.inventory, None);
+}
+
+/// Whether a call of this URL was believed.
+async fn call(url: &str) -> u16 {
+    let tls = client_config(&Trust::InsecureNoVerification).unwrap();
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy();
+    let client = client.build().unwrap();
+    let answer = client.post(url).body("instance_id=played").send().await;
+    answer.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_calls_home_for_itself_only() {
+    let (site, node) = Site::ready().await;
+    node.host.faults.silent_os.store(2, Ordering::SeqCst);
+    let url = async |name: &str| {
+        site.order(name).await;
+        site.wait_for_node(&node, "its system to be started", |node| {
+            node.state.step == Step::AwaitOs
+        })
+        .await;
+        let vendor_data = ConfigDrive::read(node.disk()).vendor_data["cloud-init"].clone();
+        let config = vendor_data.as_str().unwrap().split_once('\n').unwrap().1;
+        let config: serde_json::Value = serde_json::from_str(config).unwrap();
+        config["phone_home"]["url"].as_str().unwrap().to_owned()
+    };
+    let first = url("first").await;
+    let (path, token) = first.rsplit_once('/').unwrap();
+    assert_eq!(
+        call(&format!("{path}/{}", "0".repeat(token.len()))).await,
+        404
+    );
+    assert_eq!(site.api.server("first").await.unwrap().active_at, None);
+    assert_eq!(call(&first).await, 204);
+    site.wait_for_active("first").await;
+    site.release("first", &node).await;
+
+    let second = url("second").await;
+    assert_eq!(call(&first).await, 404, "a former tenant speaks for nobody");
+    assert_eq!(site.api.server("second").await.unwrap().active_at, None);
+    assert_eq!(call(&second).await, 204);
+    site.wait_for_active("second").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
