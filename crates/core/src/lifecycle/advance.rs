@@ -7,6 +7,7 @@ use super::intent::{Action, Executor, Intent, IntentKey, Leave, Outcome, PortRol
 use super::observed::Observed;
 use super::spec::{Goal, NodeSpec, PortControl};
 use super::state::{Cleanliness, NodeState, Phase, Step};
+use super::words::{doing, remedy, rest_summary};
 use crate::reason::{Failure, FailureClass, Reason};
 
 /// Makes the next move of a node that serves the current generation.
@@ -369,48 +370,4 @@ fn give_up(
     let mut decision = enter(spec, seen, state, Phase::Failed, now);
     decision.next.reason = reason;
     decision
-}
-
-fn remedy(state: &NodeState, class: FailureClass) -> &'static str {
-    match (class, state.phase) {
-        (FailureClass::Bug, _) => "report this as a bug, with `bessemer node show`",
-        (_, Phase::Deploying) => {
-            "delete the server (its node is then erased), mend what was seen, order again"
-        }
-        (_, Phase::Releasing) => {
-            "mend what was seen, then `bessemer node provide`: the node is taken back and erased"
-        }
-        _ => "mend what was seen, then `bessemer node provide`",
-    }
-}
-
-/// What a step does, for people.
-fn doing(step: Step) -> &'static str {
-    match step {
-        Step::CheckBmc => "log in to the BMC and read which machine it manages",
-        Step::PowerOff | Step::PowerDown => "switch the machine off",
-        Step::ConnectProvisioning => "put the switch ports on the provisioning network",
-        Step::PrepareBoot => "prepare one boot of the agent from the network",
-        Step::PowerOn => "switch the machine on",
-        Step::AwaitAgent => "wait for the agent to call",
-        Step::Inspect => "inspect the hardware",
-        Step::Erase => "erase the disks",
-        Step::WriteImage => "write the image",
-        Step::WriteConfigDrive => "write the config drive",
-        Step::LoadKernel => "load the kernel of the image",
-        Step::HandOver => "arm the agent for the hand-over",
-        Step::ConnectTenant => "put the switch ports on the tenant's network",
-        Step::AwaitOs => "wait for the operating system to say that it is up",
-        Step::Park => "park the switch ports",
-        Step::Rest => "nothing",
-    }
-}
-
-fn rest_summary(state: &NodeState) -> &'static str {
-    match state.phase {
-        Phase::Available => "erased, off and parked: for rent",
-        Phase::Active => "the operating system has said that it is up",
-        Phase::Held => "held by an operator; `bessemer node provide` brings it back",
-        _ => "at rest",
-    }
 }

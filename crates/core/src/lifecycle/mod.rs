@@ -9,6 +9,7 @@
 //! - `spec`, `state`, `intent`, `observed`: the data;
 //! - `script`: what the phases consist of, one list of steps each: **start reading there**;
 //! - `advance`: how one step is judged: waited for, done, tried again, given up;
+//! - `words`: what people are told about it;
 //! - `replan`: what a new generation of the spec means where the node is now.
 //!
 //! To add a phase: a variant of [`Phase`], its script, and its line in `replan`. To add a step: a
@@ -29,6 +30,7 @@ mod replan;
 mod script;
 mod spec;
 mod state;
+mod words;
 
 pub use intent::{Action, Executor, Intent, IntentKey, Leave, Outcome, PortRole};
 pub use observed::{AgentSeen, Observed};
