@@ -114,7 +114,7 @@ pub(crate) async fn write_inventories(folder: &Folder, nodes: &[NodeId]) -> anyh
     Ok(())
 }
 
-/// A common two-socket server: six disks, four cabled NICs; 2.4 kB of JSON.
+/// A common two-socket server: six disks, four cabled NICs; 2.2 kB of JSON.
 fn inventory(number: u16) -> anyhow::Result<Inventory> {
     let nics: Result<_, _> = (0..4).map(|index| nic(number, index)).collect();
     Ok(Inventory {
@@ -122,7 +122,7 @@ fn inventory(number: u16) -> anyhow::Result<Inventory> {
             serial: format!("BENCH{number:04}"),
             uuid: Some(Uuid::from_u128(number.into())),
         },
-        manufacturer: "Dell Inc.".into(),
+        manufacturer: "Example Inc.".into(),
         product: "PowerEdge R750".into(),
         firmware_version: "1.13.2".into(),
         firmware_mode: FirmwareMode::Uefi,
