@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::figures::{figure, milliseconds, percentile, progress};
+use crate::figures::{figure, percentile, progress};
 use crate::process::{Folder, Server};
 
 /// Starts of each kind; their median is told.
@@ -47,27 +47,20 @@ pub(crate) async fn measure(program: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long servers took to start, and how much of that they worked.
+/// How long servers took to start. (CPU time is told in whole 10 ms, which a start does not fill.)
 #[derive(Default)]
-struct Starts {
-    wall: Vec<Duration>,
-    cpu: Vec<Duration>,
-}
+struct Starts(Vec<Duration>);
 
 impl Starts {
     /// Notes a server that has just answered, and stops it.
     async fn add(&mut self, server: Server) -> anyhow::Result<()> {
-        self.wall.push(server.start_up);
-        self.cpu.push(server.cpu()?);
+        self.0.push(server.start_up);
         server.stop().await
     }
 
     fn tell(&self, name: &str) {
-        figure(name, percentile(&self.wall, 0.5).as_secs_f64(), "s");
-        let slowest = percentile(&self.wall, 1.0).as_secs_f64();
+        figure(name, percentile(&self.0, 0.5).as_secs_f64(), "s");
+        let slowest = percentile(&self.0, 1.0).as_secs_f64();
         figure(&format!("{name}_slowest"), slowest, "s");
-        // The mean, because the clock of CPU time ticks only every 10 ms.
-        let cpu = self.cpu.iter().sum::<Duration>() / STARTS as u32;
-        figure(&format!("{name}_cpu"), milliseconds(cpu), "ms");
     }
 }
