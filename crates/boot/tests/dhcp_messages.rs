@@ -220,6 +220,24 @@ fn malformed_packets_are_told_apart_from_known_clients() {
     );
 }
 
+/// Each of these made the packet library panic.
+#[test]
+fn options_that_lie_about_themselves_are_not_looked_at() {
+    for (code, value) in [
+        (152, vec![0; 5]),
+        (151, vec![]),
+        (121, vec![33, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (94, vec![1]),
+        (80, vec![1]),
+    ] {
+        let mut message = request(MessageType::Discover);
+        let lie = UnknownOption::new(OptionCode::from(code), value);
+        message.opts_mut().insert(DhcpOption::Unknown(lie));
+        let request = Request::parse(&message.to_vec().unwrap()).unwrap();
+        request.answer(&config(), Some(&lease())).unwrap();
+    }
+}
+
 proptest! {
     #[test]
     fn no_packet_panics(packet in prop::collection::vec(any::<u8>(), 0..600)) {

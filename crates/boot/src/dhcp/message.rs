@@ -160,8 +160,8 @@ impl Request {
     pub fn parse(packet: &[u8]) -> Result<Self, (Option<MacAddress>, Silence)> {
         let mac = ethernet_address(packet).ok_or((None, Silence::Malformed))?;
         let silence = |why| (Some(mac), why);
-        let message =
-            Message::decode(&mut Decoder::new(packet)).map_err(|_| silence(Silence::Malformed))?;
+        let message = Message::decode(&mut Decoder::new(&known_options(packet)))
+            .map_err(|_| silence(Silence::Malformed))?;
         let kind = message
             .opts()
             .msg_type()
@@ -291,6 +291,48 @@ fn ethernet_address(packet: &[u8]) -> Option<MacAddress> {
         return None;
     }
     MacAddress::new(packet.get(28..34)?.try_into().ok()?).ok()
+}
+
+/// The packet with only those options that are looked at, and of those only well-formed ones.
+///
+/// The decoder trusts the lengths and values of some options it knows (a route with a prefix of 33
+/// bits, for one, panics in it), and the network is not to be trusted with that.
+fn known_options(packet: &[u8]) -> Vec<u8> {
+    const PAD: u8 = 0;
+    const END: u8 = 255;
+    let (fixed, mut rest) = packet.split_at(FIXED_LENGTH + MAGIC.len());
+    let mut known = fixed.to_vec();
+    while let [code, tail @ ..] = rest {
+        if *code == END {
+            break;
+        }
+        if *code == PAD {
+            rest = tail;
+            continue;
+        }
+        let Some((value, after)) = tail
+            .split_first()
+            .and_then(|(length, tail)| tail.split_at_checked((*length).into()))
+        else {
+            break;
+        };
+        if is_known(OptionCode::from(*code), value.len()) {
+            known.extend_from_slice(&rest[..2 + value.len()]);
+        }
+        rest = after;
+    }
+    known.push(END);
+    known
+}
+
+fn is_known(code: OptionCode, length: usize) -> bool {
+    match code {
+        OptionCode::MessageType => length == 1,
+        OptionCode::ServerIdentifier | OptionCode::RequestedIpAddress => length == 4,
+        OptionCode::ClientSystemArchitecture => length == 2,
+        OptionCode::ClassIdentifier | OptionCode::ClientIdentifier => true,
+        _ => false,
+    }
 }
 
 fn check_client(message: &Message) -> Result<(), Silence> {
