@@ -87,14 +87,29 @@ fn network((index, attachment): (usize, &Attachment)) -> Value {
     })
 }
 
-/// `vendor_data.json`: asks cloud-init to tell `url` when it is through (its `phone_home` module).
-/// The user's own cloud-config wins where both say something.
-pub fn vendor_data(phone_home_url: &str) -> Value {
-    let config = json!({
-        "phone_home": { "url": phone_home_url, "post": ["instance_id", "hostname"], "tries": 20 },
-    });
-    // JSON is YAML: what follows `#cloud-config` may be either.
-    json!({ "cloud-init": format!("#cloud-config\n{config}\n") })
+/// `vendor_data.json`: a script that tells `url` that the system is up, by an HTTP POST.
+///
+/// A script rather than cloud-init's `phone_home` module, because the tenant's own user data would
+/// override that one: then a good server would never become active. It goes on in the background
+/// for half an hour, with whichever HTTP client the image has, so that neither a missing client nor
+/// a server of ours that is away for a while holds up the tenant's boot.
+///
+/// `url` must have no quotes or white space; the configuration sees to that.
+pub fn vendor_data(url: &str) -> Value {
+    let script = format!(
+        r#"#!/bin/sh
+# Tells Bessemer, once, that this server is up.
+url='{url}'
+call() {{
+  if command -v curl; then curl -fsS -m 10 -X POST -d '' "$url"
+  elif command -v wget; then wget -q -T 10 -t 1 -O - --post-data= "$url"
+  else python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], b"", 10)' "$url"
+  fi
+}}
+(tries=0; until call || [ $((tries += 1)) -ge 360 ]; do sleep 5; done) </dev/null >/dev/null 2>&1 &
+"#
+    );
+    json!({ "cloud-init": script })
 }
 
 #[cfg(test)]
@@ -127,11 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn vendor_data_is_a_cloud_config() {
+    fn vendor_data_is_a_script_that_knows_the_url() {
         let data = vendor_data("http://192.0.2.1/x");
-        let text = data["cloud-init"].as_str().unwrap();
-        let config: Value =
-            serde_json::from_str(text.strip_prefix("#cloud-config\n").unwrap()).unwrap();
-        assert_eq!(config["phone_home"]["url"], "http://192.0.2.1/x");
+        let script = data["cloud-init"].as_str().unwrap();
+        assert!(script.starts_with("#!/bin/sh\n"));
+        assert!(script.contains("\nurl='http://192.0.2.1/x'\n"));
     }
 }

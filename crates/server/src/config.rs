@@ -235,6 +235,21 @@ impl Config {
                  say `insecure = true` if a proxy in front does TLS",
             );
         }
+        if let Some(url) = self
+            .phone_home
+            .as_ref()
+            .and_then(|each| each.url.as_deref())
+        {
+            let plain = url
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"'\"\\`$".contains(&byte));
+            if !plain || !(url.starts_with("http://") || url.starts_with("https://")) {
+                return wrong(
+                    "phone_home.url",
+                    "give an http:// or https:// URL without quotes",
+                );
+            }
+        }
         for (index, switch) in self.switch.iter().enumerate() {
             if self.switch[..index]
                 .iter()
@@ -330,6 +345,10 @@ mod tests {
             ("parked_vlan = 0".to_string(), "parked_vlan"),
             ("[api]\nlisten = '0.0.0.0:1'".to_string(), "api.listen"),
             ("[api]\nkey = '/x'".to_string(), "api.key"),
+            (
+                "[phone_home]\nlisten = '127.0.0.1:1'\nurl = \"http://x/';reboot\"".to_string(),
+                "phone_home.url",
+            ),
             (
                 format!("{provisioning}'10.78.0.99'"),
                 "provisioning.pool_last",

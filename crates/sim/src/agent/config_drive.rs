@@ -7,15 +7,13 @@ const SECTOR: usize = 2048;
 const PRIMARY_DESCRIPTOR: usize = 16 * SECTOR;
 const ROOT_RECORD: usize = PRIMARY_DESCRIPTOR + 156;
 
-/// The URL that the vendor data asks cloud-init to call (its `phone_home` module).
+/// The URL that the vendor data's script calls.
 pub(super) fn phone_home_url(drive: &[u8]) -> Option<String> {
     let vendor = file(drive, "openstack/latest/vendor_data.json")?;
     let vendor: serde_json::Value = serde_json::from_slice(vendor).ok()?;
-    let config = vendor["cloud-init"]
-        .as_str()?
-        .strip_prefix("#cloud-config\n")?;
-    let config: serde_json::Value = serde_json::from_str(config).ok()?;
-    config["phone_home"]["url"].as_str().map(str::to_owned)
+    let script = vendor["cloud-init"].as_str()?.strip_prefix("#!/bin/sh\n")?;
+    let line = script.lines().find_map(|line| line.strip_prefix("url='"))?;
+    line.strip_suffix('\'').map(str::to_owned)
 }
 
 /// The content of the file at `path`.

@@ -62,7 +62,7 @@ fn check_config_drive(
     );
     says(
         &drive.vendor_data["cloud-init"],
-        &["phone_home", &server.id.to_string()],
+        &["#!/bin/sh", "/phone-home/", &server.id.to_string()],
     );
     says(drive.user_data.as_ref().unwrap(), &["not.the.url"]);
 }
