@@ -201,9 +201,9 @@ address = "unix:{ovsdb}"
 [timing]
 agent_boot_deadline = 240
 os_boot_deadline = 400
-expected_agent_boot = 20
-expected_os_boot = 75
-expected_write_rate = 30000000
+expected_agent_boot = 12
+expected_os_boot = 35
+expected_write_rate = 16000000
 "#,
         data = directory.path().join("data").display(),
         parked = rack.vlans.parked,
