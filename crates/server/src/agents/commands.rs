@@ -2,7 +2,7 @@
 
 use bessemer_core::flavor::root_disk;
 use bessemer_core::id::ImageId;
-use bessemer_core::lifecycle::{Action, Goal};
+use bessemer_core::lifecycle::Action;
 use bessemer_image::gpt::RESERVED_SIZE;
 use bessemer_wire::agent::{Command, DiskSelector, Work};
 
@@ -52,10 +52,7 @@ pub(super) async fn of(agents: &Agents, session: &Session) -> Result<Option<Comm
 }
 
 async fn deployed_disk(agents: &Agents, session: &Session) -> Result<DiskSelector, Refusal> {
-    match &session.node.spec.goal {
-        Goal::Deployed(deployment) => disk(agents, session, deployment.image).await,
-        _ => Err(Refusal::NotFound("nothing is being deployed")),
-    }
+    disk(agents, session, session.deployment()?.image).await
 }
 
 /// The disk that `image` goes to: the same answer for every command of a deployment.

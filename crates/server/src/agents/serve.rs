@@ -7,7 +7,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bessemer_core::id::ImageId;
 use bessemer_core::instance::{Attachment, meta_data, network_data, vendor_data};
-use bessemer_core::lifecycle::{Deployment, Goal};
 use bessemer_image::config_drive::ConfigDrive;
 use bessemer_store::ServerRecord;
 use bytes::Bytes;
@@ -62,7 +61,7 @@ pub(super) async fn config_drive(
     State(agents): State<Agents>,
     session: Session,
 ) -> Result<Response, Refusal> {
-    let deployment = deployment(&session)?;
+    let deployment = session.deployment()?;
     let site = &agents.site;
     let server = site
         .store
@@ -115,15 +114,8 @@ async fn compose(
     })
 }
 
-fn deployment(session: &Session) -> Result<&Deployment, Refusal> {
-    match &session.node.spec.goal {
-        Goal::Deployed(deployment) => Ok(deployment),
-        _ => Err(Refusal::NotFound("nothing is being deployed")),
-    }
-}
-
 fn own_image(session: &Session, image: ImageId) -> Result<(), Refusal> {
-    if deployment(session)?.image == image {
+    if session.deployment()?.image == image {
         Ok(())
     } else {
         Err(Refusal::NotFound("this is not the image being deployed"))

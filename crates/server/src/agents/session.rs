@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use bessemer_core::lifecycle::Intent;
+use bessemer_core::lifecycle::{Deployment, Goal, Intent};
 use bessemer_store::{BootRecord, NodeRecord};
 use serde_json::json;
 use tracing::error;
@@ -88,5 +88,13 @@ impl Session {
     /// The same session, read again.
     pub(super) async fn refresh(&self, agents: &Agents) -> Result<Self, Refusal> {
         Self::of(agents, &self.secret).await
+    }
+
+    /// What the node of this session is becoming.
+    pub(super) fn deployment(&self) -> Result<&Deployment, Refusal> {
+        match &self.node.spec.goal {
+            Goal::Deployed(deployment) => Ok(deployment),
+            _ => Err(Refusal::NotFound("nothing is being deployed")),
+        }
     }
 }
