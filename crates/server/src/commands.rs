@@ -1,10 +1,10 @@
 //! `bessemer serve`: configuration, logs, signals, and a clean end.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError};
@@ -35,10 +35,7 @@ pub async fn serve(options: ServeOptions) -> Result<(), StartError> {
     let server = Server::start(config, StartOptions::default()).await?;
     info!(api = %server.api_address, "serving");
     if let Some(token) = &server.first_token {
-        // Shown on standard output and not in the log, which others may read and keep.
-        println!("This is the first start. Your admin token, which is not shown again:\n");
-        println!("  {token}\n");
-        println!("Use it as BESSEMER_TOKEN, or put it into ~/.config/bessemer/token (mode 600).");
+        show(token);
     }
     tokio::select! {
         _ = interrupt.recv() => {}
@@ -47,6 +44,22 @@ pub async fn serve(options: ServeOptions) -> Result<(), StartError> {
     info!("stopping");
     server.stop().await;
     Ok(())
+}
+
+/// Shows the first token: on standard output and not in the log, which others may read and keep.
+/// In one write, so that whoever reads only as far as the token may close the pipe.
+fn show(token: &str) {
+    let text = format!(
+        "This is the first start. Your admin token, which is not shown again:\n\n  {token}\n\n\
+         Use it as BESSEMER_TOKEN, or put it into ~/.config/bessemer/token (mode 600).\n"
+    );
+    if let Err(error) = std::io::stdout().lock().write_all(text.as_bytes()) {
+        error!(
+            %error,
+            "the admin token could not be shown on standard output; stop the server, remove its \
+             data folder (nothing is in it yet) and start it again"
+        );
+    }
 }
 
 fn configuration(options: &ServeOptions) -> Result<Config, ConfigError> {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::SERVER;
 use super::server::BessemerServer;
 use super::shell::Shell;
 
@@ -13,14 +12,22 @@ use super::shell::Shell;
 pub(super) struct Crash {
     step: Option<String>,
     shell: Shell,
+    /// The rented server that is being deployed.
+    rented: &'static str,
     server: BessemerServer,
 }
 
 impl Crash {
-    pub(super) fn new(step: Option<String>, shell: Shell, server: BessemerServer) -> Self {
+    pub(super) fn new(
+        step: Option<String>,
+        shell: Shell,
+        rented: &'static str,
+        server: BessemerServer,
+    ) -> Self {
         Self {
             step,
             shell,
+            rented,
             server,
         }
     }
@@ -43,7 +50,7 @@ impl Crash {
     /// Whether the deployment is in this step, and, where there are bytes to count, a fifth of it
     /// is done.
     async fn in_the_middle_of(&self, step: &str) -> Result<bool> {
-        let server = self.shell.json(&["server", "show", SERVER]).await?;
+        let server = self.shell.json(&["server", "show", self.rented]).await?;
         let node = server["node"].as_str().context("the server has no node")?;
         let node = self.shell.json(&["node", "show", node]).await?;
         let progress = &node["progress"];

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,8 +12,8 @@ use tokio::process::Command;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::USER;
 use super::shell::Shell;
+use super::{Scene, USER};
 
 /// The longest from the order to a login.
 const LOGIN_LIMIT: Duration = Duration::from_secs(1200);
@@ -40,25 +40,35 @@ pub(super) async fn make_key(directory: &StateDirectory) -> Result<PathBuf> {
     Ok(key)
 }
 
-/// Tries to log in from the moment the server has an address; gives the seconds since `started`.
+/// The first login.
+pub(super) struct Login {
+    /// Seconds since the order.
+    pub(super) seconds: f64,
+    /// Seconds since the kernel was started.
+    pub(super) uptime: f64,
+}
+
+/// Tries to log in from the moment the server has an address.
 pub(super) fn first_login(
     shell: Shell,
     directory: &StateDirectory,
     rack: &RackDescription,
     server: &'static str,
     started: Instant,
-) -> JoinHandle<Result<f64>> {
+) -> JoinHandle<Result<Login>> {
     let (directory, rack) = (directory.clone(), rack.clone());
     tokio::spawn(async move {
         while started.elapsed() < LOGIN_LIMIT {
-            if let Ok(address) = address(&shell, server).await
-                && ssh(&directory, &rack, &address, "true")
-                    .stderr(Stdio::null())
-                    .status()
-                    .await?
-                    .success()
-            {
-                return Ok(started.elapsed().as_secs_f64());
+            if let Ok(address) = address(&shell, server).await {
+                let output = ssh(&directory, &rack, &address, "cat /proc/uptime")
+                    .output()
+                    .await?;
+                if output.status.success() {
+                    return Ok(Login {
+                        seconds: started.elapsed().as_secs_f64(),
+                        uptime: uptime(&String::from_utf8_lossy(&output.stdout))?,
+                    });
+                }
             }
             sleep(Duration::from_millis(500)).await;
         }
@@ -66,14 +76,25 @@ pub(super) fn first_login(
     })
 }
 
+/// The first number of `/proc/uptime`: seconds since the kernel was started.
+fn uptime(text: &str) -> Result<f64> {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    first
+        .parse()
+        .with_context(|| format!("/proc/uptime says `{}`", text.trim()))
+}
+
+/// Runs one command on the server, quietly.
+pub(super) async fn run(scene: &Scene<'_>, server: &str, line: &str) -> Result<Output> {
+    let address = address(&scene.shell, server).await?;
+    let mut command = ssh(scene.directory, scene.rack, &address, line);
+    Ok(command.output().await?)
+}
+
 /// Runs what a new tenant looks at, for everybody to see.
-pub(super) async fn look_around(
-    shell: &Shell,
-    directory: &StateDirectory,
-    rack: &RackDescription,
-    server: &str,
-) -> Result<()> {
-    let address = address(shell, server).await?;
+pub(super) async fn look_around(scene: &Scene<'_>, server: &str) -> Result<()> {
+    let (directory, rack) = (scene.directory, scene.rack);
+    let address = address(&scene.shell, server).await?;
     for command in COMMANDS {
         println!("\n\x1b[36m$ ssh {USER}@{address} {command}\x1b[0m");
         let status = ssh(directory, rack, &address, command).status().await?;

@@ -1,0 +1,154 @@
+//! What the operator does: the machine, the image, the flavor, the network.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use bessemer_sim::rack::{NodeDescription, StateDirectory};
+use tokio::time::sleep;
+
+use super::shell::Shell;
+use super::{SERVERS, USER, heading, server, tenant, text};
+
+/// Addresses for servers: each order takes the first one, as the pool is empty.
+const POOL: &str = "192.168.100.10-192.168.100.99";
+/// The longest that a node may take to be for rent. Emulated machines are slow.
+const NODE_LIMIT: Duration = Duration::from_secs(900);
+
+/// What an operator does once: machine, image, flavor, network, key.
+pub(super) async fn prepare(
+    shell: &Shell,
+    directory: &StateDirectory,
+    node: &NodeDescription,
+    os_image: &Path,
+) -> Result<()> {
+    heading("The operator: a machine, an image, a flavor, a network");
+    let key = tenant::make_key(directory).await?;
+    clear_old_orders(shell).await?;
+    enroll(shell, directory, node).await?;
+    let image = os_image.join("debian-12.qcow2").canonicalize()?;
+    let sum = os_image.join("debian-12.qcow2.sha256").canonicalize()?;
+    let (image, sum) = (image.to_string_lossy(), sum.to_string_lossy());
+    if let Some(known) = shell.find("image", "debian-12").await? {
+        let wanted = std::fs::read_to_string(sum.as_ref())?;
+        if !wanted.contains(known["sha256"].as_str().unwrap_or("?")) {
+            shell.show(&["image", "delete", "debian-12"]).await?;
+        }
+    }
+    let add_image = [
+        "image",
+        "add",
+        "debian-12",
+        "--source",
+        &image,
+        "--sha256-file",
+        &sum,
+        "--default-user",
+        USER,
+    ];
+    shell
+        .show_unless_there("image", "debian-12", &add_image)
+        .await?;
+    let flavor = ["flavor", "create", "metal", "--from-node", &node.name];
+    shell.show_unless_there("flavor", "metal", &flavor).await?;
+    let network = [
+        "network",
+        "create",
+        "tenant",
+        "--vlan",
+        "100",
+        "--subnet",
+        "192.168.100.0/24",
+        "--gateway",
+        "192.168.100.1",
+        "--pool",
+        POOL,
+    ];
+    shell
+        .show_unless_there("network", "tenant", &network)
+        .await?;
+    let key = key.with_extension("pub");
+    shell
+        .show_unless_there(
+            "key",
+            "demo",
+            &["key", "add", "demo", &key.to_string_lossy()],
+        )
+        .await?;
+    shell.show(&["node", "list"]).await
+}
+
+/// Removes the orders of a demo that was interrupted.
+async fn clear_old_orders(shell: &Shell) -> Result<()> {
+    for server in SERVERS {
+        if shell.find("server", server).await?.is_some() {
+            shell.show(&["server", "delete", server, "--wait"]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Registers the node if it is not known yet, and sees it for rent.
+async fn enroll(shell: &Shell, directory: &StateDirectory, node: &NodeDescription) -> Result<()> {
+    match shell.find("node", &node.name).await? {
+        None => {
+            let password = directory.path().join("bmc-password");
+            server::write_secret(&password, node.bmc_password.expose())?;
+            let port = format!("{},switch=rack,port={}", node.mac, node.switch_port);
+            let fingerprint = node.bmc_fingerprint.to_string();
+            shell
+                .show(&[
+                    "node",
+                    "enroll",
+                    &node.name,
+                    "--bmc",
+                    &node.bmc_url,
+                    "--bmc-user",
+                    &node.bmc_username,
+                    "--bmc-password-file",
+                    &password.to_string_lossy(),
+                    "--bmc-fingerprint",
+                    &fingerprint,
+                    "--mac",
+                    &port,
+                    "--wait",
+                ])
+                .await
+        }
+        Some(known) => {
+            let state = known["provision_state"].as_str().unwrap_or_default();
+            if state.ends_with("failed") || matches!(state, "error" | "held" | "enroll") {
+                shell.show(&["node", "provide", &node.name]).await?;
+            }
+            available(shell, &node.name).await
+        }
+    }
+}
+
+/// Waits until the node is for rent.
+pub(super) async fn available(shell: &Shell, name: &str) -> Result<()> {
+    let started = Instant::now();
+    let mut last = String::new();
+    loop {
+        let node = shell
+            .find("node", name)
+            .await?
+            .context("the node is gone")?;
+        let state = node["provision_state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        if state == "available" {
+            return Ok(());
+        }
+        if state.ends_with("failed") || started.elapsed() > NODE_LIMIT {
+            bail!("{name} is `{state}`: {}", node["state"]["reason"]);
+        }
+        let doing = format!("{state}: {}", text(&node["state"]["reason"]["summary"]));
+        if doing != last {
+            println!("  {name}  {doing}");
+            last = doing;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+}
