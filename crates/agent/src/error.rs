@@ -3,9 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use bessemer_core::hardware::MachineIdentity;
+use bessemer_core::hardware::{Disk, MachineIdentity};
 use bessemer_core::id::Generation;
 use bessemer_core::reason::{Failure, FailureClass};
+use bessemer_wire::agent::DiskSelector;
 
 use crate::client::ClientError;
 use crate::console;
@@ -99,13 +100,64 @@ pub enum Error {
          controller, or the RAM disk lacks its driver"
     )]
     NoDisks,
-    /// A disk cannot be erased.
-    #[error("disk {disk} is not erased: {message}")]
-    NotErased {
+    /// Something about one disk; the source has what.
+    #[error("disk {disk} (serial number {serial})")]
+    OnDisk {
         /// Kernel name.
         disk: String,
-        /// What was seen.
-        message: String,
+        /// Serial number, by which a person finds it.
+        serial: String,
+        /// What about it.
+        source: Box<Error>,
+    },
+    /// Neither the disk's own ways nor writing zeros made it read as zeros.
+    #[error("it is not zero at offset {offset} after zeros were written: replace it")]
+    NotErased {
+        /// Where, in bytes.
+        offset: u64,
+    },
+    /// A call does not come back.
+    #[error(
+        "disk {disk} (serial number {serial}) hangs: to {action} at offset {offset} has taken \
+         {seconds} s so far"
+    )]
+    DiskHangs {
+        /// Kernel name.
+        disk: String,
+        /// Serial number.
+        serial: String,
+        /// What was asked of it.
+        action: &'static str,
+        /// Where, in bytes.
+        offset: u64,
+        /// How long it has been waited for.
+        seconds: u64,
+    },
+    /// The kernel sees another size than at the beginning; 0 for a disk that is gone.
+    #[error("it had {expected} bytes at the beginning and has {found} now")]
+    SizeChanged {
+        /// At the beginning.
+        expected: u64,
+        /// At the end.
+        found: u64,
+    },
+    /// A disk that takes no data.
+    #[error("it is write-protected: remove the protection, or replace it")]
+    WriteProtected,
+    /// A disk that gives and takes no data without its password.
+    #[error(
+        "it is locked by an ATA password that a former user has set: erase it with the maker's \
+         tool and its master password or PSID, or replace it"
+    )]
+    Locked,
+    /// A part of a drive that cannot be seen, and so not be erased, as it is.
+    #[error(
+        "namespaces {namespaces:?} exist and are not attached, so what they hold cannot be erased: \
+         attach them (nvme attach-ns) or delete them (nvme delete-ns), then clean the node again"
+    )]
+    HiddenNamespaces {
+        /// Their ids.
+        namespaces: Vec<u32>,
     },
     /// Bytes that were written read back differently.
     #[error("disk {disk} does not give back what was written at offset {offset}: replace the disk")]
@@ -158,24 +210,58 @@ impl Error {
         }
     }
 
+    /// This error, as one of this disk.
+    pub(crate) fn on(self, disk: &Disk) -> Self {
+        match self {
+            Self::Superseded => Self::Superseded,
+            error => Self::OnDisk {
+                disk: disk.name.clone(),
+                serial: disk.serial.clone(),
+                source: Box::new(error),
+            },
+        }
+    }
+
+    /// This error, with the disk's serial number if it is one of the disk that was meant.
+    pub(crate) fn of_device(self, meant: &DiskSelector) -> Self {
+        use bessemer_image::Error as Image;
+        match self {
+            Self::Image(Image::Disk { .. } | Image::File { .. }) => Self::OnDisk {
+                disk: meant.name.clone(),
+                serial: meant.serial.clone(),
+                source: Box::new(self),
+            },
+            error => error,
+        }
+    }
+
+    /// Whether trying again makes sense. What a device says or fails to say may pass when the
+    /// machine is started anew (controllers that were reset, drives that did not spin up), and the
+    /// conductor tries again only so often: so that is transient, whatever it looks like.
     fn class(&self) -> FailureClass {
         use bessemer_image::Error as Image;
         match self {
+            Self::OnDisk { source, .. } => source.class(),
             Self::Client(error) if error.is_final() => FailureClass::Permanent,
-            Self::Client(_) | Self::Superseded | Self::NeighborSilent { .. } => {
+            Self::Client(_)
+            | Self::Superseded
+            | Self::NeighborSilent { .. }
+            | Self::DiskHangs { .. }
+            | Self::SizeChanged { .. }
+            | Self::Image(Image::ChunkDamaged(_) | Image::Incomplete { .. }) => {
                 FailureClass::Transient
             }
-            Self::Image(Image::Disk { .. } | Image::File { .. }) => FailureClass::Operator,
-            Self::Image(Image::ChunkDamaged(_) | Image::Incomplete { .. }) => {
-                FailureClass::Transient
-            }
-            Self::File { .. }
-            | Self::Interface { .. }
+            Self::Image(Image::Disk { source, .. } | Image::File { source, .. })
+            | Self::File { source, .. } => class_of_io(source),
+            Self::Interface { .. }
             | Self::NoInterface { .. }
             | Self::Conductor { .. }
             | Self::NoSuchDisk { .. }
             | Self::NoDisks
             | Self::NotErased { .. }
+            | Self::WriteProtected
+            | Self::Locked
+            | Self::HiddenNamespaces { .. }
             | Self::ReadBack { .. } => FailureClass::Operator,
             Self::Bug(_) | Self::Randomness => FailureClass::Bug,
             Self::Image(_)
@@ -185,6 +271,90 @@ impl Error {
             | Self::NoKernel { .. }
             | Self::LoadKernel(_)
             | Self::NothingLoaded => FailureClass::Permanent,
+        }
+    }
+}
+
+/// What the kernel says of a file or device: being refused stays, failing may pass.
+fn class_of_io(error: &io::Error) -> FailureClass {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    match error.kind() {
+        PermissionDenied | ReadOnlyFilesystem => FailureClass::Operator,
+        InvalidInput | Unsupported => FailureClass::Permanent,
+        _ => FailureClass::Transient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bessemer_core::hardware::Transport;
+    use nix::errno::Errno;
+
+    fn disk() -> Disk {
+        Disk {
+            name: "nvme0n1".into(),
+            size_bytes: 1,
+            model: String::new(),
+            serial: "S4711".into(),
+            wwn: None,
+            rotational: false,
+            transport: Transport::Nvme,
+        }
+    }
+
+    fn io(errno: Errno) -> Failure {
+        Error::Image(bessemer_image::Error::Disk {
+            action: "read",
+            offset: 0,
+            length: 512,
+            source: errno.into(),
+        })
+        .on(&disk())
+        .failure()
+    }
+
+    #[test]
+    fn a_disk_that_fails_or_vanishes_is_tried_again_and_named() {
+        for errno in [
+            Errno::EIO,
+            Errno::ENXIO,
+            Errno::ENODEV,
+            Errno::ENODATA,
+            Errno::ENOSPC,
+        ] {
+            let failure = io(errno);
+            assert_eq!(failure.class, FailureClass::Transient, "{errno}");
+            let (disk, cause) = (
+                "disk nvme0n1 (serial number S4711): ",
+                "cannot read 512 bytes",
+            );
+            assert!(failure.message.starts_with(disk), "{}", failure.message);
+            assert!(failure.message.contains(cause), "{}", failure.message);
+        }
+        let shrunk = Error::SizeChanged {
+            expected: 8 << 30,
+            found: 0,
+        };
+        assert_eq!(shrunk.on(&disk()).class(), FailureClass::Transient);
+    }
+
+    #[test]
+    fn what_a_reboot_cannot_mend_is_for_a_person() {
+        for errno in [Errno::EROFS, Errno::EACCES] {
+            assert_eq!(io(errno).class, FailureClass::Operator, "{errno}");
+        }
+        for error in [
+            Error::NotErased { offset: 7 },
+            Error::WriteProtected,
+            Error::Locked,
+            Error::HiddenNamespaces {
+                namespaces: vec![3],
+            },
+        ] {
+            let failure = error.on(&disk()).failure();
+            assert_eq!(failure.class, FailureClass::Operator, "{}", failure.message);
+            assert!(failure.message.contains("S4711"), "{}", failure.message);
         }
     }
 }

@@ -104,10 +104,13 @@ pub async fn carry_out(context: Context, work: Work, job: Arc<Job>) -> Result<Co
             .await
         }
         Work::WriteImage { image, disk } => {
-            write_image::write_image(context, image, disk, job).await
+            device::be_patient(&context.machine);
+            let written = write_image::write_image(context, image, disk.clone(), job).await;
+            written.map_err(|error| error.of_device(&disk))
         }
         Work::WriteConfigDrive { disk } => {
-            config_drive::write_config_drive(context, disk, job).await?;
+            let written = config_drive::write_config_drive(context, disk.clone(), job).await;
+            written.map_err(|error| error.of_device(&disk))?;
             Ok(CommandResult::Nothing)
         }
         Work::LoadKernel { disk } => {

@@ -149,8 +149,10 @@ pub enum CommandResult {
 /// How one disk was erased.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErasedDisk {
-    /// Kernel name.
+    /// Kernel name at the time; it may be another one at the next boot.
     pub name: String,
+    /// Serial number, empty if unknown.
+    pub serial: String,
     /// Such as `nvme format`, `write zeroes`.
     pub method: String,
     /// Bytes read back and found zero.
@@ -249,12 +251,13 @@ mod tests {
             result: CommandResult::Erased {
                 disks: vec![ErasedDisk {
                     name: "nvme0n1".into(),
+                    serial: "S".into(),
                     method: "nvme format".into(),
                     verified_bytes: 7,
                 }],
             },
         };
-        let text = r#"{"status":"done","command":"1.cleaning.1.erase.1","result":{"result":"erased","disks":[{"name":"nvme0n1","method":"nvme format","verified_bytes":7}]}}"#;
+        let text = r#"{"status":"done","command":"1.cleaning.1.erase.1","result":{"result":"erased","disks":[{"name":"nvme0n1","serial":"S","method":"nvme format","verified_bytes":7}]}}"#;
         assert_eq!(serde_json::to_string(&status).unwrap(), text);
         assert_eq!(serde_json::from_str::<AgentStatus>(text).unwrap(), status);
     }

@@ -84,10 +84,7 @@ fn disk(machine: &Machine, name: String) -> Option<Disk> {
     {
         return None;
     }
-    let size_bytes = text("size")?
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(SYSFS_SECTOR)?;
+    let size_bytes = size_bytes(machine, &name)?;
     let serial = text("serial").or_else(|| text("device/serial"));
     Some(Disk {
         size_bytes: Some(size_bytes).filter(|size| *size > 0)?,
@@ -102,6 +99,28 @@ fn disk(machine: &Machine, name: String) -> Option<Disk> {
         transport: transport(&name, &device),
         name,
     })
+}
+
+/// How large the kernel takes a disk to be now.
+pub fn size_bytes(machine: &Machine, name: &str) -> Option<u64> {
+    let sectors: u64 = machine
+        .text(format!("sys/block/{name}/size"))?
+        .parse()
+        .ok()?;
+    sectors.checked_mul(SYSFS_SECTOR)
+}
+
+/// What a disk hangs on, as a name: its controller for a namespace of an NVMe drive, whose
+/// commands may concern all of them; the disk itself otherwise.
+pub fn controller(machine: &Machine, disk: &Disk) -> String {
+    let link = machine.path(format!("sys/block/{}/device", disk.name));
+    let controller = std::fs::canonicalize(link)
+        .ok()
+        .and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    match controller {
+        Some(name) if disk.transport == Transport::Nvme => name,
+        _ => disk.name.clone(),
+    }
 }
 
 /// The unit serial number of SCSI and SATA disks: vital product data page 0x80 (SPC-4, 7.8.18),

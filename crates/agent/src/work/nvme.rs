@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -41,8 +42,8 @@ const IDENTIFY_NAMESPACE: u32 = 0;
 const IDENTIFY_CONTROLLER: u32 = 1;
 const IDENTIFY_LENGTH: usize = 4096;
 
-/// How long a drive may take to format itself.
-const FORMAT_TIMEOUT_MILLISECONDS: u32 = 60 * 60 * 1000;
+const IDENTIFY_ATTACHED: u32 = 0x02;
+const IDENTIFY_ALLOCATED: u32 = 0x10;
 
 /// How thoroughly Format erases (Secure Erase Settings).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,28 +52,87 @@ pub(super) enum SecureErase {
     None = 0,
     /// User data erase.
     UserData = 1,
+    /// The key that everything is encrypted with is replaced.
+    Cryptographic = 2,
+}
+
+impl SecureErase {
+    /// As it is reported.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::None => "nvme format",
+            Self::UserData => "nvme format, user data erase",
+            Self::Cryptographic => "nvme format, cryptographic erase",
+        }
+    }
+}
+
+/// How long a drive of `size` bytes may take to format itself: most need seconds, some overwrite
+/// every cell.
+pub(super) fn format_limit(size: u64) -> Duration {
+    const LEAST: u64 = 15 * 60;
+    const BYTES_PER_SECOND: u64 = 1 << 30;
+    Duration::from_secs(LEAST + size / BYTES_PER_SECOND)
 }
 
 /// Formats the namespace behind a block device as it is formatted now, with the most thorough
-/// erase that the drive takes. `None` if it takes none.
-pub(super) fn format(device: &File) -> Option<SecureErase> {
+/// erase that the drive takes. `None` if it takes none, or not within `limit`.
+pub(super) fn format(device: &File, limit: Duration) -> Option<SecureErase> {
     let namespace = namespace_id(device).ok()?;
-    if !can_format(&identify(device, 0, IDENTIFY_CONTROLLER).ok()?) {
+    let controller = identify(device, 0, IDENTIFY_CONTROLLER).ok()?;
+    if !has_command(&controller, FORMAT_SUPPORTED) {
         return None;
     }
     let geometry = identify(device, namespace, IDENTIFY_NAMESPACE).ok()?;
-    [SecureErase::UserData, SecureErase::None]
-        .into_iter()
-        .find(|erase| {
-            let mut command = AdminCommand {
-                opcode: FORMAT,
-                namespace,
-                dword10: format_options(&geometry, *erase),
-                timeout_milliseconds: FORMAT_TIMEOUT_MILLISECONDS,
-                ..AdminCommand::default()
-            };
-            send(device, &mut command).is_ok()
-        })
+    ways(&controller).into_iter().find(|erase| {
+        let mut command = AdminCommand {
+            opcode: FORMAT,
+            namespace,
+            dword10: format_options(&geometry, *erase),
+            timeout_milliseconds: u32::try_from(limit.as_millis()).unwrap_or(u32::MAX),
+            ..AdminCommand::default()
+        };
+        send(device, &mut command).is_ok()
+    })
+}
+
+/// The ways to format that are worth a try. Format NVM Attributes (byte 524), bit 2: the drive
+/// has cryptographic erase.
+fn ways(controller: &[u8]) -> Vec<SecureErase> {
+    let mut ways = vec![SecureErase::UserData];
+    if controller[524] & 0b100 != 0 {
+        ways.push(SecureErase::Cryptographic);
+    }
+    ways.push(SecureErase::None);
+    ways
+}
+
+/// Namespaces that exist and are attached to no controller that we see: nobody can read or erase
+/// them as they are, and whoever is root on this machine can attach them. Empty on a drive that
+/// has no command to make such.
+pub(super) fn unattached_namespaces(device: &File) -> Vec<u32> {
+    let list = |which| identify(device, 0, which).map(|list| namespaces(&list));
+    let Ok(controller) = identify(device, 0, IDENTIFY_CONTROLLER) else {
+        return Vec::new();
+    };
+    if !has_command(&controller, NAMESPACE_MANAGEMENT) {
+        return Vec::new();
+    }
+    match (list(IDENTIFY_ALLOCATED), list(IDENTIFY_ATTACHED)) {
+        (Ok(allocated), Ok(attached)) => allocated
+            .into_iter()
+            .filter(|namespace| !attached.contains(namespace))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A namespace list: ids of four bytes, ended by a zero.
+fn namespaces(list: &[u8]) -> Vec<u32> {
+    list.chunks_exact(4)
+        .map(|id| u32::from_le_bytes([id[0], id[1], id[2], id[3]]))
+        .take_while(|id| *id != 0)
+        .collect()
 }
 
 fn namespace_id(device: &File) -> Result<u32, Errno> {
@@ -105,9 +165,12 @@ fn send(device: &File, command: &mut AdminCommand) -> Result<(), Errno> {
     }
 }
 
-/// Optional Admin Command Support (bytes 256 and 257), bit 1: Format NVM.
-fn can_format(controller: &[u8]) -> bool {
-    controller[256] & 0b10 != 0
+/// Bits of Optional Admin Command Support (bytes 256 and 257).
+const FORMAT_SUPPORTED: u16 = 1 << 1;
+const NAMESPACE_MANAGEMENT: u16 = 1 << 3;
+
+fn has_command(controller: &[u8], bit: u16) -> bool {
+    u16::from_le_bytes([controller[256], controller[257]]) & bit != 0
 }
 
 /// Command dword 10 of Format: the format in use (FLBAS, byte 26; DPS, byte 29) and the erase.
@@ -134,6 +197,25 @@ mod tests {
     fn the_command_is_as_the_kernel_has_it() {
         assert_eq!(size_of::<AdminCommand>(), 72);
         assert_eq!(nix::request_code_readwrite!(b'N', 0x41, 72), 0xC048_4E41);
+    }
+
+    #[test]
+    fn the_most_thorough_erase_comes_first() {
+        let mut controller = vec![0; IDENTIFY_LENGTH];
+        let (user, none) = (SecureErase::UserData, SecureErase::None);
+        assert_eq!(ways(&controller), [user, none]);
+        controller[524] = 0b100;
+        assert_eq!(ways(&controller), [user, SecureErase::Cryptographic, none]);
+        assert_eq!(
+            namespaces(&[1, 0, 0, 0, 3, 1, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9]),
+            [1, 259]
+        );
+    }
+
+    #[test]
+    fn a_large_drive_may_take_longer() {
+        assert_eq!(format_limit(0), Duration::from_secs(900));
+        assert_eq!(format_limit(8 << 40), Duration::from_secs(900 + 8192));
     }
 
     #[test]

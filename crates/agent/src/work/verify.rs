@@ -40,12 +40,12 @@ pub(super) fn samples(size: u64) -> Result<Vec<Range<u64>>> {
     Ok(ranges)
 }
 
-/// Reads the ranges and gives the offset of the first byte block that is not zero, if there is
-/// one. `advance` hears how many bytes have been read.
+/// Reads the ranges and gives the offset of the first byte that is not zero, if there is one.
+/// `advance` hears of every part that was read: its offset and length.
 pub(super) fn first_non_zero(
     target: &impl Target,
     ranges: &[Range<u64>],
-    mut advance: impl FnMut(u64) -> Result<()>,
+    mut advance: impl FnMut(u64, u64) -> Result<()>,
 ) -> Result<Option<u64>> {
     let mut buffer = vec![0; STEP as usize];
     for range in ranges {
@@ -57,7 +57,7 @@ pub(super) fn first_non_zero(
             if let Some(at) = position_of_data(part) {
                 return Ok(Some(offset + at as u64));
             }
-            advance(length)?;
+            advance(offset, length)?;
             offset += length;
         }
     }
@@ -116,10 +116,10 @@ mod tests {
         file.as_file().set_len(3 << 20).unwrap();
         let disk = Disk::open(file.path()).unwrap();
         let all: Vec<_> = once(0..disk.size()).collect();
-        assert_eq!(first_non_zero(&disk, &all, |_| Ok(())).unwrap(), None);
+        assert_eq!(first_non_zero(&disk, &all, |_, _| Ok(())).unwrap(), None);
         file.as_file().write_at(b"x", (2 << 20) + 777).unwrap();
         assert_eq!(
-            first_non_zero(&disk, &all, |_| Ok(())).unwrap(),
+            first_non_zero(&disk, &all, |_, _| Ok(())).unwrap(),
             Some((2 << 20) + 777)
         );
     }

@@ -181,7 +181,7 @@ fn read_back(disk: &str, map: &BlockMap, target: &Disk) -> Result<()> {
     let samples: Vec<_> = spread(&holes, READ_BACK)
         .map(|hole| hole.start..hole.end.min(hole.start + HOLE_SAMPLE))
         .collect();
-    match verify::first_non_zero(target, &samples, |_| Ok(()))? {
+    match verify::first_non_zero(target, &samples, |_, _| Ok(()))? {
         Some(offset) => Err(differs(offset)),
         None => Ok(()),
     }

@@ -7,7 +7,9 @@ use axum::extract::State;
 use bessemer_core::hardware::Inventory;
 use bessemer_core::lifecycle::{Action, Outcome};
 use bessemer_core::reason::Failure;
-use bessemer_wire::agent::{AgentStatus, CommandResult, POLL_SECONDS, Poll, PollAnswer};
+use bessemer_wire::agent::{
+    AgentStatus, CommandResult, ErasedDisk, POLL_SECONDS, Poll, PollAnswer,
+};
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
@@ -100,11 +102,9 @@ fn judge(
                 Err(failure) => fail(failure),
             }
         }
-        (Action::Erase, CommandResult::Erased { disks }) => match unerased(session, &disks) {
-            None => (Outcome::Done, None),
-            Some(name) => fail(Failure::permanent(format!(
-                "the agent did not verify that disk {name} is erased"
-            ))),
+        (Action::Erase, CommandResult::Erased { disks }) => match check_erased(session, &disks) {
+            Ok(()) => (Outcome::Done, None),
+            Err(failure) => fail(failure),
         },
         (Action::WriteImage { .. }, CommandResult::Written { .. })
         | (
@@ -117,19 +117,32 @@ fn judge(
     }
 }
 
-/// The first disk known from inspection that the agent did not erase and verify.
-fn unerased(session: &Session, erased: &[bessemer_wire::agent::ErasedDisk]) -> Option<String> {
-    let inventory = session.node.inventory.as_ref()?;
-    let verified = |name: &str| {
-        erased
-            .iter()
-            .any(|disk| disk.name == name && disk.verified_bytes > 0)
-    };
-    inventory
-        .disks
-        .iter()
-        .map(|disk| disk.name.clone())
-        .find(|name| !verified(name))
+/// Every disk known from inspection must be among those that the agent erased and verified. Disks
+/// are known by their serial number; those without one by their name, which may change from boot
+/// to boot.
+fn check_erased(session: &Session, erased: &[ErasedDisk]) -> Result<(), Failure> {
+    let disks = session.node.inventory.iter().flat_map(|each| &each.disks);
+    for known in disks {
+        let is_known = |disk: &&ErasedDisk| match known.serial.as_str() {
+            "" => disk.name == known.name,
+            serial => disk.serial == serial,
+        };
+        let disk = format!("disk {} (serial number {})", known.name, known.serial);
+        match erased.iter().find(is_known) {
+            Some(found) if found.verified_bytes > 0 => {}
+            Some(_) => {
+                let message = format!("the agent did not verify that {disk} is erased");
+                return Err(Failure::permanent(message));
+            }
+            // It may be back after a power cycle: a drive that did not spin up in time.
+            None => {
+                return Err(Failure::transient(format!(
+                    "{disk}, known from inspection, was not found, so it is not erased: check it"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_inventory(session: &Session, inventory: &Inventory) -> Result<(), Failure> {

@@ -138,7 +138,13 @@ impl Agent {
     /// Drops everything that is on the disk and reads back that it is gone.
     fn erase(&self) -> Result<CommandResult, AgentError> {
         if HostFaults::strikes(&self.host.faults.fail_erase) {
-            return Err(std::io::Error::other("simulated: the disk reports a write error").into());
+            let disk = &self.host.inventory.disks[0];
+            return Err(std::io::Error::other(format!(
+                "disk {} (serial number {}): cannot zero 33554432 bytes of the disk at offset 0: \
+                 Input/output error (os error 5)",
+                disk.name, disk.serial
+            ))
+            .into());
         }
         let disk = &self.host.inventory.disks[0];
         let file = OpenOptions::new().write(true).open(&self.host.disk)?;
@@ -150,6 +156,7 @@ impl Agent {
         Ok(CommandResult::Erased {
             disks: vec![ErasedDisk {
                 name: disk.name.clone(),
+                serial: disk.serial.clone(),
                 method: "simulated".into(),
                 verified_bytes: disk.size_bytes,
             }],

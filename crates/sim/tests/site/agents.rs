@@ -292,6 +292,7 @@ async fn what_an_agent_says_is_not_believed() {
     says(&erase, &["erase"]);
     let disks = vec![ErasedDisk {
         name: "nvme0n1".into(),
+        serial: node.host.inventory.disks[0].serial.clone(),
         method: "trust me".into(),
         verified_bytes: 0,
     }];
@@ -299,7 +300,10 @@ async fn what_an_agent_says_is_not_believed() {
     let shown = site.wait_for_state(&node, "clean failed").await;
     says(
         serde_json::to_string(&shown.state.reason).unwrap(),
-        &["did not verify that disk nvme0n1 is erased"],
+        &[
+            "did not verify that disk nvme0n1 (serial number",
+            "is erased",
+        ],
     );
 }
 

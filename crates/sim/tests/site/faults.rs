@@ -252,7 +252,8 @@ async fn a_disk_that_cannot_be_erased_keeps_its_node_out_of_sale() {
         &[
             "erase",
             "attempt 3 of 3",
-            "the disk reports a write error",
+            &node.host.inventory.disks[0].serial,
+            "Input/output error",
             "provide",
         ],
     );
@@ -263,6 +264,28 @@ async fn a_disk_that_cannot_be_erased_keeps_its_node_out_of_sale() {
     site.api.provide_node(&node.name).await.unwrap();
     site.wait_for_state(&node, "available").await;
     assert_erased(node.disk());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_error_that_passes_costs_one_more_boot() {
+    let site = Site::start().await;
+    let node = site.machine().await;
+    soil(node.disk());
+    node.host.faults.fail_erase.store(1, Ordering::SeqCst);
+    site.api.create_node(&node.request()).await.unwrap();
+    site.wait_for_state(&node, "available").await;
+    assert_erased(node.disk());
+    // Inspection and the first cleaning share a boot; the second attempt has one of its own.
+    assert_eq!(node.boots(), 2);
+    let told = site.events().await;
+    let again = |event: &&bessemer_wire::event::Event| event.message.contains("starting again");
+    let again = told.iter().find(again).expect("an event that says so");
+    let serial = &node.host.inventory.disks[0].serial;
+    says(
+        &again.data,
+        &["attempt 2 of 3", "Input/output error", serial],
+    );
+    assert!(told.iter().all(|event| event.kind != "node.failed"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
