@@ -38,6 +38,28 @@ pub trait Bmc: fmt::Debug + Send + Sync {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<(), Error>>;
 
+    /// Has the machine's firmware start in `mode` from its next start on, and returns once the
+    /// setting, or that it is pending, has been read back. Does not restart the machine.
+    fn set_boot_mode(&self, mode: BootMode, deadline: Instant) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// What this BMC and its machine can be asked for, as set up now. Costs a handful of
+    /// requests: ask once, and keep the answer.
+    fn capabilities(&self, deadline: Instant) -> BoxFuture<'_, Result<Capabilities, Error>>;
+
+    /// Inserts the image at `url`, which the BMC fetches itself, into the CD drive that it
+    /// imitates, and returns once the drive has been read back to hold it. Another image in that
+    /// drive is ejected first; the same one is left alone. [`Error::NotOffered`] from a BMC
+    /// without such a drive. What an image is remembered by is its URL: use another for another.
+    fn insert_media<'a>(
+        &'a self,
+        url: &'a str,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Empties the drive that [`Bmc::insert_media`] uses, and returns once it has been read back
+    /// to be empty. An empty drive is left alone.
+    fn eject_media(&self, deadline: Instant) -> BoxFuture<'_, Result<(), Error>>;
+
     /// What the machine is made of, as far as the BMC knows: tens of requests, and often less
     /// than the agent finds out.
     fn inventory(&self, deadline: Instant) -> BoxFuture<'_, Result<BmcInventory, Error>>;
@@ -48,6 +70,23 @@ pub trait Bmc: fmt::Debug + Send + Sync {
     /// Logs out, within a few seconds; failure to is only logged. The value can still be used
     /// and then logs in again.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What a BMC and its machine can be asked for. `false` also means that the BMC does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The machine can be made to boot a file over HTTP ([`BootDevice::UefiHttp`]).
+    pub uefi_http: bool,
+    /// The machine can be made to boot by PXE ([`BootDevice::Pxe`]).
+    pub pxe: bool,
+    /// Images can be inserted ([`Bmc::insert_media`]) and booted ([`BootDevice::VirtualMedia`]).
+    pub virtual_media: bool,
+    /// How the firmware boots at present, where known.
+    pub boot_mode: Option<BootMode>,
+    /// The operating system can be asked to shut down ([`PowerAction::GracefulOff`]).
+    pub graceful_off: bool,
+    /// The BMC says that it carries the machine's serial console over IPMI.
+    pub serial_over_lan: bool,
 }
 
 /// Whether a machine is switched on, as its BMC says.
@@ -128,4 +167,13 @@ pub enum BootMode {
     Uefi,
     /// The PC BIOS's way, or UEFI's imitation of it (CSM).
     Legacy,
+}
+
+impl fmt::Display for BootMode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Uefi => "UEFI",
+            Self::Legacy => "legacy",
+        })
+    }
 }

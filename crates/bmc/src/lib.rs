@@ -18,7 +18,7 @@ mod error;
 mod hardware;
 pub mod redfish;
 
-pub use bmc::{Bmc, BootDevice, BootMode, PowerAction, PowerState};
+pub use bmc::{Bmc, BootDevice, BootMode, Capabilities, PowerAction, PowerState};
 pub use credentials::Credentials;
 pub use error::Error;
 pub use hardware::{BmcInventory, Cpu, Drive, Identity, Nic};

@@ -1,20 +1,16 @@
-//! The one-shot boot override.
+//! What the machine boots from, and how: the one-shot boot override and the boot mode.
 
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::RedfishBmc;
-use super::power::{FIRST_PAUSE, LONGEST_PAUSE};
-use super::quirks::Quirks;
-use super::resource::{Resource, text, texts};
-use crate::{BootDevice, BootMode, Error};
+use super::goal::Goal;
+use super::quirks::{BootModeAttribute, Quirks};
+use super::resource::{Resource, link, text, texts};
+use crate::{BootDevice, BootMode, Capabilities, Error};
 
-/// A boot override in the words of DSP0268 (ComputerSystem, `Boot`).
-struct Override {
-    target: &'static str,
-    mode: &'static str,
-}
+/// Targets that mean the CD drive a BMC imitates (DSP0268, Resource, `BootSource`).
+const VIRTUAL_MEDIA: [&str; 3] = ["Cd", "UsbCd", "RemoteDrive"];
 
 impl RedfishBmc {
     pub(super) async fn override_boot(
@@ -25,18 +21,46 @@ impl RedfishBmc {
     ) -> Result<(), Error> {
         let system = self.system(deadline).await?;
         let wanted = self.translate(device, mode, &system)?;
-        if wanted.is_set(&system) {
-            return Ok(());
+        self.bring_about_from(system, &wanted, deadline).await?;
+        Ok(())
+    }
+
+    pub(super) async fn read_capabilities(&self, deadline: Instant) -> Result<Capabilities, Error> {
+        let system = self.system(deadline).await?;
+        let targets = targets(&system);
+        let offers = |wanted: &str| targets.iter().any(|target| target == wanted);
+        let boot_mode = boot_mode(&system);
+        let boots_media = targets.is_empty() || VIRTUAL_MEDIA.into_iter().any(offers);
+        Ok(Capabilities {
+            uefi_http: offers("UefiHttp") && boot_mode != Some(BootMode::Legacy),
+            pxe: targets.is_empty() || offers("Pxe"),
+            virtual_media: boots_media && self.has_drive(deadline).await?,
+            boot_mode,
+            graceful_off: self.can_shut_down(&system, deadline).await?,
+            serial_over_lan: self.has_serial_over_lan(&system, deadline).await?,
+        })
+    }
+
+    /// `SerialConsole`, of the system (newer) or of its manager (older).
+    async fn has_serial_over_lan(
+        &self,
+        system: &Resource,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        let of_system = system.value.pointer("/SerialConsole/IPMI/ServiceEnabled");
+        if let Some(enabled) = of_system.and_then(Value::as_bool) {
+            return Ok(enabled);
         }
-        match self.patch_boot(&wanted, &system, deadline).await {
-            // Somebody else, or the BMC itself, changed the system since it was read.
-            Err(Error::Refused { status: 412, .. }) => {
-                let system = self.system(deadline).await?;
-                self.patch_boot(&wanted, &system, deadline).await?;
-            }
-            result => result?,
-        }
-        self.see_boot(&wanted, deadline).await
+        let Some(path) = system.value.pointer("/Links/ManagedBy/0").and_then(link) else {
+            return Ok(false);
+        };
+        let manager = self.client.get(path, deadline).await?.value;
+        let console = |member: &str| manager.get("SerialConsole").and_then(|all| all.get(member));
+        let kinds = console("ConnectTypesSupported")
+            .map(texts)
+            .unwrap_or_default();
+        let enabled = console("ServiceEnabled").and_then(Value::as_bool);
+        Ok(enabled == Some(true) && kinds.iter().any(|kind| kind == "IPMI"))
     }
 
     fn translate(
@@ -45,88 +69,227 @@ impl RedfishBmc {
         mode: BootMode,
         system: &Resource,
     ) -> Result<Override, Error> {
-        let target = match device {
-            BootDevice::UefiHttp => "UefiHttp",
-            BootDevice::Pxe => "Pxe",
-            BootDevice::Disk => "Hdd",
-            BootDevice::VirtualMedia => Quirks::of(system).virtual_media,
-            BootDevice::FirmwareSetup => "BiosSetup",
+        let preferred = Quirks::of(system).virtual_media;
+        let mut names = match device {
+            BootDevice::UefiHttp => vec!["UefiHttp"],
+            BootDevice::Pxe => vec!["Pxe"],
+            BootDevice::Disk => vec!["Hdd"],
+            BootDevice::VirtualMedia => vec![preferred],
+            BootDevice::FirmwareSetup => vec!["BiosSetup"],
         };
-        let mode = match mode {
-            BootMode::Uefi => "UEFI",
-            BootMode::Legacy => "Legacy",
-        };
-        let listed = system
+        if device == BootDevice::VirtualMedia {
+            names.extend(VIRTUAL_MEDIA);
+        }
+        let offered = targets(system);
+        let is_offered = |name: &&&str| offered.iter().any(|offered| offered == **name);
+        let target = names
+            .iter()
+            .find(|name| offered.is_empty() || is_offered(name));
+        match target {
+            Some(target) if device != BootDevice::UefiHttp || mode == BootMode::Uefi => {
+                Ok(Override {
+                    target,
+                    mode: in_words(mode),
+                })
+            }
+            _ => Err(Error::NotOffered {
+                bmc: self.client.bmc().to_owned(),
+                wanted: format!("{mode} boot from {device} (target {})", names[0]),
+                offered,
+            }),
+        }
+    }
+
+    /// Where the firmware's own setting is known it is what counts, because the mode of the
+    /// override only holds together with an override.
+    pub(super) async fn change_boot_mode(
+        &self,
+        mode: BootMode,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let system = self.system(deadline).await?;
+        let attribute = Quirks::of(&system).boot_mode.as_ref();
+        let bios = system.value.get("Bios").and_then(link);
+        if let (Some(attribute), Some(path)) = (attribute, bios) {
+            let bios = self.client.get(path, deadline).await?;
+            if attribute.of(&bios).is_some() {
+                return self
+                    .change_attribute(attribute, mode, &bios, deadline)
+                    .await;
+            }
+        }
+        let offered = system
             .value
-            .pointer("/Boot/BootSourceOverrideTarget@Redfish.AllowableValues");
-        let offered = listed.map(texts).unwrap_or_default();
-        let possible = offered.is_empty() || offered.iter().any(|offered| offered == target);
-        if !possible || (device == BootDevice::UefiHttp && mode != "UEFI") {
-            let wanted = format!("{mode} boot from {device} (target {target})");
+            .pointer("/Boot/BootSourceOverrideMode@Redfish.AllowableValues")
+            .map(texts)
+            .unwrap_or_default();
+        let name = in_words(mode);
+        if boot_mode(&system).is_none()
+            || !(offered.is_empty() || offered.iter().any(|offered| offered == name))
+        {
             return Err(Error::NotOffered {
                 bmc: self.client.bmc().to_owned(),
-                wanted,
+                wanted: format!("boot mode {name}"),
                 offered,
             });
         }
-        Ok(Override { target, mode })
+        self.bring_about_from(system, &Mode(mode), deadline).await?;
+        Ok(())
     }
 
-    async fn patch_boot(
+    /// Attributes change at the machine's next start; until then the resource named by
+    /// `@Redfish.Settings` (DSP0266, section 9.10) holds what will be.
+    async fn change_attribute(
         &self,
-        wanted: &Override,
-        system: &Resource,
+        attribute: &'static BootModeAttribute,
+        mode: BootMode,
+        bios: &Resource,
         deadline: Instant,
     ) -> Result<(), Error> {
-        let mut boot = json!({
-            "BootSourceOverrideEnabled": "Once",
-            "BootSourceOverrideTarget": wanted.target,
-        });
-        if system
-            .value
-            .pointer("/Boot/BootSourceOverrideMode")
-            .is_some()
+        let settings = bios.value.pointer("/@Redfish.Settings/SettingsObject");
+        let path = settings.and_then(link).unwrap_or(&bios.path);
+        let in_effect = attribute.of(bios) == Some(mode);
+        let settings = self.client.get(path, deadline).await?;
+        // What is in effect stays so unless something else is pending.
+        if in_effect
+            && attribute
+                .of(&settings)
+                .is_none_or(|pending| pending == mode)
         {
-            boot["BootSourceOverrideMode"] = wanted.mode.into();
+            return Ok(());
         }
-        let body = json!({ "Boot": boot });
-        let etag = system.strong_etag();
-        self.client
-            .write(Method::PATCH, &system.path, &body, etag, deadline)
-            .await
-    }
-
-    async fn see_boot(&self, wanted: &Override, deadline: Instant) -> Result<(), Error> {
-        let began = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let system = self.system(deadline).await?;
-            if wanted.is_set(&system) {
-                return Ok(());
-            }
-            if Instant::now() + pause >= deadline {
-                return Err(Error::NotVerified {
-                    bmc: self.client.bmc().to_owned(),
-                    wanted: format!("boot override Once {} {}", wanted.target, wanted.mode),
-                    seen: shown(&system),
-                    waited: began.elapsed(),
-                });
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        let goal = Pending {
+            attribute,
+            mode,
+            path,
+        };
+        self.bring_about_from(settings, &goal, deadline).await?;
+        Ok(())
     }
 }
 
-impl Override {
-    /// Whether the system has this override. Its mode counts only where the BMC has a mode.
-    fn is_set(&self, system: &Resource) -> bool {
-        let Some(boot) = system.value.get("Boot") else {
+/// A boot override in the words of DSP0268 (ComputerSystem, `Boot`).
+struct Override {
+    target: &'static str,
+    mode: &'static str,
+}
+
+impl Goal for Override {
+    fn wanted(&self) -> String {
+        format!("boot override Once {} {}", self.target, self.mode)
+    }
+
+    fn shown(&self, seen: &Resource) -> String {
+        shown(seen)
+    }
+
+    /// Its mode counts only where the BMC has a mode.
+    fn is_reached(&self, seen: &Resource) -> bool {
+        let Some(boot) = seen.value.get("Boot") else {
             return false;
         };
         text(boot, "/BootSourceOverrideEnabled") == Some("Once")
             && text(boot, "/BootSourceOverrideTarget") == Some(self.target)
             && text(boot, "/BootSourceOverrideMode").is_none_or(|mode| mode == self.mode)
+    }
+
+    async fn look(&self, bmc: &RedfishBmc, deadline: Instant) -> Result<Resource, Error> {
+        bmc.system(deadline).await
+    }
+
+    async fn ask(&self, bmc: &RedfishBmc, seen: &Resource, deadline: Instant) -> Result<(), Error> {
+        let mut boot = json!({
+            "BootSourceOverrideEnabled": "Once",
+            "BootSourceOverrideTarget": self.target,
+        });
+        if seen.value.pointer("/Boot/BootSourceOverrideMode").is_some() {
+            boot["BootSourceOverrideMode"] = self.mode.into();
+        }
+        bmc.patch(seen, &json!({ "Boot": boot }), deadline).await
+    }
+}
+
+/// The mode of a BMC that has no other place for it.
+struct Mode(BootMode);
+
+impl Goal for Mode {
+    fn wanted(&self) -> String {
+        format!("boot mode {}", in_words(self.0))
+    }
+
+    fn shown(&self, seen: &Resource) -> String {
+        shown(seen)
+    }
+
+    fn is_reached(&self, seen: &Resource) -> bool {
+        boot_mode(seen) == Some(self.0)
+    }
+
+    async fn look(&self, bmc: &RedfishBmc, deadline: Instant) -> Result<Resource, Error> {
+        bmc.system(deadline).await
+    }
+
+    async fn ask(&self, bmc: &RedfishBmc, seen: &Resource, deadline: Instant) -> Result<(), Error> {
+        let body = json!({"Boot": {"BootSourceOverrideMode": in_words(self.0)}});
+        bmc.patch(seen, &body, deadline).await
+    }
+}
+
+/// A firmware attribute that will have a value at the machine's next start.
+struct Pending<'a> {
+    attribute: &'static BootModeAttribute,
+    mode: BootMode,
+    path: &'a str,
+}
+
+impl Goal for Pending<'_> {
+    fn wanted(&self) -> String {
+        let BootModeAttribute { name, .. } = self.attribute;
+        format!("pending {name} {}", self.attribute.value(self.mode))
+    }
+
+    fn shown(&self, seen: &Resource) -> String {
+        let BootModeAttribute { name, .. } = self.attribute;
+        let value = text(&seen.value, &format!("/Attributes/{name}"));
+        format!("{name} {:.40}", value.unwrap_or("(nothing)"))
+    }
+
+    fn is_reached(&self, seen: &Resource) -> bool {
+        self.attribute.of(seen) == Some(self.mode)
+    }
+
+    async fn look(&self, bmc: &RedfishBmc, deadline: Instant) -> Result<Resource, Error> {
+        bmc.client.get(self.path, deadline).await
+    }
+
+    async fn ask(&self, bmc: &RedfishBmc, seen: &Resource, deadline: Instant) -> Result<(), Error> {
+        let value = self.attribute.value(self.mode);
+        let body = json!({"Attributes": {self.attribute.name: value}});
+        bmc.patch(seen, &body, deadline).await
+    }
+}
+
+/// The targets an override may name; empty if the BMC does not say.
+fn targets(system: &Resource) -> Vec<String> {
+    let listed = system
+        .value
+        .pointer("/Boot/BootSourceOverrideTarget@Redfish.AllowableValues");
+    listed.map(texts).unwrap_or_default()
+}
+
+fn boot_mode(system: &Resource) -> Option<BootMode> {
+    match text(&system.value, "/Boot/BootSourceOverrideMode")? {
+        "UEFI" => Some(BootMode::Uefi),
+        "Legacy" => Some(BootMode::Legacy),
+        _ => None,
+    }
+}
+
+/// `BootSourceOverrideMode` (DSP0268, ComputerSystem).
+fn in_words(mode: BootMode) -> &'static str {
+    match mode {
+        BootMode::Uefi => "UEFI",
+        BootMode::Legacy => "Legacy",
     }
 }
 

@@ -111,6 +111,16 @@ impl Client {
         self.resource(&request, &answer)
     }
 
+    /// Starts an action (DSP0266, section 7.11).
+    pub(super) async fn act(
+        &self,
+        target: &str,
+        body: &Value,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.write(Method::POST, target, body, None, deadline).await
+    }
+
     /// Changes a resource, or starts an action.
     pub(super) async fn write(
         &self,

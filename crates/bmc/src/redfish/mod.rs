@@ -3,33 +3,40 @@
 //! A thin client of our own, because what matters here (verified power, one-shot boot, vendor
 //! quirks, distrust) is what generic clients leave out. The parts, from the wire up:
 //! `transport` sends one bounded HTTP request; `client` keeps the one-at-a-time rule and the
-//! session; `resource` reads JSON that may lack anything; `system` finds the machine; `power`,
-//! `boot` and `inventory` are what is done with it; `quirks` is where makers differ.
+//! session; `resource` reads JSON that may lack anything; `system` finds the machine; `goal` is how
+//! anything is brought about; `power`, `boot`, `media` and `inventory` are what is done with it;
+//! `quirks` is where makers differ.
 
 mod boot;
 mod client;
 mod endpoint;
+mod goal;
 mod inventory;
+mod media;
+mod patch;
 mod power;
 mod quirks;
+mod remembered;
 mod resource;
 mod system;
 mod transport;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 pub use endpoint::{Endpoint, Security};
 pub use transport::Limits;
 
 use self::client::Client;
+use self::media::Companions;
+use self::remembered::Remembered;
 use crate::{
-    Bmc, BmcInventory, BootDevice, BootMode, Credentials, Error, Identity, PowerAction, PowerState,
+    Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Identity,
+    PowerAction, PowerState,
 };
 
 /// How long logging out may take: nobody waits for its outcome.
@@ -53,7 +60,11 @@ pub struct RedfishConfig {
 pub struct RedfishBmc {
     client: Arc<Client>,
     wanted_system: Option<String>,
-    system_path: OnceCell<String>,
+    system_path: Remembered<String>,
+    drive_path: Remembered<String>,
+    reset_types: Remembered<Vec<String>>,
+    /// What this BMC was seen to take beside an image.
+    companions: Mutex<Option<Companions>>,
 }
 
 impl RedfishBmc {
@@ -66,7 +77,10 @@ impl RedfishBmc {
         Ok(Self {
             client: Arc::new(client),
             wanted_system: config.system,
-            system_path: OnceCell::new(),
+            system_path: Remembered::default(),
+            drive_path: Remembered::default(),
+            reset_types: Remembered::default(),
+            companions: Mutex::default(),
         })
     }
 }
@@ -99,6 +113,26 @@ impl Bmc for RedfishBmc {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<(), Error>> {
         self.override_boot(device, mode, deadline).boxed()
+    }
+
+    fn set_boot_mode(&self, mode: BootMode, deadline: Instant) -> BoxFuture<'_, Result<(), Error>> {
+        self.change_boot_mode(mode, deadline).boxed()
+    }
+
+    fn capabilities(&self, deadline: Instant) -> BoxFuture<'_, Result<Capabilities, Error>> {
+        self.read_capabilities(deadline).boxed()
+    }
+
+    fn insert_media<'a>(
+        &'a self,
+        url: &'a str,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.insert(url, deadline).boxed()
+    }
+
+    fn eject_media(&self, deadline: Instant) -> BoxFuture<'_, Result<(), Error>> {
+        self.eject(deadline).boxed()
     }
 
     fn inventory(&self, deadline: Instant) -> BoxFuture<'_, Result<BmcInventory, Error>> {

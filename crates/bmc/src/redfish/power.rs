@@ -1,25 +1,12 @@
 //! Switching the machine on and off, and seeing it happen.
 
-use std::time::Duration;
-
-use bessemer_core::reason::FailureClass;
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::RedfishBmc;
+use super::goal::Goal;
 use super::resource::{Resource, text, texts};
 use crate::{Error, PowerAction, PowerState};
-
-/// Pause before the power state is read again; doubled each time, up to `LONGEST_PAUSE`.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// A BMC's own view lags by seconds; asking more often only slows it down.
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// How often a reset is asked for while the BMC answers that it cannot just now, for instance
-/// within the first seconds after the last one.
-const MOST_TRIES: u32 = 3;
 
 /// `PowerState` (DSP0268, ComputerSystem).
 pub(super) fn state(system: &Resource) -> PowerState {
@@ -33,7 +20,7 @@ pub(super) fn state(system: &Resource) -> PowerState {
 }
 
 /// A power state to reach, and how.
-struct Goal {
+struct Power {
     state: PowerState,
     /// The `ResetType`s (DSP0268, Resource) that lead there, best first.
     reset_types: &'static [&'static str],
@@ -42,23 +29,61 @@ struct Goal {
     patient: bool,
 }
 
-const ON: Goal = Goal {
+const ON: Power = Power {
     state: PowerState::On,
     reset_types: &["On", "ForceOn"],
     patient: true,
 };
 
-const FORCE_OFF: Goal = Goal {
+const FORCE_OFF: Power = Power {
     state: PowerState::Off,
     reset_types: &["ForceOff"],
     patient: false,
 };
 
-const GRACEFUL_OFF: Goal = Goal {
+const GRACEFUL_OFF: Power = Power {
     state: PowerState::Off,
     reset_types: &["GracefulShutdown", "PushPowerButton"],
     patient: true,
 };
+
+impl Power {
+    /// The best reset type that is offered; any is possible where a BMC does not say.
+    fn reset_type(&self, offered: &[String]) -> Option<&'static str> {
+        let is_offered = |wanted: &&&str| offered.iter().any(|offered| offered == **wanted);
+        let mut possible = self
+            .reset_types
+            .iter()
+            .filter(|wanted| offered.is_empty() || is_offered(wanted));
+        possible.next().copied()
+    }
+}
+
+impl Goal for Power {
+    fn wanted(&self) -> String {
+        format!("power {}", self.state)
+    }
+
+    fn shown(&self, seen: &Resource) -> String {
+        format!("power {}", state(seen))
+    }
+
+    fn is_reached(&self, seen: &Resource) -> bool {
+        state(seen) == self.state
+    }
+
+    fn may_ask(&self, seen: &Resource) -> bool {
+        !(self.patient && is_moving(state(seen)))
+    }
+
+    async fn look(&self, bmc: &RedfishBmc, deadline: Instant) -> Result<Resource, Error> {
+        bmc.system(deadline).await
+    }
+
+    async fn ask(&self, bmc: &RedfishBmc, seen: &Resource, deadline: Instant) -> Result<(), Error> {
+        bmc.reset(seen, self, deadline).await
+    }
+}
 
 impl RedfishBmc {
     pub(super) async fn bring_power(
@@ -67,72 +92,19 @@ impl RedfishBmc {
         deadline: Instant,
     ) -> Result<(), Error> {
         match action {
-            PowerAction::On => self.reach(&ON, deadline).await,
-            PowerAction::ForceOff => self.reach(&FORCE_OFF, deadline).await,
-            PowerAction::GracefulOff => self.reach(&GRACEFUL_OFF, deadline).await,
+            PowerAction::On => self.bring_about(&ON, deadline).await?,
+            PowerAction::ForceOff => self.bring_about(&FORCE_OFF, deadline).await?,
+            PowerAction::GracefulOff => self.bring_about(&GRACEFUL_OFF, deadline).await?,
             PowerAction::ForceRestart => {
-                self.reach(&FORCE_OFF, deadline).await?;
-                self.reach(&ON, deadline).await
+                let off = self.bring_about(&FORCE_OFF, deadline).await?;
+                self.bring_about_from(off, &ON, deadline).await?
             }
-        }
-    }
-
-    /// Reads the power state until it is the wanted one, and on the way asks for it.
-    async fn reach(&self, goal: &Goal, deadline: Instant) -> Result<(), Error> {
-        let began = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        let mut accepted = false;
-        let mut tries = 0;
-        loop {
-            let system = self.system(deadline).await?;
-            let seen = state(&system);
-            if seen == goal.state {
-                return Ok(());
-            }
-            let let_arrive = goal.patient && is_moving(seen);
-            if !accepted && !let_arrive {
-                tries += 1;
-                match self.reset(&system, goal, deadline).await {
-                    Ok(()) => accepted = true,
-                    Err(error) => self.forgive(error, tries, goal, deadline).await?,
-                }
-            }
-            if Instant::now() + pause >= deadline {
-                return Err(Error::NotVerified {
-                    bmc: self.client.bmc().to_owned(),
-                    wanted: format!("power {}", goal.state),
-                    seen: format!("power {seen}"),
-                    waited: began.elapsed(),
-                });
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// A refused reset does not matter if the machine is already there (it may have been
-    /// switched by hand meanwhile), nor, a few times, if the BMC was only busy.
-    async fn forgive(
-        &self,
-        error: Error,
-        tries: u32,
-        goal: &Goal,
-        deadline: Instant,
-    ) -> Result<(), Error> {
-        let Error::Refused { .. } = error else {
-            return Err(error);
         };
-        if tries < MOST_TRIES && error.class() == FailureClass::Transient {
-            return Ok(());
-        }
-        match self.system(deadline).await {
-            Ok(system) if state(&system) == goal.state => Ok(()),
-            _ => Err(error),
-        }
+        Ok(())
     }
 
-    async fn reset(&self, system: &Resource, goal: &Goal, deadline: Instant) -> Result<(), Error> {
-        let action = system.value.pointer("/Actions/#ComputerSystem.Reset");
+    async fn reset(&self, system: &Resource, goal: &Power, deadline: Instant) -> Result<(), Error> {
+        let action = reset_action(system);
         let Some((action, target)) =
             action.and_then(|action| Some((action, text(action, "/target")?)))
         else {
@@ -141,11 +113,7 @@ impl RedfishBmc {
                 .nonsense(format!("{} has no reset action", system.path)));
         };
         let offered = self.reset_types(action, deadline).await?;
-        let wanted = goal
-            .reset_types
-            .iter()
-            .find(|wanted| offered.is_empty() || offered.iter().any(|offered| offered == *wanted));
-        let Some(reset_type) = wanted else {
+        let Some(reset_type) = goal.reset_type(&offered) else {
             let wanted = format!("reset type {}", goal.reset_types.join(" or "));
             return Err(Error::NotOffered {
                 bmc: self.client.bmc().to_owned(),
@@ -154,9 +122,20 @@ impl RedfishBmc {
             });
         };
         let body = json!({ "ResetType": reset_type });
-        self.client
-            .write(Method::POST, target, &body, None, deadline)
-            .await
+        self.client.act(target, &body, deadline).await
+    }
+
+    /// Whether the operating system can be asked to shut down.
+    pub(super) async fn can_shut_down(
+        &self,
+        system: &Resource,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        let Some(action) = reset_action(system) else {
+            return Ok(false);
+        };
+        let offered = self.reset_types(action, deadline).await?;
+        Ok(GRACEFUL_OFF.reset_type(&offered).is_some())
     }
 
     /// The reset types the BMC offers, listed in the action or in a resource of its own (DSP0266,
@@ -168,6 +147,11 @@ impl RedfishBmc {
         let Some(path) = text(action, "/@Redfish.ActionInfo") else {
             return Ok(Vec::new());
         };
+        let listed = self.read_reset_types(path, deadline);
+        self.reset_types.or_find(listed).await
+    }
+
+    async fn read_reset_types(&self, path: &str, deadline: Instant) -> Result<Vec<String>, Error> {
         let info = match self.client.get(path, deadline).await {
             Ok(info) => info.value,
             Err(Error::Refused { .. }) => return Ok(Vec::new()),
@@ -185,6 +169,10 @@ impl RedfishBmc {
             .and_then(|parameter| parameter.get("AllowableValues"));
         Ok(listed.map(texts).unwrap_or_default())
     }
+}
+
+fn reset_action(system: &Resource) -> Option<&Value> {
+    system.value.pointer("/Actions/#ComputerSystem.Reset")
 }
 
 fn is_moving(state: PowerState) -> bool {

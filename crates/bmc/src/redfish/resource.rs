@@ -37,6 +37,11 @@ impl Resource {
         self.etag.as_deref().filter(|etag| !etag.starts_with("W/"))
     }
 
+    /// The ETag as it came.
+    pub(super) fn etag(&self) -> Option<&str> {
+        self.etag.as_deref()
+    }
+
     /// The last part of the path: the resource's `Id` where a member does not say.
     pub(super) fn id(&self) -> &str {
         text(&self.value, "/Id").unwrap_or_else(|| last_segment(&self.path))

@@ -12,11 +12,23 @@ use crate::{Error, Identity};
 impl RedfishBmc {
     /// Reads the computer system, which says most of what there is to know in one request.
     pub(super) async fn system(&self, deadline: Instant) -> Result<Resource, Error> {
-        let path = self
-            .system_path
-            .get_or_try_init(|| self.find_system(deadline))
-            .await?;
-        self.client.get(path, deadline).await
+        match self
+            .client
+            .get(&self.system_path(deadline).await?, deadline)
+            .await
+        {
+            // Its firmware may have been renewed since the path was read.
+            Err(Error::Refused { status: 404, .. }) => {
+                self.system_path.forget().await;
+                let path = self.system_path(deadline).await?;
+                self.client.get(&path, deadline).await
+            }
+            result => result,
+        }
+    }
+
+    async fn system_path(&self, deadline: Instant) -> Result<String, Error> {
+        self.system_path.or_find(self.find_system(deadline)).await
     }
 
     async fn find_system(&self, deadline: Instant) -> Result<String, Error> {

@@ -68,7 +68,7 @@ async fn a_setting_that_is_not_kept_is_not_success() {
 }
 
 #[tokio::test]
-async fn a_change_in_between_is_noticed_and_survived_once() {
+async fn a_change_in_between_is_noticed_and_survived() {
     let service = Service::start(small_tree()).await;
     service.world(|world| world.system()["@odata.etag"] = "\"1\"".into());
     let mut changes = 1;
@@ -90,18 +90,67 @@ async fn a_change_in_between_is_noticed_and_survived_once() {
             .collect()
     });
     assert_eq!(matches, ["\"1\"", "\"2\""]);
+}
 
+/// The `If-Match` headers of all changes so far.
+fn tags(service: &Service) -> Vec<Option<String>> {
+    service.world(|world| {
+        let patches = world
+            .seen
+            .iter()
+            .filter(|seen| seen.method == Method::PATCH);
+        patches
+            .map(|seen| seen.header("if-match").map(str::to_owned))
+            .collect()
+    })
+}
+
+#[tokio::test]
+async fn tags_that_never_match_are_put_another_way_but_not_for_ever() {
+    // What the BMC hands out, what it then wants, and what it is sent until it has that.
+    let one = || Some("\"1\"".to_owned());
+    let any = || Some("*".to_owned());
+    for (handed_out, wanted, sent) in [
+        (Some("\"1\""), Some("*"), vec![one(), any()]),
+        (Some("\"1\""), None, vec![one(), any(), None]),
+        (
+            Some("W/\"1\""),
+            Some("W/\"1\""),
+            vec![None, Some("W/\"1\"".to_owned())],
+        ),
+        (None, Some("*"), vec![None, any()]),
+    ] {
+        let service = Service::start(small_tree()).await;
+        if let Some(tag) = handed_out {
+            service.world(|world| world.system()["@odata.etag"] = tag.into());
+        }
+        service.rule(move |seen, world| {
+            if seen.method != Method::PATCH {
+                return None;
+            }
+            if seen.header("if-match") != wanted {
+                let status = match seen.header("if-match") {
+                    None => StatusCode::PRECONDITION_REQUIRED,
+                    Some(_) => StatusCode::PRECONDITION_FAILED,
+                };
+                return Some(refusal(status, "Not this tag."));
+            }
+            world.system()["Boot"] = seen.body["Boot"].clone();
+            Some(done())
+        });
+        boot_http(&service).await.unwrap();
+        assert_eq!(tags(&service), sent, "{handed_out:?} {wanted:?}");
+    }
+
+    let service = Service::start(small_tree()).await;
+    service.world(|world| world.system()["@odata.etag"] = "\"1\"".into());
     service.rule(|seen, _| {
         (seen.method == Method::PATCH)
             .then(|| refusal(StatusCode::PRECONDITION_FAILED, "It has changed."))
     });
-    let client = service.client();
-    let error = client
-        .set_boot_once(BootDevice::Pxe, BootMode::Uefi, soon())
-        .await
-        .unwrap_err();
+    let error = boot_http(&service).await.unwrap_err();
     assert_eq!(error.class(), FailureClass::Transient);
-    assert_eq!(service.count(&Method::PATCH, SYSTEM), 4);
+    assert_eq!(tags(&service), [one(), any(), None]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! kind that a BMC, or whoever answers in its place, is capable of.
 
 mod boot;
+mod media;
 mod power;
 mod service;
 mod session;

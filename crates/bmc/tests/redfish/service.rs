@@ -280,6 +280,10 @@ fn serve(seen: &Seen, world: &mut World) -> Response {
         },
         Method::PATCH => patch(seen, world),
         Method::POST if seen.path.ends_with("/Actions/ComputerSystem.Reset") => reset(seen, world),
+        Method::POST => match seen.path.split_once("/Actions/VirtualMedia.") {
+            Some((drive, _)) => change_media(seen, drive, world),
+            None => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+        },
         Method::DELETE => {
             let token = seen.path.rsplit('/').next().unwrap();
             world.sessions.retain(|session| session != token);
@@ -325,9 +329,33 @@ fn patch(seen: &Seen, world: &mut World) -> Response {
     {
         return refusal(StatusCode::PRECONDITION_FAILED, "It has changed.");
     }
-    for (name, value) in seen.body["Boot"].as_object().unwrap() {
-        resource["Boot"][name] = value.clone();
+    merge(resource, &seen.body);
+    done()
+}
+
+/// RFC 7396, but that null is a value.
+fn merge(resource: &mut Value, change: &Value) {
+    let Some(members) = change.as_object() else {
+        *resource = change.clone();
+        return;
+    };
+    for (name, value) in members {
+        match resource.get_mut(name) {
+            Some(present) if value.is_object() => merge(present, value),
+            _ => resource[name] = value.clone(),
+        }
     }
+}
+
+/// Inserts or ejects an image by an action of the drive's.
+fn change_media(seen: &Seen, drive: &str, world: &mut World) -> Response {
+    let inserted = seen.path.ends_with("InsertMedia");
+    let Some(drive) = world.resources.get_mut(drive) else {
+        return refusal(StatusCode::NOT_FOUND, "There is no such drive.");
+    };
+    drive["Inserted"] = inserted.into();
+    drive["Image"] = seen.body["Image"].clone();
+    drive["ConnectedVia"] = if inserted { "URI" } else { "NotConnected" }.into();
     done()
 }
 

@@ -1,0 +1,78 @@
+//! What need not be asked for again: where things are on this BMC.
+//!
+//! Paths, action targets and allowable values change when a BMC's firmware is renewed, and
+//! otherwise never. So they are kept for a while, and given up at once when they lead nowhere.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::Error;
+
+/// How long something is believed without being asked for anew.
+const VALIDITY: Duration = Duration::from_secs(3600);
+
+/// One thing that was found out, or not yet.
+#[derive(Debug)]
+pub(super) struct Remembered<T> {
+    /// With the end of its validity.
+    kept: Mutex<Option<(T, Instant)>>,
+    validity: Duration,
+}
+
+impl<T> Default for Remembered<T> {
+    fn default() -> Self {
+        Self {
+            kept: Mutex::default(),
+            validity: VALIDITY,
+        }
+    }
+}
+
+impl<T: Clone> Remembered<T> {
+    /// What is remembered, or else what `find` finds.
+    pub(super) async fn or_find(
+        &self,
+        find: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut kept = self.kept.lock().await;
+        let now = Instant::now();
+        if let Some((value, _)) = kept.as_ref().filter(|(_, until)| now < *until) {
+            return Ok(value.clone());
+        }
+        *kept = None;
+        let found = find.await?;
+        *kept = Some((found.clone(), Instant::now() + self.validity));
+        Ok(found)
+    }
+
+    /// Has it found anew next time.
+    pub(super) async fn forget(&self) {
+        *self.kept.lock().await = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn is_found_once_and_again_when_forgotten() {
+        let remembered = Remembered::default();
+        assert_eq!(remembered.or_find(async { Ok(1) }).await.unwrap(), 1);
+        assert_eq!(remembered.or_find(async { Ok(2) }).await.unwrap(), 1);
+        remembered.forget().await;
+        assert_eq!(remembered.or_find(async { Ok(3) }).await.unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn is_found_again_when_old() {
+        let remembered = Remembered {
+            validity: Duration::ZERO,
+            ..Remembered::default()
+        };
+        assert_eq!(remembered.or_find(async { Ok(1) }).await.unwrap(), 1);
+        assert_eq!(remembered.or_find(async { Ok(2) }).await.unwrap(), 2);
+    }
+}
