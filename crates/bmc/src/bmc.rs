@@ -5,7 +5,7 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::{BmcInventory, Error, Identity};
+use crate::{BmcInventory, Error, Identity, SerialConsole};
 
 /// A management controller of one machine.
 ///
@@ -63,6 +63,10 @@ pub trait Bmc: fmt::Debug + Send + Sync {
     /// What the machine is made of, as far as the BMC knows: tens of requests, and often less
     /// than the agent finds out.
     fn inventory(&self, deadline: Instant) -> BoxFuture<'_, Result<BmcInventory, Error>>;
+
+    /// Opens the machine's serial console. There is one of it: another session that has it loses
+    /// it. [`Error::NotOffered`] where there is none.
+    fn open_console(&self, deadline: Instant) -> BoxFuture<'_, Result<SerialConsole, Error>>;
 
     /// Requests sent so far, repeated ones and logins included.
     fn requests(&self) -> u64;

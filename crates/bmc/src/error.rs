@@ -158,6 +158,14 @@ pub enum Error {
         /// Time since the call began.
         waited: Duration,
     },
+    /// The serial console was open and is no more.
+    #[error("BMC {bmc}: the serial console was lost: {detail}")]
+    ConsoleLost {
+        /// The BMC's address.
+        bmc: String,
+        /// How.
+        detail: String,
+    },
     /// Our own fault.
     #[error("BMC {bmc}: request could not be made")]
     Bug {
@@ -172,9 +180,10 @@ impl Error {
     /// Whose turn it is.
     pub fn class(&self) -> FailureClass {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::NotVerified { .. } => {
-                FailureClass::Transient
-            }
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::NotVerified { .. }
+            | Self::ConsoleLost { .. } => FailureClass::Transient,
             // In use, busy, too many requests, or the BMC's own bad moment.
             Self::Refused {
                 status: 409 | 412 | 429 | 500..=599,

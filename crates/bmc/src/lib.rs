@@ -13,12 +13,14 @@
 //! is ([`Error::class`]).
 
 mod bmc;
+mod console;
 mod credentials;
 mod error;
 mod hardware;
 pub mod redfish;
 
 pub use bmc::{Bmc, BootDevice, BootMode, Capabilities, PowerAction, PowerState};
+pub use console::{ConsoleEnd, SerialConsole};
 pub use credentials::Credentials;
 pub use error::Error;
 pub use hardware::{BmcInventory, Cpu, Drive, Identity, Nic};

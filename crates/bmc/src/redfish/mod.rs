@@ -36,7 +36,7 @@ use self::media::Companions;
 use self::remembered::Remembered;
 use crate::{
     Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Identity,
-    PowerAction, PowerState,
+    PowerAction, PowerState, SerialConsole,
 };
 
 /// How long logging out may take: nobody waits for its outcome.
@@ -138,6 +138,15 @@ impl Bmc for RedfishBmc {
     fn inventory(&self, deadline: Instant) -> BoxFuture<'_, Result<BmcInventory, Error>> {
         async move { inventory::read(&self.client, &self.system(deadline).await?, deadline).await }
             .boxed()
+    }
+
+    fn open_console(&self, _: Instant) -> BoxFuture<'_, Result<SerialConsole, Error>> {
+        let none = Error::NotOffered {
+            bmc: self.client.bmc().to_owned(),
+            wanted: "serial console by Redfish".to_owned(),
+            offered: Vec::new(),
+        };
+        async move { Err(none) }.boxed()
     }
 
     fn requests(&self) -> u64 {
