@@ -11,6 +11,7 @@ use bessemer_core::hardware::{
 use bessemer_core::id::BootId;
 use bessemer_core::net::MacAddress;
 use bessemer_tls::Fingerprint;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
@@ -121,13 +122,14 @@ impl Host {
         firmware: Firmware,
     ) -> JoinHandle<()> {
         let mut events = machine.events();
+        let drive = machine.drive();
         tokio::spawn(async move {
             let mut running = Running(None);
             loop {
                 match events.recv().await {
                     Ok(MachineEvent::Booted { target, .. }) => {
                         running.stop().await;
-                        let boot = self.clone().boot(target, firmware.clone());
+                        let boot = self.clone().boot(target, drive.medium(), firmware.clone());
                         running.0 = Some(tokio::spawn(boot));
                     }
                     Ok(MachineEvent::PoweredOff) => running.stop().await,
@@ -138,12 +140,14 @@ impl Host {
         })
     }
 
-    async fn boot(self: Arc<Self>, target: BootTarget, firmware: Firmware) {
-        if target != BootTarget::UefiHttp {
+    async fn boot(self: Arc<Self>, target: BootTarget, medium: Option<Bytes>, firmware: Firmware) {
+        let parameters = match target {
+            BootTarget::UefiHttp => Some(offered(&firmware, self.mac).await),
+            BootTarget::Cd => medium.as_deref().and_then(on_medium),
             // A tenant's OS that is started again has nothing to say to us.
-            return;
-        }
-        let parameters = offered(&firmware, self.mac).await;
+            BootTarget::None | BootTarget::Hdd | BootTarget::Pxe => None,
+        };
+        let Some(parameters) = parameters else { return };
         lock(&self.boots).push(parameters.clone());
         let ended = match Agent::connect(self.clone(), parameters).await {
             Ok(agent) => agent.run().await,
@@ -182,6 +186,19 @@ fn home_client() -> Result<reqwest::Client, super::AgentError> {
         .timeout(Duration::from_secs(10))
         .build()?;
     Ok(client)
+}
+
+/// What the kernel command line on a boot medium says.
+fn on_medium(medium: &[u8]) -> Option<Parameters> {
+    let line = machine::command_line(medium)?;
+    let told = bessemer_boot::parameters::Parameters::parse(&line).ok()?;
+    let pin: String = told.pin.iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(Parameters {
+        conductor: told.conductor,
+        pin: pin.parse().ok()?,
+        boot: told.boot,
+        token: told.token.reveal().to_owned(),
+    })
 }
 
 /// Firmware asks until it is answered, or switched off.

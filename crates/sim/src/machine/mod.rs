@@ -6,16 +6,19 @@
 //! service, because only the machine knows when it boots: a guest that resets itself consumes a
 //! one-shot override just as a reset by the controller does.
 
+mod medium;
 mod qemu;
 mod qmp;
 mod simulated;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use medium::command_line;
 pub use qemu::{Accelerator, QemuMachine, QemuSettings};
-pub use simulated::{MachineEvent, SimulatedMachine};
+pub use simulated::{CdDrive, MachineEvent, SimulatedMachine};
 
 /// Whether a server runs. The names are those of Redfish's `PowerState` (DSP2046, Resource).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +38,20 @@ pub enum BootTarget {
     Pxe,
     /// The disk.
     Hdd,
+    /// The CD drive that the controller imitates.
+    Cd,
     /// The network by UEFI HTTP boot (UEFI specification, section 24.7).
     UefiHttp,
+}
+
+/// How the firmware boots. The names are those of Redfish's `BootSourceOverrideMode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BootMode {
+    /// UEFI.
+    #[serde(rename = "UEFI")]
+    Uefi,
+    /// The PC BIOS's way.
+    Legacy,
 }
 
 /// How long an override holds. The names are those of Redfish's `BootSourceOverrideEnabled`.
@@ -167,6 +182,9 @@ pub trait Machine: Send + Sync + 'static {
     /// The override as it stands, after what boots so far have consumed.
     fn boot_override(&self) -> BootOverride;
 
+    /// How the firmware boots from its next power-on on.
+    fn boot_mode(&self) -> BootMode;
+
     /// How often the machine has run its power-on self test since it was made: power-ons and
     /// resets, the guest's own included.
     fn boot_count(&self) -> u64;
@@ -179,6 +197,25 @@ pub trait Machine: Send + Sync + 'static {
     /// # Errors
     /// When the target is none of [`Machine::boot_targets`], or the machine refuses.
     fn set_boot_override(&self, wanted: BootOverride) -> BoxFuture<'_, Result<(), MachineError>>;
+
+    /// Sets how the firmware boots from its next power-on on.
+    ///
+    /// # Errors
+    /// When the machine cannot.
+    fn set_boot_mode(&self, wanted: BootMode) -> BoxFuture<'_, Result<(), MachineError>>;
+
+    /// Puts this ISO 9660 image into the CD drive that the controller imitates, in place of what
+    /// is there.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn insert_media(&self, image: Bytes) -> BoxFuture<'_, Result<(), MachineError>>;
+
+    /// Empties that drive.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    fn eject_media(&self) -> BoxFuture<'_, Result<(), MachineError>>;
 
     /// Powers the machine on.
     ///

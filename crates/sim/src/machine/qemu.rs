@@ -9,19 +9,24 @@
 //! while an override says so. A one-shot override is consumed when a boot *begins*: at process start,
 //! or at QEMU's `RESET` event. By then QEMU has already fixed the order for the boot that begins, so
 //! setting it back affects the boot after.
+//!
+//! Boot mode, and whether UEFI offers PXE, are fixed when the process starts. A restart by the
+//! controller that needs it otherwise therefore starts another process; only a guest that resets
+//! *itself* finds the firmware unchanged.
 
 mod arguments;
 mod process;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use serde::{Deserialize, Serialize};
 
 use self::process::Process;
-use super::{BootOverride, BootTarget, Inventory, Machine, MachineError, PowerState};
+use super::{BootMode, BootOverride, BootTarget, Inventory, Machine, MachineError, PowerState};
 
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +61,8 @@ pub struct QemuSettings {
     pub firmware_variables: PathBuf,
     /// Raw disk image.
     pub disk: PathBuf,
+    /// File that holds the image in the CD drive, while there is one.
+    pub medium: PathBuf,
     /// Tap interface in the present network namespace.
     pub tap: String,
     /// Socket on which this crate awaits QEMU's control connection.
@@ -73,6 +80,8 @@ pub struct QemuMachine {
     settings: QemuSettings,
     inventory: Inventory,
     boot: Arc<BootState>,
+    mode: Mutex<BootMode>,
+    has_medium: AtomicBool,
     /// Held over every command, so that commands see each other's results whole.
     process: tokio::sync::Mutex<Option<Process>>,
 }
@@ -121,8 +130,17 @@ impl QemuMachine {
                 boot_override: Mutex::new(BootOverride::NONE),
                 count: AtomicU64::new(0),
             }),
+            mode: Mutex::new(BootMode::Uefi),
+            has_medium: AtomicBool::new(false),
             process: tokio::sync::Mutex::new(None),
         }
+    }
+
+    async fn start(&self) -> Result<Process, MachineError> {
+        let medium = self.settings.medium.as_path();
+        let medium = self.has_medium.load(Ordering::SeqCst).then_some(medium);
+        let (settings, inventory, mode) = (&self.settings, &self.inventory, self.boot_mode());
+        Process::start(settings, inventory, &self.boot, mode, medium).await
     }
 }
 
@@ -140,9 +158,26 @@ impl Machine for QemuMachine {
     }
 
     fn boot_targets(&self) -> &'static [BootTarget] {
-        // No Pxe: whether the firmware offers it is fixed when the process starts, so an override
-        // set on a running machine could not be honoured.
-        &[BootTarget::None, BootTarget::Hdd, BootTarget::UefiHttp]
+        // A PC BIOS knows no HTTP.
+        match self.boot_mode() {
+            BootMode::Uefi => &[
+                BootTarget::None,
+                BootTarget::Pxe,
+                BootTarget::Hdd,
+                BootTarget::Cd,
+                BootTarget::UefiHttp,
+            ],
+            BootMode::Legacy => &[
+                BootTarget::None,
+                BootTarget::Pxe,
+                BootTarget::Hdd,
+                BootTarget::Cd,
+            ],
+        }
+    }
+
+    fn boot_mode(&self) -> BootMode {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn boot_override(&self) -> BootOverride {
@@ -178,6 +213,50 @@ impl Machine for QemuMachine {
         .boxed()
     }
 
+    fn set_boot_mode(&self, wanted: BootMode) -> BoxFuture<'_, Result<(), MachineError>> {
+        async move {
+            *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn insert_media(&self, image: Bytes) -> BoxFuture<'_, Result<(), MachineError>> {
+        async move {
+            let process = self.process.lock().await;
+            let running = running(&process).ok();
+            if let Some(process) = running {
+                // It has the file open.
+                process.eject().await?;
+            }
+            let written = tokio::fs::write(&self.settings.medium, image).await;
+            written.map_err(|error| MachineError::Failed {
+                action: "insert media",
+                detail: format!("cannot write {}: {error}", self.settings.medium.display()),
+            })?;
+            self.has_medium.store(true, Ordering::SeqCst);
+            match running {
+                Some(process) => process.insert(&self.settings.medium).await,
+                None => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
+    fn eject_media(&self) -> BoxFuture<'_, Result<(), MachineError>> {
+        async {
+            let process = self.process.lock().await;
+            if let Ok(process) = running(&process) {
+                process.eject().await?;
+            }
+            self.has_medium.store(false, Ordering::SeqCst);
+            // Its space matters more than its presence: an error does no harm.
+            let _ = tokio::fs::remove_file(&self.settings.medium).await;
+            Ok(())
+        }
+        .boxed()
+    }
+
     fn power_on(&self) -> BoxFuture<'_, Result<(), MachineError>> {
         async {
             let mut process = self.process.lock().await;
@@ -185,7 +264,7 @@ impl Machine for QemuMachine {
                 return Err(MachineError::WrongState(PowerState::On));
             }
             *process = None;
-            *process = Some(Process::start(&self.settings, &self.inventory, &self.boot).await?);
+            *process = Some(self.start().await?);
             Ok(())
         }
         .boxed()
@@ -211,6 +290,17 @@ impl Machine for QemuMachine {
     }
 
     fn restart(&self) -> BoxFuture<'_, Result<(), MachineError>> {
-        async { running(&*self.process.lock().await)?.reset().await }.boxed()
+        async {
+            let mut process = self.process.lock().await;
+            let present = running(&process)?;
+            if present.can_boot(&self.boot, self.boot_mode()) {
+                return present.reset().await;
+            }
+            present.kill().await?;
+            *process = None;
+            *process = Some(self.start().await?);
+            Ok(())
+        }
+        .boxed()
     }
 }

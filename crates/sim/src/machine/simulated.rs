@@ -5,15 +5,16 @@
 //! the test can play the agent or the tenant's system. No time passes in here: a test that wants a
 //! slow machine delays its own reaction to [`MachineEvent::Booted`].
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    BootOverride, BootTarget, Inventory, InventoryDrive, InventoryNic, Machine, MachineError,
-    PowerState,
+    BootMode, BootOverride, BootTarget, Inventory, InventoryDrive, InventoryNic, Machine,
+    MachineError, PowerState,
 };
 
 /// Events a slow listener may fall behind before it loses the oldest.
@@ -39,8 +40,27 @@ pub enum MachineEvent {
 struct State {
     power: PowerState,
     boot_override: BootOverride,
+    boot_mode: BootMode,
     boot_count: u64,
     stuck_in_firmware: bool,
+}
+
+/// The CD drive of a simulated server: what it holds is shared by all clones.
+#[derive(Debug, Clone, Default)]
+pub struct CdDrive(Arc<Mutex<Option<Bytes>>>);
+
+impl CdDrive {
+    /// The image in it.
+    pub fn medium(&self) -> Option<Bytes> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, medium: Option<Bytes>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = medium;
+    }
 }
 
 /// A simulated server.
@@ -48,6 +68,7 @@ struct State {
 pub struct SimulatedMachine {
     inventory: Inventory,
     state: Mutex<State>,
+    drive: CdDrive,
     events: broadcast::Sender<MachineEvent>,
 }
 
@@ -59,9 +80,11 @@ impl SimulatedMachine {
             state: Mutex::new(State {
                 power: PowerState::Off,
                 boot_override: BootOverride::NONE,
+                boot_mode: BootMode::Uefi,
                 boot_count: 0,
                 stuck_in_firmware: false,
             }),
+            drive: CdDrive::default(),
             events: broadcast::Sender::new(EVENT_BACKLOG),
         }
     }
@@ -113,6 +136,11 @@ impl SimulatedMachine {
         if state.power == PowerState::On {
             self.boot(&mut state);
         }
+    }
+
+    /// The CD drive that the controller imitates, seen from inside.
+    pub fn drive(&self) -> CdDrive {
+        self.drive.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -174,12 +202,17 @@ impl Machine for SimulatedMachine {
             BootTarget::None,
             BootTarget::Pxe,
             BootTarget::Hdd,
+            BootTarget::Cd,
             BootTarget::UefiHttp,
         ]
     }
 
     fn boot_override(&self) -> BootOverride {
         self.lock().boot_override
+    }
+
+    fn boot_mode(&self) -> BootMode {
+        self.lock().boot_mode
     }
 
     fn boot_count(&self) -> u64 {
@@ -193,6 +226,30 @@ impl Machine for SimulatedMachine {
     fn set_boot_override(&self, wanted: BootOverride) -> BoxFuture<'_, Result<(), MachineError>> {
         async move {
             self.lock().boot_override = wanted;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn set_boot_mode(&self, wanted: BootMode) -> BoxFuture<'_, Result<(), MachineError>> {
+        async move {
+            self.lock().boot_mode = wanted;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn insert_media(&self, image: Bytes) -> BoxFuture<'_, Result<(), MachineError>> {
+        async move {
+            self.drive.set(Some(image));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn eject_media(&self) -> BoxFuture<'_, Result<(), MachineError>> {
+        async {
+            self.drive.set(None);
             Ok(())
         }
         .boxed()

@@ -92,6 +92,10 @@ impl StateDirectory {
         self.node(node).join("firmware-variables.fd")
     }
 
+    pub(super) fn medium(&self, node: &str) -> PathBuf {
+        self.node(node).join("medium.iso")
+    }
+
     pub(super) fn serial_log(&self, node: &str) -> PathBuf {
         self.node(node).join("serial.log")
     }

@@ -118,6 +118,7 @@ pub(super) fn settings(
         firmware_code: FIRMWARE_CODE.into(),
         firmware_variables: directory.firmware_variables(&node.name),
         disk: node.disk.clone(),
+        medium: directory.medium(&node.name),
         tap: node.switch_port.clone(),
         control_socket: directory.control_socket(&node.name),
         serial_socket: node.serial_socket.clone(),

@@ -177,6 +177,56 @@ impl RedfishError {
         .about(pointer)
     }
 
+    pub(super) fn parameter_unknown(action: &str, name: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "Base.1.18.ActionParameterUnknown",
+            format!("The action {action} was submitted with the invalid parameter {name}."),
+            "Correct the invalid parameter and resubmit the request.",
+        )
+    }
+
+    pub(super) fn parameter_missing(action: &str, name: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "Base.1.18.ActionParameterMissing",
+            format!("The action {action} requires that the parameter {name} be present."),
+            "Supply the action with the required parameter in the request body.",
+        )
+    }
+
+    pub(super) fn parameter_value(action: &str, name: &str, value: &serde_json::Value) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "Base.1.18.ActionParameterValueNotInList",
+            format!(
+                "The value {value} for the parameter {name} in the action {action} is not in the \
+                 list of acceptable values."
+            ),
+            "Choose a value that the implementation can support and resubmit the request.",
+        )
+    }
+
+    pub(super) fn resource_in_use() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "Base.1.18.ResourceInUse",
+            "The change to the requested resource failed because the resource is in use or in \
+             transition.",
+            "Remove the condition and resubmit the request.",
+        )
+    }
+
+    pub(super) fn cannot_fetch(url: &str, detail: &str) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Base.1.18.CouldNotEstablishConnection",
+            format!("The service failed to establish a connection with the URI '{url}': {detail}."),
+            "Ensure that the URI contains a valid and reachable node name, protocol information \
+             and other URI components.",
+        )
+    }
+
     /// What a machine's refusal means to a client.
     pub(super) fn machine(error: &MachineError) -> Self {
         match error {

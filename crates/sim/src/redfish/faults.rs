@@ -19,6 +19,8 @@ pub struct Faults {
     pub ignore_power_commands: bool,
     /// Boot overrides are acknowledged but not kept.
     pub ignore_boot_override: bool,
+    /// Insertion and ejection of virtual media are acknowledged but not carried out.
+    pub ignore_media_commands: bool,
     /// So many further requests are answered with 503, as during a controller's restart.
     pub unavailable_answers: u32,
 }

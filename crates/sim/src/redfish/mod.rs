@@ -9,6 +9,7 @@
 mod authentication;
 mod error;
 mod faults;
+mod media;
 mod resources;
 mod router;
 mod server;
@@ -53,6 +54,7 @@ pub struct Bmc {
     credentials: Credentials,
     sessions: Sessions,
     faults: FaultControl,
+    inserted: media::Inserted,
 }
 
 impl Bmc {
@@ -73,6 +75,7 @@ impl Bmc {
             credentials,
             sessions: Sessions::new(session_timeout),
             faults: FaultControl::new(),
+            inserted: media::Inserted::default(),
         })
     }
 

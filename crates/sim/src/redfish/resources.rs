@@ -56,6 +56,11 @@ fn system_part(inventory: &Inventory, path: &[&str]) -> Option<Value> {
         ["Processors", "CPU1"] => Some(processor(inventory)),
         ["Memory"] => Some(part_collection("Memory", "MemoryCollection", ["DIMM1"])),
         ["Memory", "DIMM1"] => Some(memory(inventory)),
+        ["VirtualMedia"] => Some(part_collection(
+            "VirtualMedia",
+            "VirtualMediaCollection",
+            ["Cd"],
+        )),
         _ => None,
     }
 }

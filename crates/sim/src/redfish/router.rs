@@ -17,7 +17,7 @@ use super::Bmc;
 use super::authentication::{TOKEN_HEADER, require};
 use super::error::RedfishError;
 use super::resources::{self, SESSIONS, SYSTEM};
-use super::system;
+use super::{media, system};
 
 /// No request of the verbs offered here needs more.
 const BODY_LIMIT: usize = 16 * 1024;
@@ -40,6 +40,15 @@ pub fn router(bmc: Arc<Bmc>) -> Router {
         .route(
             &format!("{SYSTEM}/Actions/ComputerSystem.Reset"),
             post(system::reset),
+        )
+        .route(&media::drive_path(), get(media::show))
+        .route(
+            &format!("{}/Actions/VirtualMedia.InsertMedia", media::drive_path()),
+            post(media::insert),
+        )
+        .route(
+            &format!("{}/Actions/VirtualMedia.EjectMedia", media::drive_path()),
+            post(media::eject),
         )
         .fallback(read_only_resource)
         .layer(from_fn_with_state(Arc::clone(&bmc), require));

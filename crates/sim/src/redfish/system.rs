@@ -17,7 +17,7 @@ use super::Bmc;
 use super::error::RedfishError;
 use super::resources::{CHASSIS, MANAGER, SYSTEM};
 use super::router::json_object;
-use crate::machine::{BootOverride, BootTarget, OverrideEnabled};
+use crate::machine::{BootMode, BootOverride, BootTarget, OverrideEnabled};
 
 /// Reset types offered (DSP2046, Resource `ResetType`).
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -89,6 +89,7 @@ async fn representation(bmc: &Bmc) -> Value {
         "Storage": {"@odata.id": format!("{SYSTEM}/Storage")},
         "Processors": {"@odata.id": format!("{SYSTEM}/Processors")},
         "Memory": {"@odata.id": format!("{SYSTEM}/Memory")},
+        "VirtualMedia": {"@odata.id": format!("{SYSTEM}/VirtualMedia")},
         "Links": {
             "Chassis": [{"@odata.id": CHASSIS}],
             "ManagedBy": [{"@odata.id": MANAGER}],
@@ -110,8 +111,8 @@ fn boot(bmc: &Bmc) -> Value {
         "BootSourceOverrideEnabled@Redfish.AllowableValues": ["Disabled", "Once", "Continuous"],
         "BootSourceOverrideTarget": boot_override.target,
         "BootSourceOverrideTarget@Redfish.AllowableValues": bmc.machine().boot_targets(),
-        "BootSourceOverrideMode": "UEFI",
-        "BootSourceOverrideMode@Redfish.AllowableValues": ["UEFI"],
+        "BootSourceOverrideMode": bmc.machine().boot_mode(),
+        "BootSourceOverrideMode@Redfish.AllowableValues": [BootMode::Uefi, BootMode::Legacy],
     })
 }
 
@@ -131,10 +132,18 @@ pub(super) async fn change(
             return Err(RedfishError::precondition_failed());
         }
     }
-    let wanted = wanted_override(&body, &present, bmc.machine().boot_override())?;
+    let (wanted, mode) = wanted_boot(&body, &present, bmc.machine().boot_override())?;
     if !bmc.faults.get().ignore_boot_override {
-        let set = bmc.machine().set_boot_override(wanted).await;
-        set.map_err(|error| RedfishError::machine(&error))?;
+        let machine = bmc.machine();
+        let before = machine.boot_mode();
+        let refused = |error| RedfishError::machine(&error);
+        if let Some(mode) = mode {
+            machine.set_boot_mode(mode).await.map_err(refused)?;
+        }
+        if let Err(error) = machine.set_boot_override(wanted).await {
+            machine.set_boot_mode(before).await.map_err(refused)?;
+            return Err(refused(error));
+        }
     }
     Ok(tagged(representation(&bmc).await))
 }
@@ -147,12 +156,14 @@ fn matches(expected: &str, tag: &str) -> bool {
         .any(|one| one == "*" || one == tag)
 }
 
-/// The override a PATCH asks for, or what is wrong with the PATCH; nothing is done by halves.
-fn wanted_override(
+/// The override and the mode a PATCH asks for, or what is wrong with the PATCH; nothing is done by
+/// halves.
+fn wanted_boot(
     body: &Map<String, Value>,
     present: &Value,
     mut wanted: BootOverride,
-) -> Result<BootOverride, RedfishError> {
+) -> Result<(BootOverride, Option<BootMode>), RedfishError> {
+    let mut mode = None;
     if let Some(name) = body.keys().find(|name| *name != "Boot") {
         return Err(refused_property(present, name, &format!("#/{name}")));
     }
@@ -169,17 +180,14 @@ fn wanted_override(
                 }
             }
             "BootSourceOverrideEnabled" => {}
-            "BootSourceOverrideMode" if value == "UEFI" => {}
-            "BootSourceOverrideMode" => {
-                return Err(RedfishError::value_not_in_list(&pointer, value));
-            }
+            "BootSourceOverrideMode" => mode = Some(parsed(value, &pointer)?),
             _ => return Err(refused_property(&present["Boot"], name, &pointer)),
         }
     }
     if let Some(value) = boot.get("BootSourceOverrideEnabled") {
         wanted.enabled = parsed(value, "#/Boot/BootSourceOverrideEnabled")?;
     }
-    Ok(wanted)
+    Ok((wanted, mode))
 }
 
 fn refused_property(present: &Value, name: &str, pointer: &str) -> RedfishError {

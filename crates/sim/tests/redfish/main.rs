@@ -1,6 +1,7 @@
 //! The simulated management controller, over the wire, as a client meets it.
 
 mod faults;
+mod media;
 mod power;
 mod protocol;
 mod sessions;

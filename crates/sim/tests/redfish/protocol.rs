@@ -98,7 +98,7 @@ async fn the_system_shows_what_the_machine_is_made_of() {
     assert_eq!(system["ProcessorSummary"]["CoreCount"], 4);
     assert_eq!(system["MemorySummary"]["TotalSystemMemoryGiB"], 16.0);
     let targets = &system["Boot"]["BootSourceOverrideTarget@Redfish.AllowableValues"];
-    assert_eq!(*targets, json!(["None", "Pxe", "Hdd", "UefiHttp"]));
+    assert_eq!(*targets, json!(["None", "Pxe", "Hdd", "Cd", "UefiHttp"]));
     let nic = rig
         .get("/redfish/v1/Systems/1/EthernetInterfaces/NIC1")
         .await;
@@ -191,7 +191,7 @@ async fn a_patch_is_done_as_a_whole_or_not_at_all() {
             "#/Boot/BootSourceOverrideEnabled",
         ),
         (
-            boot("BootSourceOverrideMode", json!("Legacy")),
+            boot("BootSourceOverrideMode", json!("Bios")),
             "PropertyValueNotInList",
             "#/Boot/BootSourceOverrideMode",
         ),

@@ -3,44 +3,83 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::machine::{BootTarget, Inventory};
+use crate::machine::{BootMode, BootTarget, Inventory};
 
 use super::QemuSettings;
 
 /// Object id of the NIC, by which its boot index is changed later.
 pub(super) const NIC: &str = "nic0";
-/// Boot index of the NIC while an override puts it before the disk.
-pub(super) const NIC_FIRST: i32 = 0;
+/// Object id of the CD drive, by which its boot index and its medium are changed later.
+pub(super) const CD: &str = "cd0";
 /// Boot index of a device that is not booted from.
 pub(super) const NOT_BOOTED: i32 = -1;
+/// Boot indexes while an override puts a device before the disk. QEMU takes each once only.
+const NIC_FIRST: i32 = 0;
+const CD_FIRST: i32 = 1;
 /// Boot index of the disk, always.
-const DISK_INDEX: i32 = 1;
-
+const DISK_INDEX: i32 = 2;
 /// The most data of one NVMe command: so many times doubled pages of 4 KiB (MDTS of the NVM Express
 /// Base Specification).
 const LARGEST_COMMAND: u32 = 10;
 
-/// The NIC's boot index for a boot from `target`.
-pub(super) fn nic_boot_index(target: BootTarget) -> i32 {
-    match target {
-        BootTarget::UefiHttp | BootTarget::Pxe => NIC_FIRST,
-        BootTarget::None | BootTarget::Hdd => NOT_BOOTED,
+/// The boot indexes that depend on what is booted from, by object id.
+pub(super) fn boot_order(target: BootTarget) -> [(&'static str, i32); 2] {
+    let first_if = |first: bool, index| if first { index } else { NOT_BOOTED };
+    let from_network = matches!(target, BootTarget::UefiHttp | BootTarget::Pxe);
+    [
+        (NIC, first_if(from_network, NIC_FIRST)),
+        (CD, first_if(target == BootTarget::Cd, CD_FIRST)),
+    ]
+}
+
+/// The firmware of one process: fixed when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Firmware {
+    mode: BootMode,
+    /// Whether UEFI tries PXE: it would, over both address families, before every HTTP boot.
+    pxe: bool,
+}
+
+impl Firmware {
+    /// What a boot from `target` needs.
+    pub(super) fn for_boot(mode: BootMode, target: BootTarget) -> Self {
+        Self {
+            mode,
+            pxe: target == BootTarget::Pxe,
+        }
     }
 }
 
-/// The arguments that start the machine and boot it from `target`.
+/// How the machine starts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start<'a> {
+    pub(super) firmware: Firmware,
+    pub(super) target: BootTarget,
+    /// The image in the CD drive.
+    pub(super) medium: Option<&'a Path>,
+}
+
+/// The arguments that start the machine.
 pub(super) fn arguments(
     settings: &QemuSettings,
     inventory: &Inventory,
-    target: BootTarget,
+    start: &Start<'_>,
 ) -> Vec<OsString> {
     let mut line = Line(Vec::new());
     platform(&mut line, settings, inventory);
+    firmware(&mut line, settings, start.firmware);
     identity(&mut line, inventory);
     consoles(&mut line, settings);
     disk(&mut line, settings, inventory);
-    network(&mut line, settings, inventory, target);
+    cd_drive(&mut line, start);
+    network(&mut line, settings, inventory, start);
     line.0
+}
+
+fn index_of(device: &str, target: BootTarget) -> i32 {
+    let order = boot_order(target);
+    let index = order.iter().find(|(id, _)| *id == device);
+    index.map_or(NOT_BOOTED, |(_, index)| *index)
 }
 
 struct Line(Vec<OsString>);
@@ -61,7 +100,8 @@ fn with_path(prefix: &str, path: &Path) -> OsString {
 
 fn platform(line: &mut Line, settings: &QemuSettings, inventory: &Inventory) {
     line.option("-name", format!("bessemer-{}", settings.name));
-    line.option("-machine", "q35");
+    // Without graphics, a PC BIOS and its boot ROMs write to the serial console.
+    line.option("-machine", "q35,graphics=off");
     line.option("-accel", settings.accelerator.name());
     line.option("-cpu", "max");
     line.option("-smp", inventory.processor_cores.to_string());
@@ -69,6 +109,13 @@ fn platform(line: &mut Line, settings: &QemuSettings, inventory: &Inventory) {
     line.0.push("-nodefaults".into());
     line.option("-display", "none");
     line.option("-boot", "strict=on");
+}
+
+/// UEFI from its flash chips, or else the PC BIOS that QEMU comes with.
+fn firmware(line: &mut Line, settings: &QemuSettings, firmware: Firmware) {
+    if firmware.mode == BootMode::Legacy {
+        return;
+    }
     line.option(
         "-drive",
         with_path(
@@ -83,9 +130,16 @@ fn platform(line: &mut Line, settings: &QemuSettings, inventory: &Inventory) {
             &settings.firmware_variables,
         ),
     );
-    // The firmware would try PXE, over both address families, before every HTTP boot.
     for name in ["IPv4PXESupport", "IPv6PXESupport"] {
-        line.option("-fw_cfg", format!("name=opt/org.tianocore/{name},string=n"));
+        let wanted = if firmware.pxe && name.starts_with("IPv4") {
+            'y'
+        } else {
+            'n'
+        };
+        line.option(
+            "-fw_cfg",
+            format!("name=opt/org.tianocore/{name},string={wanted}"),
+        );
     }
 }
 
@@ -163,9 +217,31 @@ fn disk(line: &mut Line, settings: &QemuSettings, inventory: &Inventory) {
     );
 }
 
-/// One NIC. The empty ROM file selects the firmware's own driver; without speed and duplex LACP
-/// never forms; partial checksums would not survive the userspace switch.
-fn network(line: &mut Line, settings: &QemuSettings, inventory: &Inventory, target: BootTarget) {
+/// The CD drive that the controller imitates, on the chipset's SATA controller.
+fn cd_drive(line: &mut Line, start: &Start<'_>) {
+    let index = index_of(CD, start.target);
+    let mut device = format!("ide-cd,id={CD},bus=ide.0,bootindex={index}");
+    if let Some(medium) = start.medium {
+        line.option(
+            "-blockdev",
+            with_path(
+                "driver=file,node-name=medium0-file,read-only=on,filename=",
+                medium,
+            ),
+        );
+        line.option(
+            "-blockdev",
+            "driver=raw,node-name=medium0,file=medium0-file,read-only=on",
+        );
+        device.push_str(",drive=medium0");
+    }
+    line.option("-device", device);
+}
+
+/// One NIC. Without speed and duplex LACP never forms; partial checksums would not survive the
+/// userspace switch. An empty ROM file selects UEFI's own driver; a PC BIOS has none and needs
+/// the ROM.
+fn network(line: &mut Line, settings: &QemuSettings, inventory: &Inventory, start: &Start<'_>) {
     line.option(
         "-netdev",
         format!(
@@ -179,10 +255,14 @@ fn network(line: &mut Line, settings: &QemuSettings, inventory: &Inventory, targ
     line.option(
         "-device",
         format!(
-            "virtio-net-pci,id={NIC},netdev=net0,mac={},romfile=,speed={},duplex=full,bootindex={}",
+            "virtio-net-pci,id={NIC},netdev=net0,mac={},speed={},duplex=full,bootindex={}{}",
             nic.mac,
             nic.speed_mbps,
-            nic_boot_index(target)
+            index_of(NIC, start.target),
+            match start.firmware.mode {
+                BootMode::Uefi => ",romfile=",
+                BootMode::Legacy => "",
+            }
         ),
     );
 }
@@ -198,9 +278,21 @@ mod tests {
     }
 
     #[test]
-    fn only_network_targets_put_the_nic_before_the_disk() {
-        assert!((0..DISK_INDEX).contains(&nic_boot_index(BootTarget::UefiHttp)));
-        assert_eq!(nic_boot_index(BootTarget::None), NOT_BOOTED);
-        assert_eq!(nic_boot_index(BootTarget::Hdd), NOT_BOOTED);
+    fn what_is_booted_from_comes_before_the_disk_and_nothing_else_does() {
+        let first = |target| {
+            let order = boot_order(target).into_iter();
+            let before_disk = order.filter(|(_, index)| (0..DISK_INDEX).contains(index));
+            before_disk.map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        assert_eq!(first(BootTarget::UefiHttp), [NIC]);
+        assert_eq!(first(BootTarget::Pxe), [NIC]);
+        assert_eq!(first(BootTarget::Cd), [CD]);
+        for target in [BootTarget::None, BootTarget::Hdd] {
+            assert!(
+                boot_order(target)
+                    .iter()
+                    .all(|(_, index)| *index == NOT_BOOTED)
+            );
+        }
     }
 }

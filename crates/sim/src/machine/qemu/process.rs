@@ -13,10 +13,10 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::timeout;
 
-use super::arguments::{NIC, arguments, nic_boot_index};
+use super::arguments::{CD, Firmware, Start, arguments, boot_order};
 use super::{BootState, QemuSettings};
 use crate::machine::qmp::{Qmp, QmpError};
-use crate::machine::{Inventory, MachineError};
+use crate::machine::{BootMode, Inventory, MachineError};
 
 /// QEMU connects back within tenths of a second, on a busy host within seconds.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -33,26 +33,30 @@ pub(super) struct Process {
     alive: watch::Receiver<bool>,
     /// Counts resets that have taken effect.
     resets: watch::Receiver<u64>,
+    firmware: Firmware,
 }
 
 /// The control connection and the boot order last given to it.
 struct Control {
     qmp: Qmp,
-    nic_boot_index: Mutex<i32>,
+    boot_order: Mutex<[(&'static str, i32); 2]>,
 }
 
 impl Control {
     /// Makes QEMU's boot order for the next boot agree with the override as it is now.
     async fn apply_boot_order(&self, boot: &BootState) -> Result<(), QmpError> {
-        let mut applied = self.nic_boot_index.lock().await;
+        let mut applied = self.boot_order.lock().await;
         // Read under the lock, so that the last of several callers leaves the latest order.
-        let wanted = nic_boot_index(boot.get().next_target());
-        // QEMU refuses an index that is taken, even by the same device.
-        if *applied != wanted {
+        let wanted = boot_order(boot.get().next_target());
+        for (applied, wanted) in applied.iter_mut().zip(wanted) {
+            // QEMU refuses an index that is taken, even by the same device.
+            if *applied == wanted {
+                continue;
+            }
             let arguments = json!({
-                "path": format!("/machine/peripheral/{NIC}"),
+                "path": format!("/machine/peripheral/{}", wanted.0),
                 "property": "bootindex",
-                "value": wanted,
+                "value": wanted.1,
             });
             self.qmp.execute("qom-set", arguments).await?;
             *applied = wanted;
@@ -67,6 +71,8 @@ impl Process {
         settings: &QemuSettings,
         inventory: &Inventory,
         boot: &Arc<BootState>,
+        mode: BootMode,
+        medium: Option<&Path>,
     ) -> Result<Self, MachineError> {
         let failed = |detail: String| MachineError::Failed {
             action: "power on",
@@ -80,7 +86,12 @@ impl Process {
         })?;
         put_aside_long_log(&settings.serial_log);
         let target = boot.begin_boot();
-        let mut child = spawn(settings, inventory, target)
+        let start = Start {
+            firmware: Firmware::for_boot(mode, target),
+            target,
+            medium,
+        };
+        let mut child = spawn(settings, inventory, &start)
             .map_err(|error| failed(format!("cannot start qemu-system-x86_64: {error}")))?;
         let (event_sender, events) = mpsc::channel(16);
         let qmp = tokio::select! {
@@ -91,9 +102,15 @@ impl Process {
         };
         let control = Arc::new(Control {
             qmp,
-            nic_boot_index: Mutex::new(nic_boot_index(target)),
+            boot_order: Mutex::new(boot_order(target)),
         });
-        let process = supervise(&settings.name, child, Arc::clone(&control), events, boot);
+        let supervised = Supervised {
+            name: settings.name.clone(),
+            control,
+            boot: Arc::clone(boot),
+            firmware: start.firmware,
+        };
+        let process = supervised.supervise(child, events);
         process.apply_boot_order(boot).await?;
         Ok(process)
     }
@@ -116,6 +133,39 @@ impl Process {
     pub(super) async fn apply_boot_order(&self, boot: &BootState) -> Result<(), MachineError> {
         let applied = self.control.apply_boot_order(boot).await;
         applied.map_err(|error| self.failed("boot override", &error))
+    }
+
+    /// Whether a restart would honour the override and the mode as they are now.
+    pub(super) fn can_boot(&self, boot: &BootState, mode: BootMode) -> bool {
+        self.firmware == Firmware::for_boot(mode, boot.get().next_target())
+    }
+
+    /// Puts the image in this file into the CD drive, in place of what is there.
+    pub(super) async fn insert(&self, medium: &Path) -> Result<(), MachineError> {
+        let arguments = json!({
+            "id": CD,
+            "filename": medium,
+            "format": "raw",
+            "read-only-mode": "read-only",
+            "force": true,
+        });
+        let inserted = self
+            .control
+            .qmp
+            .execute("blockdev-change-medium", arguments)
+            .await;
+        inserted
+            .map(drop)
+            .map_err(|error| self.failed("insert media", &error))
+    }
+
+    /// Empties the CD drive, whatever the guest is doing with it.
+    pub(super) async fn eject(&self) -> Result<(), MachineError> {
+        let arguments = json!({"id": CD, "force": true});
+        let ejected = self.control.qmp.execute("eject", arguments).await;
+        ejected
+            .map(drop)
+            .map_err(|error| self.failed("eject media", &error))
     }
 
     /// Ends the process as losing power would.
@@ -189,14 +239,14 @@ fn put_aside_long_log(log: &Path) {
 fn spawn(
     settings: &QemuSettings,
     inventory: &Inventory,
-    target: crate::machine::BootTarget,
+    start: &Start<'_>,
 ) -> std::io::Result<Child> {
     let log = OpenOptions::new()
         .create(true)
         .append(true)
         .open(&settings.qemu_log)?;
     Command::new("qemu-system-x86_64")
-        .args(arguments(settings, inventory, target))
+        .args(arguments(settings, inventory, start))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -218,48 +268,51 @@ fn ended_early(status: std::io::Result<ExitStatus>, log: &Path) -> String {
     format!("QEMU ended at once ({status}): {last}")
 }
 
-/// Watches over a started QEMU until it ends.
-fn supervise(
-    name: &str,
-    mut child: Child,
+/// What is known of a started QEMU.
+struct Supervised {
+    name: String,
     control: Arc<Control>,
-    mut events: mpsc::Receiver<String>,
-    boot: &Arc<BootState>,
-) -> Process {
-    let (kill, mut kills) = mpsc::channel(1);
-    let (alive_sender, alive) = watch::channel(true);
-    let (reset_sender, resets) = watch::channel(0);
-    let process = Process {
-        control: Arc::clone(&control),
-        kill,
-        alive,
-        resets,
-    };
-    let boot = Arc::clone(boot);
-    let name = name.to_owned();
-    tokio::spawn(async move {
-        let status = loop {
-            tokio::select! {
-                status = child.wait() => break status,
-                // Also when the machine itself is dropped: nobody is left to power it off.
-                _ = kills.recv() => {
-                    // An error means that it has just ended by itself.
-                    let _ = child.start_kill();
-                    break child.wait().await;
-                }
-                Some(event) = events.recv() => {
-                    tracing::debug!(machine = name, event, "QEMU event");
-                    if event == "RESET" {
-                        note_reset(&name, &control, &boot).await;
-                        reset_sender.send_modify(|count| *count += 1);
+    boot: Arc<BootState>,
+    firmware: Firmware,
+}
+
+impl Supervised {
+    /// Watches over QEMU until it ends.
+    fn supervise(self, mut child: Child, mut events: mpsc::Receiver<String>) -> Process {
+        let (kill, mut kills) = mpsc::channel(1);
+        let (alive_sender, alive) = watch::channel(true);
+        let (reset_sender, resets) = watch::channel(0);
+        let process = Process {
+            control: Arc::clone(&self.control),
+            kill,
+            alive,
+            resets,
+            firmware: self.firmware,
+        };
+        tokio::spawn(async move {
+            let status = loop {
+                tokio::select! {
+                    status = child.wait() => break status,
+                    // Also when the machine itself is dropped: nobody is left to power it off.
+                    _ = kills.recv() => {
+                        // An error means that it has just ended by itself.
+                        let _ = child.start_kill();
+                        break child.wait().await;
+                    }
+                    Some(event) = events.recv() => {
+                        tracing::debug!(machine = self.name, event, "QEMU event");
+                        if event == "RESET" {
+                            note_reset(&self.name, &self.control, &self.boot).await;
+                            reset_sender.send_modify(|count| *count += 1);
+                        }
                     }
                 }
-            }
-        };
-        log_end(&name, status);
-        alive_sender.send_replace(false);
-    });
-    process
+            };
+            log_end(&self.name, status);
+            alive_sender.send_replace(false);
+        });
+        process
+    }
 }
 
 /// A boot has begun by reset: its order is fixed, so prepare the one after.

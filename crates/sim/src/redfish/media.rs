@@ -1,0 +1,202 @@
+//! The CD drive that the controller imitates: `VirtualMedia` (DSP2046) of the computer system.
+//!
+//! `InsertMedia` fetches the image itself, as real controllers do, before it answers. It is strict
+//! about its parameters and bounded in what it fetches; as real controllers mostly are, it is not
+//! strict about the image server's certificate.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode};
+use bytes::BytesMut;
+use serde_json::{Map, Value, json};
+
+use super::Bmc;
+use super::error::RedfishError;
+use super::resources::SYSTEM;
+use super::router::json_object;
+
+/// Larger images are refused. A RAM disk in an ISO takes about a third of it.
+const IMAGE_LIMIT: usize = 256 << 20;
+/// Time to connect to an image server, and to fetch an image from it.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const FETCH_LIMIT: Duration = Duration::from_secs(120);
+
+/// Parameters of `InsertMedia` that are understood.
+const PARAMETERS: [&str; 5] = [
+    "Image",
+    "Inserted",
+    "WriteProtected",
+    "TransferMethod",
+    "TransferProtocolType",
+];
+
+/// Path of the only drive.
+pub(super) fn drive_path() -> String {
+    format!("{SYSTEM}/VirtualMedia/Cd")
+}
+
+/// Where the image in the drive came from.
+#[derive(Debug, Default)]
+pub(super) struct Inserted(Mutex<Option<String>>);
+
+impl Inserted {
+    fn get(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, url: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = url;
+    }
+}
+
+/// The drive as a resource.
+pub(super) fn drive(bmc: &Bmc) -> Value {
+    let path = drive_path();
+    let url = bmc.inserted.get();
+    let name = url.as_deref().and_then(|url| url.rsplit('/').next());
+    let protocol = url.as_deref().map(protocol);
+    json!({
+        "@odata.id": path,
+        "@odata.type": "#VirtualMedia.v1_6_3.VirtualMedia",
+        "Id": "Cd",
+        "Name": "Virtual CD drive",
+        "MediaTypes": ["CD", "DVD"],
+        "ConnectedVia": if url.is_some() { "URI" } else { "NotConnected" },
+        "Inserted": url.is_some(),
+        "Image": url,
+        "ImageName": name,
+        "WriteProtected": true,
+        "TransferMethod": url.as_ref().map(|_| "Stream"),
+        "TransferProtocolType": protocol,
+        "Actions": {
+            "#VirtualMedia.InsertMedia": {
+                "target": format!("{path}/Actions/VirtualMedia.InsertMedia"),
+                "TransferMethod@Redfish.AllowableValues": ["Stream"],
+                "TransferProtocolType@Redfish.AllowableValues": ["HTTP", "HTTPS"],
+            },
+            "#VirtualMedia.EjectMedia": {
+                "target": format!("{path}/Actions/VirtualMedia.EjectMedia"),
+            },
+        },
+        "Status": {"State": "Enabled", "Health": "OK"},
+    })
+}
+
+fn protocol(url: &str) -> &'static str {
+    if url.starts_with("https:") {
+        "HTTPS"
+    } else {
+        "HTTP"
+    }
+}
+
+pub(super) async fn insert(
+    State(bmc): State<Arc<Bmc>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, RedfishError> {
+    let body = json_object(&headers, body)?;
+    let url = wanted_image(&body)?;
+    if bmc.inserted.get().is_some() {
+        return Err(RedfishError::resource_in_use());
+    }
+    tracing::info!(url, "media insertion requested");
+    if bmc.faults.get().ignore_media_commands {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let image = fetch(&url)
+        .await
+        .map_err(|detail| RedfishError::cannot_fetch(&url, &detail))?;
+    let inserted = bmc.machine().insert_media(image).await;
+    inserted.map_err(|error| RedfishError::machine(&error))?;
+    bmc.inserted.set(Some(url));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn eject(
+    State(bmc): State<Arc<Bmc>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, RedfishError> {
+    let body = json_object(&headers, body)?;
+    if let Some(name) = body.keys().next() {
+        return Err(RedfishError::parameter_unknown("EjectMedia", name));
+    }
+    if bmc.faults.get().ignore_media_commands {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let ejected = bmc.machine().eject_media().await;
+    ejected.map_err(|error| RedfishError::machine(&error))?;
+    bmc.inserted.set(None);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The drive can be told by its actions only.
+pub(super) async fn show(State(bmc): State<Arc<Bmc>>) -> Json<Value> {
+    Json(drive(&bmc))
+}
+
+/// The image's URL, or what is wrong with the parameters.
+fn wanted_image(body: &Map<String, Value>) -> Result<String, RedfishError> {
+    const ACTION: &str = "InsertMedia";
+    if let Some(name) = body
+        .keys()
+        .find(|name| !PARAMETERS.contains(&name.as_str()))
+    {
+        return Err(RedfishError::parameter_unknown(ACTION, name));
+    }
+    let refused = |name: &str, value: &Value| RedfishError::parameter_value(ACTION, name, value);
+    let image = body.get("Image");
+    let image = image.ok_or_else(|| RedfishError::parameter_missing(ACTION, "Image"))?;
+    let url = image
+        .as_str()
+        .filter(|url| url.starts_with("http://") || url.starts_with("https://"))
+        .ok_or_else(|| refused("Image", image))?;
+    let only = |name: &str, value: Value| match body.get(name) {
+        Some(given) if *given != value => Err(refused(name, given)),
+        _ => Ok(()),
+    };
+    only("Inserted", true.into())?;
+    only("WriteProtected", true.into())?;
+    only("TransferMethod", "Stream".into())?;
+    only("TransferProtocolType", protocol(url).into())?;
+    Ok(url.to_owned())
+}
+
+/// Fetches an image, or says why not.
+async fn fetch(url: &str) -> Result<Bytes, String> {
+    let trust = bessemer_tls::Trust::InsecureNoVerification;
+    let tls = bessemer_tls::client_config(&trust).map_err(|error| error.to_string())?;
+    let client = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_LIMIT)
+        .timeout(FETCH_LIMIT)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let mut response = client
+        .get(url)
+        .send()
+        .await
+        .map_err(|error| error.to_string())?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(format!("the server answered {}", response.status()));
+    }
+    let mut image = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
+        if image.len() + chunk.len() > IMAGE_LIMIT {
+            return Err(format!("it is larger than {IMAGE_LIMIT} bytes"));
+        }
+        image.extend_from_slice(&chunk);
+    }
+    Ok(image.freeze())
+}
