@@ -58,6 +58,7 @@ fn node(name: String, bmc: SocketAddr, mac: [u8; 4]) -> anyhow::Result<Bytes> {
             trust: BmcTrust::Insecure,
         },
         ports: vec![port(0)?, port(1)?],
+        boot_method: None,
     };
     Ok(serde_json::to_vec(&node)?.into())
 }

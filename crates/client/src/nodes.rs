@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bessemer_core::lifecycle::Phase;
-use bessemer_wire::api::{Node, NodeCreate, NodeHistoryEntry, PowerRequest, PowerState};
+use bessemer_wire::api::{Node, NodeCreate, NodeHistoryEntry, NodeUpdate, PowerRequest, PowerState};
 use reqwest::Method;
 
 use crate::transport::{Call, MOST_PER_PAGE};
@@ -61,6 +61,20 @@ impl Client {
     ) -> Result<Vec<Document<NodeHistoryEntry>>, Error> {
         let limit = limit.to_string();
         self.list(&["nodes", node, "history"], &[("limit", &limit)])
+            .await
+    }
+
+    /// Changes a node (`PATCH /v1/nodes/{node}`); what is absent stays.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn update_node(
+        &self,
+        node: &str,
+        changes: &NodeUpdate,
+    ) -> Result<Document<Node>, Error> {
+        let url = self.at(&["nodes", node])?;
+        self.document(Call::new(Method::PATCH, url).json(changes))
             .await
     }
 

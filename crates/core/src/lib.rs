@@ -7,12 +7,14 @@
 //!
 //! Where to look:
 //! - [`id`]: typed identifiers; [`net`]: MAC addresses and IPv4 subnets;
+//! - [`boot_method`]: how a machine is made to load the agent;
 //! - [`hardware`]: what a machine is made of; [`flavor`]: exact matching of it;
 //! - [`lifecycle`]: how a node moves ([`lifecycle::step`]); [`plan`]: the same, foretold;
 //! - [`port_plan`]: what each switch port must carry;
 //! - [`reason`]: why something is as it is, as data;
 //! - [`instance`]: the metadata that a new server finds at its first boot.
 
+pub mod boot_method;
 pub mod flavor;
 pub mod hardware;
 pub mod id;

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use bessemer_core::Timestamp;
+use bessemer_core::boot_method::BootMethod;
 use bessemer_core::hardware::Inventory;
 use bessemer_core::id::{BootId, Generation, NodeId, ServerId};
 use bessemer_core::lifecycle::{Executor, Intent, IntentKey, NodeState, Outcome};
@@ -21,8 +22,18 @@ use crate::records::{BootRecord, HelloOutcome, NodeRecord};
 use crate::store::{Store, Write};
 use crate::value::values;
 
+/// A query for whole boots, whose rows [`boot_record`] reads.
+macro_rules! select_boot {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, node, mac, address, session, method, media_inserted, relay FROM boot ",
+            $rest
+        )
+    };
+}
+
 impl Store {
-    /// Leases a provisioning address to one boot of a node: the lowest free one of `pool`, or the
+    /// Leases a provisioning address to one boot of a node, which is to happen by `method`: the lowest free one of `pool`, or the
     /// one that the node's boot before had. Asked again for the same boot, it gives the same.
     ///
     /// [`Error::Exhausted`], naming `pool_name`, if there is none.
@@ -31,6 +42,7 @@ impl Store {
         node: NodeId,
         boot: BootId,
         mac: MacAddress,
+        method: BootMethod,
         pool: RangeInclusive<Ipv4Addr>,
         pool_name: &str,
         now: Timestamp,
@@ -39,8 +51,8 @@ impl Store {
         const TURN: &str = "UPDATE counter SET value = value + 1 WHERE name = 'boot_address'";
         const BEFORE: &str = "SELECT id, address FROM boot WHERE node = $1";
         const DELETE: &str = "DELETE FROM boot WHERE node = $1";
-        const INSERT: &str = "INSERT INTO boot (id, node, mac, address, created_at)
-            VALUES ($1, $2, $3, $4, $5)";
+        const INSERT: &str = "INSERT INTO boot (id, node, mac, address, created_at, method)
+            VALUES ($1, $2, $3, $4, $5, $6)";
         let mut write = self.write("prepare_boot").await?;
         write.execute(TURN, values![]).await?;
         let mut kept = None;
@@ -58,7 +70,10 @@ impl Store {
             None => lowest_free(&mut write, &pool, pool_name).await?,
         };
         write
-            .execute(INSERT, values![boot, node, mac, address, now])
+            .execute(
+                INSERT,
+                values![boot, node, mac, address, now, method.name()],
+            )
             .await?;
         write.commit().await?;
         Ok(address)
@@ -66,16 +81,32 @@ impl Store {
 
     /// The boot that the machine with this NIC is allowed, if any.
     pub async fn boot_by_mac(&self, mac: MacAddress) -> Result<Option<BootRecord>, Error> {
-        const SQL: &str = "SELECT id, node, mac, address, session FROM boot WHERE mac = $1";
+        const SQL: &str = select_boot!("WHERE mac = $1");
         let row = self.database().row(SQL, values![mac]).await?;
         row.as_ref().map(boot_record).transpose()
     }
 
     /// This boot, while it is its node's latest.
     pub async fn boot(&self, boot: BootId) -> Result<Option<BootRecord>, Error> {
-        const SQL: &str = "SELECT id, node, mac, address, session FROM boot WHERE id = $1";
+        const SQL: &str = select_boot!("WHERE id = $1");
         let row = self.database().row(SQL, values![boot]).await?;
         row.as_ref().map(boot_record).transpose()
+    }
+
+    /// The latest boot of this node, if any.
+    pub async fn boot_of(&self, node: NodeId) -> Result<Option<BootRecord>, Error> {
+        const SQL: &str = select_boot!("WHERE node = $1");
+        let row = self.database().row(SQL, values![node]).await?;
+        row.as_ref().map(boot_record).transpose()
+    }
+
+    /// Notes whether the management controller may hold a boot's medium: before it is inserted,
+    /// and after it has been seen ejected.
+    pub async fn set_media_inserted(&self, boot: BootId, inserted: bool) -> Result<(), Error> {
+        const SQL: &str = "UPDATE boot SET media_inserted = $2 WHERE id = $1";
+        let mut write = self.write("set_media_inserted").await?;
+        write.execute(SQL, values![boot, inserted]).await?;
+        write.commit_quietly().await
     }
 
     /// Opens a boot's session, once: `session_hash` is a digest of the secret that the agent will
@@ -115,7 +146,7 @@ impl Store {
         &self,
         session_hash: &str,
     ) -> Result<Option<(BootRecord, NodeRecord, Option<Intent>)>, Error> {
-        const BOOT: &str = "SELECT id, node, mac, address, session FROM boot WHERE session = $1";
+        const BOOT: &str = select_boot!("WHERE session = $1");
         const NODE: &str = select_node!("WHERE id = $1");
         let mut read = self.database().snapshot().await?;
         let Some(row) = read.row(BOOT, values![session_hash]).await? else {
@@ -253,5 +284,8 @@ fn boot_record(row: &Row) -> Result<BootRecord, Error> {
         mac: row.parsed("mac")?,
         address: Ipv4Addr::from(row.number::<u32>("address")?),
         used: row.optional_text("session")?.is_some(),
+        method: row.name("method")?,
+        media_inserted: row.integer("media_inserted")? != 0,
+        relay: row.optional_json("relay")?,
     })
 }

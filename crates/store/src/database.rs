@@ -264,6 +264,16 @@ impl Row {
         serde_json::from_value(name).map_err(|error| corrupt(column, error))
     }
 
+    pub(crate) fn optional_name<T: DeserializeOwned>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, Error> {
+        match self.optional_text(column)? {
+            Some(_) => self.name(column).map(Some),
+            None => Ok(None),
+        }
+    }
+
     pub(crate) fn time(&self, column: &'static str) -> Result<Timestamp, Error> {
         time(column, self.integer(column)?)
     }

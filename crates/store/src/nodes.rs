@@ -4,6 +4,7 @@
 //! goal with a new generation, and the node is woken.
 
 use bessemer_core::Timestamp;
+use bessemer_core::boot_method::BootAbilities;
 use bessemer_core::hardware::{Inventory, MachineIdentity};
 use bessemer_core::id::{Generation, NodeId, ServerId};
 use bessemer_core::lifecycle::{Cleanliness, Goal, NodeSpec, NodeState, Phase, Timing};
@@ -12,7 +13,7 @@ use crate::Error;
 use crate::database::{Row, Transaction};
 use crate::events::append;
 use crate::page::{Cursor, next_page, rows_for};
-use crate::records::{BmcRecord, HistoryEntry, NewEvent, NewNode, NodeFilter, NodeRecord};
+use crate::records::{BmcRecord, HistoryEntry, NewEvent, NewNode, NodeChanges, NodeFilter, NodeRecord};
 use crate::store::{Store, Write};
 use crate::value::{json, name, sealed, values};
 
@@ -26,7 +27,7 @@ macro_rules! select_node {
             "SELECT id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_trust, ports, \
              port_control, goal, generation, server, state, identity, ",
             $inventory,
-            ", os_up, news FROM node ",
+            ", os_up, news, boot_method, boot_abilities FROM node ",
             $rest
         )
     };
@@ -201,6 +202,30 @@ impl Store {
         write.commit().await
     }
 
+    /// Writes down what a node can be made to boot from.
+    pub async fn set_boot_abilities(
+        &self,
+        id: NodeId,
+        abilities: &BootAbilities,
+    ) -> Result<(), Error> {
+        const SQL: &str = "UPDATE node SET boot_abilities = $2 WHERE id = $1";
+        let mut write = self.write("set_boot_abilities").await?;
+        let abilities = json("boot_abilities", abilities)?;
+        found(write.execute(SQL, values![id, abilities]).await?, id)?;
+        write.commit().await
+    }
+
+    /// Changes what an operator decides about a node. It counts from the next boot on.
+    pub async fn change_node(&self, id: NodeId, changes: NodeChanges) -> Result<(), Error> {
+        const BOOT_METHOD: &str = "UPDATE node SET boot_method = $2 WHERE id = $1";
+        let mut write = self.write("change_node").await?;
+        if let Some(method) = changes.boot_method {
+            let method = method.map(|method| method.name().to_owned());
+            found(write.execute(BOOT_METHOD, values![id, method]).await?, id)?;
+        }
+        write.commit().await
+    }
+
     /// Writes down what a node is made of.
     pub async fn set_inventory(&self, id: NodeId, inventory: &Inventory) -> Result<(), Error> {
         let mut write = self.write("set_inventory").await?;
@@ -285,9 +310,9 @@ fn refuse_repeated_mac(node: &NewNode) -> Result<(), Error> {
 async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(), Error> {
     const NODE: &str = "INSERT INTO node (id, name, created_at, bmc_url, bmc_username,
         bmc_password, bmc_trust, ports, port_control, goal, goal_kind, generation, state, phase,
-        at_rest, clean, due_at, news, lease_until, fence)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $3, 0, 0,
-        0)";
+        at_rest, clean, boot_method, due_at, news, lease_until, fence)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $3, 0,
+        0, 0)";
     const MAC: &str = "INSERT INTO mac_address (mac, node) VALUES ($1, $2)";
     let generation = Generation(1);
     let state = NodeState::enrolled(generation, now);
@@ -309,6 +334,7 @@ async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(),
         state.phase.name(),
         state.at_rest(),
         state.cleanliness == Cleanliness::Clean,
+        node.boot_method.map(|method| method.name().to_owned()),
     ];
     write.execute(NODE, values).await?;
     for port in &node.ports {
@@ -437,6 +463,8 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
         identity,
         inventory: row.optional_json("inventory")?,
         server: row.optional_parsed("server")?,
+        boot_method: row.optional_name("boot_method")?,
+        boot_abilities: row.optional_json("boot_abilities")?,
         created_at: row.time("created_at")?,
     })
 }

@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use bessemer_core::Timestamp;
+use bessemer_core::boot_method::{BootAbilities, BootMethod};
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::hardware::{Inventory, MachineIdentity};
 use bessemer_core::id::{
@@ -30,6 +31,8 @@ pub struct NewNode {
     pub ports: Vec<NodePort>,
     /// Whether its ports are ours to move.
     pub port_control: PortControl,
+    /// How it is to boot the agent; chosen from what it can do if absent.
+    pub boot_method: Option<BootMethod>,
 }
 
 /// How to reach a management controller.
@@ -66,8 +69,19 @@ pub struct NodeRecord {
     pub inventory: Option<Inventory>,
     /// Whose server it is. Set from the order until the release is through.
     pub server: Option<ServerId>,
+    /// How it is to boot the agent, if an operator decided that.
+    pub boot_method: Option<BootMethod>,
+    /// What its management controller said that it can be made to boot from.
+    pub boot_abilities: Option<BootAbilities>,
     /// When it was registered.
     pub created_at: Timestamp,
+}
+
+/// What is changed of a node; what is absent stays.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeChanges {
+    /// How it is to boot the agent; `Some(None)` chooses by what it can do.
+    pub boot_method: Option<Option<BootMethod>>,
 }
 
 /// Which nodes a list holds.
@@ -156,6 +170,23 @@ pub struct BootRecord {
     pub address: Ipv4Addr,
     /// Whether its one-time token has been used.
     pub used: bool,
+    /// How it is to happen.
+    pub method: BootMethod,
+    /// Whether the management controller may hold its medium.
+    pub media_inserted: bool,
+    /// The DHCP relay through which its firmware asked.
+    pub relay: Option<RelayRecord>,
+}
+
+/// The DHCP relay that passed a boot's requests on.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RelayRecord {
+    /// Its address on the machine's network (`giaddr`).
+    pub address: Ipv4Addr,
+    /// What it says of the machine's port (RFC 3046 option 82, as printable text or hexadecimal).
+    pub circuit_id: Option<String>,
+    /// What it says of itself or the machine (the same).
+    pub remote_id: Option<String>,
 }
 
 /// What became of an agent's `hello`.

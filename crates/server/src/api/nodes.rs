@@ -11,8 +11,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use bessemer_core::lifecycle::{Goal, Phase};
-use bessemer_store::{HistoryEntry, NodeFilter, NodeRecord};
-use bessemer_wire::api::{Bmc, Node, NodeCreate, NodeHistoryEntry, Page};
+use bessemer_store::{HistoryEntry, NodeChanges, NodeFilter, NodeRecord};
+use bessemer_wire::api::{Bmc, Node, NodeCreate, NodeHistoryEntry, NodeUpdate, Page};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,7 +27,7 @@ use crate::site::Site;
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
-        .routes(routes!(show, delete))
+        .routes(routes!(show, update, delete))
         .routes(routes!(history))
         .routes(routes!(hold))
         .routes(routes!(provide))
@@ -115,6 +115,28 @@ async fn create(
     responses((status = 200, body = Node)))]
 async fn show(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> Answer<Node> {
     let node = site.store.node(&node).await?;
+    Ok(Json(view(&site, node)))
+}
+
+/// Change a node.
+///
+/// What is absent stays as it is. A new boot method counts from the node's next boot on.
+#[utoipa::path(patch, path = "/v1/nodes/{node}", tag = "nodes", operation_id = "update_node",
+    params(("node" = String, Path, description = "Name or id")),
+    request_body = NodeUpdate,
+    responses((status = 200, body = Node)))]
+async fn update(
+    State(site): State<Site>,
+    _: Admin,
+    Path(node): Path<String>,
+    Body(request): Body<NodeUpdate>,
+) -> Answer<Node> {
+    let node = site.store.node(&node).await?;
+    let changes = NodeChanges {
+        boot_method: request.boot_method,
+    };
+    site.store.change_node(node.id, changes).await?;
+    let node = site.store.node_by_id(node.id).await?;
     Ok(Json(view(&site, node)))
 }
 
@@ -213,6 +235,8 @@ fn view(site: &Site, node: NodeRecord) -> Node {
         identity: node.identity,
         inventory: node.inventory,
         server: node.server,
+        boot_method: node.boot_method,
+        boot_abilities: node.boot_abilities,
         created_at: node.created_at,
     }
 }

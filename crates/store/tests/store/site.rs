@@ -108,6 +108,7 @@ pub(crate) fn new_node(number: u32) -> NewNode {
             switch_port: None,
         }],
         port_control: PortControl::Switched,
+        boot_method: None,
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use bessemer_core::boot_method::{BootAbilities, BootMethod};
 use bessemer_core::hardware::{Inventory, MachineIdentity};
 use bessemer_core::id::{Generation, NodeId, ServerId};
 use bessemer_core::lifecycle::NodeState;
@@ -21,6 +22,34 @@ pub struct NodeCreate {
     pub bmc: BmcCreate,
     /// Its NICs: at least one, the first one boots the agent.
     pub ports: Vec<NodePortCreate>,
+    /// How it is to boot the agent; if absent, chosen from what its management controller says
+    /// that it can be made to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_method: Option<BootMethod>,
+}
+
+/// A change of a node (RFC 7396): what is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NodeUpdate {
+    /// How it is to boot the agent from its next boot on; `null` chooses from what its management
+    /// controller says that it can be made to do.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<BootMethod>)]
+    pub boot_method: Option<Option<BootMethod>>,
+}
+
+/// A field that is there, `null` or not; absent ones take their default.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }
 
 /// How to reach a machine's management controller.
@@ -105,6 +134,12 @@ pub struct Node {
     /// Whose server it is.
     #[serde(default)]
     pub server: Option<ServerId>,
+    /// How it is to boot the agent, if an operator decided that.
+    #[serde(default)]
+    pub boot_method: Option<BootMethod>,
+    /// What it can be made to boot from, once its management controller has told.
+    #[serde(default)]
+    pub boot_abilities: Option<BootAbilities>,
     /// When it was registered.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,

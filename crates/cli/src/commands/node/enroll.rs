@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use bessemer_core::boot_method::BootMethod;
 use bessemer_core::net::MacAddress;
 use bessemer_tls::Fingerprint;
 use bessemer_wire::api::{BmcCreate, BmcTrust, NodeCreate, NodePortCreate};
@@ -45,6 +46,9 @@ pub(in crate::commands) struct Enroll {
     /// one boots the agent.
     #[arg(long, value_name = "MAC[,switch=SWITCH,port=PORT]", required = true)]
     mac: Vec<Nic>,
+    /// How it is to boot the agent; unless given, chosen from what its controller can make it do.
+    #[arg(long, value_name = "METHOD", value_parser = super::set::boot_method_parser())]
+    boot_method: Option<BootMethod>,
     /// Wait until it is available.
     #[arg(long)]
     pub(super) wait: bool,
@@ -116,6 +120,7 @@ impl Enroll {
                 trust,
             },
             ports: self.mac.into_iter().map(Nic::request).collect(),
+            boot_method: self.boot_method,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! `bessemer node`: physical machines, for operators.
 
 mod enroll;
+mod set;
 mod view;
 
 use anyhow::Context as _;
@@ -30,6 +31,7 @@ pub(super) enum Command {
     Power(Power),
     Hold(Hold),
     Provide(Provide),
+    Set(set::Set),
     Delete(Delete),
 }
 
@@ -179,6 +181,10 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
         Command::Provide(Provide { node, wait }) => {
             let node = client.provide_node(&node).await?;
             changed(context, node, wait.then_some(Phase::Available)).await?;
+        }
+        Command::Set(set) => {
+            let node = client.update_node(&set.node, &set.request()).await?;
+            format.one(&node, |node| view::details(node, Timestamp::now()))?;
         }
         Command::Delete(Delete { node, wait }) => delete(context, &node, wait).await?,
     }

@@ -1,5 +1,6 @@
 //! How nodes look to people.
 
+use bessemer_core::boot_method::BootMethod;
 use bessemer_core::hardware::{Disk, Inventory, Nic};
 use bessemer_wire::api::{BmcTrust, Node, NodeHistoryEntry, NodePort};
 use jiff::Timestamp;
@@ -63,6 +64,7 @@ pub(super) fn details(node: &Node, now: Timestamp) -> String {
         ("Server", node.server.map(|server| server.to_string())),
         ("BMC", Some(bmc(node))),
         ("Ports", Some(ports.join("\n"))),
+        ("Boots by", boots_by(node)),
         ("Identity", node.identity.as_ref().map(ToString::to_string)),
         ("Registered", Some(ago(node.created_at, now))),
     ]);
@@ -80,6 +82,24 @@ fn bmc(node: &Node) -> String {
         BmcTrust::Insecure => "certificate not verified".to_owned(),
     };
     format!("{} at {}\n{trust}", node.bmc.username, node.bmc.url)
+}
+
+/// How it boots the agent: as decided, or as can be told from what it can do.
+fn boots_by(node: &Node) -> Option<String> {
+    match (node.boot_method, node.boot_abilities) {
+        (Some(method), _) => Some(format!("{method}, as decided")),
+        (None, Some(abilities)) => {
+            let able = [
+                (BootMethod::UefiHttp, abilities.uefi_http),
+                (BootMethod::Pxe, abilities.pxe),
+                (BootMethod::VirtualMedia, abilities.virtual_media),
+            ];
+            let able = able.into_iter().filter(|(_, able)| *able);
+            let names: Vec<_> = able.map(|(method, _)| method.name()).collect();
+            Some(format!("the first possible of {}", names.join(", ")))
+        }
+        (None, None) => None,
+    }
 }
 
 fn port(port: &NodePort) -> String {

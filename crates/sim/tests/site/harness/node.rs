@@ -69,6 +69,7 @@ impl SimNode {
                 switch: None,
                 switch_port: None,
             }],
+            boot_method: None,
         }
     }
 

@@ -1,0 +1,50 @@
+//! `bessemer node set`: what an operator decides about a node after it was registered.
+
+use bessemer_core::boot_method::BootMethod;
+use bessemer_wire::api::NodeUpdate;
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+/// What leaves the choice to the conductor.
+const AUTOMATIC: &str = "auto";
+
+/// Change a node. What is not given stays as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bessemer node set rack1-u07 --boot-method pxe
+  bessemer node set rack1-u07 --boot-method auto    choose by what its controller can make it do")]
+pub(in crate::commands) struct Set {
+    /// Its name or id.
+    pub(super) node: String,
+    /// How it is to boot the agent, from its next boot on.
+    #[arg(
+        long, value_name = "METHOD", required = true,
+        value_parser = PossibleValuesParser::new(names().chain([AUTOMATIC]))
+    )]
+    boot_method: String,
+}
+
+impl Set {
+    /// The request.
+    pub(super) fn request(&self) -> NodeUpdate {
+        NodeUpdate {
+            boot_method: Some(named(&self.boot_method)),
+        }
+    }
+}
+
+/// Reads a boot method by its name.
+pub(super) fn boot_method_parser() -> impl TypedValueParser<Value = BootMethod> {
+    PossibleValuesParser::new(names())
+        .try_map(|name| named(&name).ok_or("there is no such boot method"))
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    BootMethod::ALL.into_iter().map(BootMethod::name)
+}
+
+fn named(name: &str) -> Option<BootMethod> {
+    BootMethod::ALL
+        .into_iter()
+        .find(|method| method.name() == name)
+}
