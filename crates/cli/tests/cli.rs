@@ -49,6 +49,25 @@ async fn an_order_is_followed_across_an_outage_to_its_login() {
 }
 
 #[tokio::test]
+async fn a_boot_method_is_set_and_given_back() {
+    let api = Api::start().await;
+    let path = "PATCH /v1/nodes/rack1-u07";
+    for (argument, sent) in [("pxe", json!("pxe")), ("auto", json!(null))] {
+        api.on(path, 200, &node("available", "rest", 1));
+        let ran = api
+            .run(&format!("node set rack1-u07 --boot-method {argument}"))
+            .await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let asked = api.seen(path).pop().unwrap();
+        let body: Value = serde_json::from_str(&asked.body).unwrap();
+        assert_eq!(body, json!({ "boot_method": sent }));
+    }
+    let ran = api.run("node set rack1-u07 --boot-method floppy").await;
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.errors.contains("virtual_media"), "{ran:?}");
+}
+
+#[tokio::test]
 async fn a_failed_order_says_why_and_fails() {
     let api = Api::start().await;
     api.on("POST /v1/servers", 201, &server("building")).on(

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bessemer_core::lifecycle::Phase;
-use bessemer_wire::api::{Node, NodeCreate, NodeHistoryEntry, NodeUpdate, PowerRequest, PowerState};
+use bessemer_wire::api::{
+    Node, NodeCreate, NodeHistoryEntry, NodeUpdate, PowerRequest, PowerState,
+};
 use reqwest::Method;
 
 use crate::transport::{Call, MOST_PER_PAGE};

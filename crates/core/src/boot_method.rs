@@ -96,7 +96,8 @@ mod tests {
             let read: BootMethod = serde_json::from_str(&format!("\"{name}\"")).unwrap();
             assert_eq!(read, method);
         }
-        let stored = r#"{"uefi_http":true,"pxe":false,"virtual_media":true,"firmware_mode":"bios"}"#;
+        let stored =
+            r#"{"uefi_http":true,"pxe":false,"virtual_media":true,"firmware_mode":"bios"}"#;
         let abilities = BootAbilities {
             pxe: false,
             firmware_mode: Some(FirmwareMode::Bios),

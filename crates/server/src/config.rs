@@ -24,6 +24,8 @@ pub struct Config {
     pub api: Api,
     /// The network on which machines boot the agent; without it nothing is booted.
     pub provisioning: Option<Provisioning>,
+    /// Where management controllers fetch boot media; without it no machine boots by virtual media.
+    pub boot_media: Option<BootMedia>,
     /// How new servers' operating systems say that they are up.
     pub phone_home: Option<PhoneHome>,
     /// Switches that we control. A site without any is `flat`.
@@ -41,6 +43,7 @@ impl Default for Config {
             database_url: None,
             api: Api::default(),
             provisioning: None,
+            boot_media: None,
             phone_home: None,
             switch: Vec::new(),
             parked_vlan: 4094,
@@ -115,6 +118,9 @@ pub struct Provisioning {
     /// Port from which firmware loads the agent (HTTP). Default 8481; 0 takes any free one.
     #[serde(default = "default_boot_port")]
     pub boot_port: u16,
+    /// What DHCP is served on `interface`. Default `full`.
+    #[serde(default)]
+    pub dhcp: DhcpMode,
     /// More words for the agent's kernel command line. Default `console=ttyS0,115200 quiet`.
     #[serde(default = "default_kernel_arguments")]
     pub kernel_arguments: String,
@@ -134,6 +140,31 @@ fn default_boot_port() -> u16 {
 
 fn default_kernel_arguments() -> String {
     "console=tty0 console=ttyS0,115200 quiet".into()
+}
+
+/// What DHCP is served on the provisioning network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DhcpMode {
+    /// Addresses and boot files; ours is the only DHCP server there.
+    #[default]
+    Full,
+    /// Boot files only, beside somebody else's DHCP server (PXE specification 2.1, proxyDHCP).
+    Proxy,
+    /// None: machines boot by virtual media.
+    Off,
+}
+
+/// Where management controllers fetch boot media.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootMedia {
+    /// Where they are served (HTTP): an address that management controllers reach and tenants do
+    /// not.
+    pub listen: SocketAddr,
+    /// The URL under which management controllers reach that address, if it is another one.
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 /// How new servers' operating systems say that they are up.

@@ -152,6 +152,13 @@ impl Keyring {
         self.token(&format!("boot/{boot}"))
     }
 
+    /// What makes the URLs of a boot's files impossible to guess: 32 hexadecimal digits.
+    pub fn boot_url_secret(&self, boot: BootId) -> String {
+        let mut secret = self.token(&format!("boot-url/{boot}"));
+        secret.truncate(32);
+        secret
+    }
+
     /// The token by which a server's operating system says that it is up.
     pub fn phone_home_token(&self, server: ServerId, generation: Generation) -> String {
         self.token(&format!("phone-home/{server}/{generation}"))

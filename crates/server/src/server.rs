@@ -155,6 +155,15 @@ impl Server {
             }
             None => (None, None),
         };
+        let (media_listener, boot_media_base) = match &config.boot_media {
+            Some(media) => {
+                let (listener, address) = listen("boot media", media.listen).await?;
+                let base = media.url.clone();
+                let base = base.unwrap_or_else(|| format!("http://{address}"));
+                (Some(listener), Some(base.trim_end_matches('/').to_owned()))
+            }
+            None => (None, None),
+        };
         let site = Site {
             images: ImageLibrary::open(&images_folder)?,
             config: Arc::new(config),
@@ -164,6 +173,7 @@ impl Server {
             progress: ProgressBoard::default(),
             agents: AgentBells::default(),
             phone_home_base,
+            boot_media_base,
             bell: Arc::new(Notify::new()),
         };
         let first_token = first_token(&site).await?;
@@ -183,6 +193,9 @@ impl Server {
         };
         if let Some((listener, _)) = phone_home_listener {
             parts.serve(listener, phone_home::router(site.clone()));
+        }
+        if let Some(listener) = media_listener {
+            parts.serve(listener, Router::new());
         }
         if let Some(provisioning) = site.config.provisioning.clone() {
             server.start_boot_services(&parts, provisioning).await?;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bessemer_core::Timestamp;
-use bessemer_core::id::NodeId;
+use bessemer_core::id::{BootId, NodeId};
 use bessemer_core::lifecycle::NodeSpec;
 use bessemer_store::Store;
 use bessemer_wire::agent::Progress;
@@ -35,6 +35,8 @@ pub struct Site {
     pub agents: AgentBells,
     /// The URL under which tenants reach the phone-home service, without a path.
     pub phone_home_base: Option<String>,
+    /// The URL under which management controllers reach boot media, without a path.
+    pub boot_media_base: Option<String>,
     /// Rung when a node has become due, so that the conductor looks at once.
     pub bell: Arc<Notify>,
 }
@@ -43,6 +45,13 @@ impl Site {
     /// The time.
     pub fn now(&self) -> Timestamp {
         now()
+    }
+
+    /// Where a boot's medium is, if this site serves media.
+    pub fn boot_media_url(&self, boot: BootId) -> Option<String> {
+        let secret = self.keyring.boot_url_secret(boot);
+        let base = self.boot_media_base.as_ref()?;
+        Some(format!("{base}/boot/{boot}/{secret}/agent.iso"))
     }
 
     /// A node's spec with this site's timing.

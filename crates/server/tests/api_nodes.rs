@@ -11,6 +11,36 @@ use bessemer_core::reason::Failure;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+#[tokio::test]
+async fn a_boot_method_is_given_at_enrolment_changed_and_taken_back() {
+    let api = Api::start().await;
+    let mut request = node(1);
+    request["boot_method"] = json!("pxe");
+    let created = api.post("/v1/nodes", request).await.expect(201);
+    assert_eq!(created["boot_method"], "pxe");
+    let patch = async |body| {
+        let answer = api.call(Method::PATCH, "/v1/nodes/n1", Some(body)).await;
+        (answer.status.as_u16(), answer.text)
+    };
+    for (change, expected) in [
+        (
+            json!({"boot_method": "virtual_media"}),
+            json!("virtual_media"),
+        ),
+        (json!({}), json!("virtual_media")),
+        (json!({ "boot_method": null }), json!(null)),
+    ] {
+        let (status, text) = patch(change).await;
+        assert_eq!(status, 200, "{text}");
+        let shown: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(shown["boot_method"], expected);
+    }
+    for wrong in [json!({"boot_method": "floppy"}), json!({"colour": "red"})] {
+        let (status, text) = patch(wrong).await;
+        assert_eq!(status, 422, "{text}");
+    }
+}
+
 /// A site with one switch.
 const SWITCHED: &str = "[[switch]]\nname = 'leaf1'\ndriver = 'ovsdb'\naddress = 'unix:/none'";
 

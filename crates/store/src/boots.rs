@@ -8,7 +8,6 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use bessemer_core::Timestamp;
-use bessemer_core::boot_method::BootMethod;
 use bessemer_core::hardware::Inventory;
 use bessemer_core::id::{BootId, Generation, NodeId, ServerId};
 use bessemer_core::lifecycle::{Executor, Intent, IntentKey, NodeState, Outcome};
@@ -18,7 +17,7 @@ use crate::Error;
 use crate::database::{Row, Transaction};
 use crate::intents;
 use crate::nodes::{node_record, select_node, set_inventory, wake};
-use crate::records::{BootRecord, HelloOutcome, NodeRecord};
+use crate::records::{BootRecord, HelloOutcome, NewBoot, NodeRecord};
 use crate::store::{Store, Write};
 use crate::value::values;
 
@@ -33,16 +32,13 @@ macro_rules! select_boot {
 }
 
 impl Store {
-    /// Leases a provisioning address to one boot of a node, which is to happen by `method`: the lowest free one of `pool`, or the
+    /// Leases a provisioning address to one boot of a node: the lowest free one of `pool`, or the
     /// one that the node's boot before had. Asked again for the same boot, it gives the same.
     ///
     /// [`Error::Exhausted`], naming `pool_name`, if there is none.
     pub async fn prepare_boot(
         &self,
-        node: NodeId,
-        boot: BootId,
-        mac: MacAddress,
-        method: BootMethod,
+        new: NewBoot,
         pool: RangeInclusive<Ipv4Addr>,
         pool_name: &str,
         now: Timestamp,
@@ -53,6 +49,12 @@ impl Store {
         const DELETE: &str = "DELETE FROM boot WHERE node = $1";
         const INSERT: &str = "INSERT INTO boot (id, node, mac, address, created_at, method)
             VALUES ($1, $2, $3, $4, $5, $6)";
+        let NewBoot {
+            boot,
+            node,
+            mac,
+            method,
+        } = new;
         let mut write = self.write("prepare_boot").await?;
         write.execute(TURN, values![]).await?;
         let mut kept = None;

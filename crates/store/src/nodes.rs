@@ -13,7 +13,9 @@ use crate::Error;
 use crate::database::{Row, Transaction};
 use crate::events::append;
 use crate::page::{Cursor, next_page, rows_for};
-use crate::records::{BmcRecord, HistoryEntry, NewEvent, NewNode, NodeChanges, NodeFilter, NodeRecord};
+use crate::records::{
+    BmcRecord, HistoryEntry, NewEvent, NewNode, NodeChanges, NodeFilter, NodeRecord,
+};
 use crate::store::{Store, Write};
 use crate::value::{json, name, sealed, values};
 

@@ -157,6 +157,19 @@ pub struct HistoryEntry {
     pub state: NodeState,
 }
 
+/// A boot of the agent that is to be allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct NewBoot {
+    /// Which boot.
+    pub boot: BootId,
+    /// Of which node.
+    pub node: NodeId,
+    /// The node's boot NIC.
+    pub mac: MacAddress,
+    /// How it is to happen.
+    pub method: BootMethod,
+}
+
 /// One boot of the agent that is, or was, allowed.
 #[derive(Clone, Debug)]
 pub struct BootRecord {

@@ -15,7 +15,7 @@ use bessemer_core::id::{ProjectId, TokenId};
 pub use images::{Image, ImageCreate, ImageStatus};
 pub use nodes::{
     Bmc, BmcCreate, BmcTrust, Node, NodeCreate, NodeHistoryEntry, NodePort, NodePortCreate,
-    PowerRequest, PowerState,
+    NodeUpdate, PowerRequest, PowerState,
 };
 pub use servers::{
     Flavor, FlavorCreate, KeyPair, KeyPairCreate, Network, NetworkCreate, Server, ServerCreate,

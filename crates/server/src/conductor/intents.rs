@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use bessemer_bmc::{Bmc, BootDevice, BootMode, PowerAction};
+use bessemer_bmc::{Bmc, PowerAction};
 use bessemer_core::hardware::MachineIdentity;
-use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome};
+use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, PortRole};
 use bessemer_core::reason::{Failure, FailureClass};
 use bessemer_store::NodeRecord;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::Conductor;
+use super::{Conductor, boot};
 
 /// Carries `intent` out. Never fails: what goes wrong is the outcome.
 pub(super) async fn carry_out(
@@ -48,6 +48,10 @@ async fn act(
     deadline: Instant,
 ) -> Result<(), Failure> {
     if let Action::ConnectPorts { role } = intent.action {
+        if role == PortRole::Tenant {
+            let bmc = conductor.bmcs.of(node)?;
+            boot::eject_medium(&conductor.site, node, &*bmc, deadline).await?;
+        }
         return conductor.fabric.connect(node, role, &conductor.site).await;
     }
     debug_assert_eq!(
@@ -79,18 +83,14 @@ async fn act_on_bmc(
             expect_machine(node, bmc, deadline).await?;
             bmc.set_power(PowerAction::ForceOff, deadline)
                 .await
-                .map_err(failure)
+                .map_err(failure)?;
+            boot::eject_medium(&conductor.site, node, bmc, deadline).await
         }
         Action::PowerOn => bmc
             .set_power(PowerAction::On, deadline)
             .await
             .map_err(failure),
-        Action::PrepareBoot { boot } => {
-            lease_boot_address(conductor, node, *boot).await?;
-            bmc.set_boot_once(BootDevice::UefiHttp, BootMode::Uefi, deadline)
-                .await
-                .map_err(failure)
-        }
+        Action::PrepareBoot { boot } => boot::prepare(conductor, node, *boot, bmc, deadline).await,
         other => Err(Failure {
             class: FailureClass::Bug,
             message: format!("{other:?} is not the conductor's to carry out"),
@@ -98,7 +98,8 @@ async fn act_on_bmc(
     }
 }
 
-/// Reads which machine the BMC manages; the first time that is noted, later it must be the same.
+/// Reads which machine the BMC manages (the first time that is noted, later it must be the same)
+/// and what that can be made to boot from.
 async fn check_bmc(
     conductor: &Conductor,
     node: &NodeRecord,
@@ -106,6 +107,7 @@ async fn check_bmc(
     deadline: Instant,
 ) -> Result<(), Failure> {
     let found = identity(bmc, deadline).await?;
+    boot::learn_abilities(&conductor.site, node, bmc, deadline).await?;
     match &node.identity {
         Some(expected) => same_machine(expected, &found),
         None if found.serial.is_empty() && found.uuid.is_none() => Err(Failure::operator(
@@ -147,34 +149,7 @@ fn same_machine(expected: &MachineIdentity, found: &MachineIdentity) -> Result<(
     )))
 }
 
-async fn lease_boot_address(
-    conductor: &Conductor,
-    node: &NodeRecord,
-    boot: bessemer_core::id::BootId,
-) -> Result<(), Failure> {
-    let site = &conductor.site;
-    let Some(provisioning) = &site.config.provisioning else {
-        return Err(Failure::operator(
-            "the configuration has no `[provisioning]`: nothing can be booted",
-        ));
-    };
-    let Some(port) = node.ports.first() else {
-        return Err(Failure::operator("the node has no port to boot from"));
-    };
-    let pool = provisioning.pool_first..=provisioning.pool_last;
-    let leased = site
-        .store
-        .prepare_boot(node.id, boot, port.mac, pool, "provisioning", site.now())
-        .await;
-    leased.map(|_| ()).map_err(|error| match error {
-        bessemer_store::Error::Exhausted { .. } => Failure::transient(format!(
-            "{error}; make `provisioning.pool_first` to `pool_last` larger"
-        )),
-        error => Failure::transient(error.to_string()),
-    })
-}
-
-fn failure(error: bessemer_bmc::Error) -> Failure {
+pub(super) fn failure(error: bessemer_bmc::Error) -> Failure {
     Failure {
         class: error.class(),
         message: error.to_string(),

@@ -8,6 +8,7 @@
 //!
 //! `intents` carries intents out; `tell` puts decisions into events for people.
 
+mod boot;
 mod intents;
 mod tell;
 

@@ -123,6 +123,7 @@ impl Api {
             progress: ProgressBoard::default(),
             agents: AgentBells::default(),
             phone_home_base: None,
+            boot_media_base: None,
             bell: Arc::new(Notify::new()),
             store,
         };

@@ -3,9 +3,10 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::BootId;
 use bessemer_core::lifecycle::{Action, Intent, IntentKey, NodeState, Outcome, Phase, Step};
-use bessemer_store::{Commit, Error, HelloOutcome, Store};
+use bessemer_store::{Commit, Error, HelloOutcome, NewBoot, Store};
 
 use crate::on_both;
 use crate::site::{Site, at, claim, enroll, inventory, mac, node_id, reach, state, to};
@@ -29,11 +30,20 @@ fn address(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, last)
 }
 
+fn new_boot(number: u32, boot: BootId) -> NewBoot {
+    NewBoot {
+        boot,
+        node: node_id(number),
+        mac: mac(number),
+        method: BootMethod::Pxe,
+    }
+}
+
 async fn prepare(store: &Store, number: u32, boot: u64, size: u8) -> Result<Ipv4Addr, Error> {
     let node = node_id(number);
     let boot = BootId::of(node, boot);
     store
-        .prepare_boot(node, boot, mac(number), pool(size), POOL_NAME, at(20))
+        .prepare_boot(new_boot(number, boot), pool(size), POOL_NAME, at(20))
         .await
 }
 
@@ -74,7 +84,7 @@ async fn addresses_are_the_lowest_free_ones(site: Site) {
     let smaller = address(40)..=address(41);
     let boot = BootId::of(node_id(4), 2);
     let moved = store
-        .prepare_boot(node_id(4), boot, mac(4), smaller, POOL_NAME, at(20))
+        .prepare_boot(new_boot(4, boot), smaller, POOL_NAME, at(20))
         .await;
     assert_eq!(moved.unwrap(), address(40));
     let found = store

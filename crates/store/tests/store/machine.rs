@@ -4,9 +4,10 @@
 use std::net::Ipv4Addr;
 
 use bessemer_core::Timestamp;
+use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Action, Outcome, Phase, Step, step};
-use bessemer_store::{Commit, Error, Store, Work};
+use bessemer_store::{Commit, Error, NewBoot, Store, Work};
 
 use crate::site::{LEASE, inventory, mac};
 
@@ -70,10 +71,13 @@ async fn carry_out(
 ) -> Result<(), Error> {
     if let Action::PrepareBoot { boot } = action {
         let pool = Ipv4Addr::new(10, 0, 0, 10)..=Ipv4Addr::new(10, 0, 0, 20);
-        let node = work.node.id;
-        store
-            .prepare_boot(node, *boot, mac(1), pool, "pool", now)
-            .await?;
+        let new = NewBoot {
+            boot: *boot,
+            node: work.node.id,
+            mac: mac(1),
+            method: BootMethod::UefiHttp,
+        };
+        store.prepare_boot(new, pool, "pool", now).await?;
     }
     Ok(())
 }

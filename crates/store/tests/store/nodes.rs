@@ -1,8 +1,10 @@
 //! Registering, listing, forgetting; goals.
 
+use bessemer_core::boot_method::{BootAbilities, BootMethod};
+use bessemer_core::hardware::FirmwareMode;
 use bessemer_core::id::Generation;
 use bessemer_core::lifecycle::{Goal, Phase, Step};
-use bessemer_store::{Error, NodeFilter};
+use bessemer_store::{Error, NodeChanges, NodeFilter};
 
 use crate::on_both;
 use crate::site::{
@@ -16,6 +18,32 @@ on_both! {
     lists_go_on_where_the_page_before_ended
     a_goal_raises_the_generation_and_wakes
     only_idle_nodes_are_forgotten
+    a_boot_method_is_decided_and_given_back
+}
+
+async fn a_boot_method_is_decided_and_given_back(site: Site) {
+    let store = site.open().await;
+    let node = enroll(&store, 1).await;
+    assert_eq!((node.boot_method, node.boot_abilities), (None, None));
+    let abilities = BootAbilities {
+        pxe: true,
+        firmware_mode: Some(FirmwareMode::Bios),
+        ..BootAbilities::default()
+    };
+    store.set_boot_abilities(node.id, &abilities).await.unwrap();
+    for decided in [Some(BootMethod::VirtualMedia), None] {
+        let changes = NodeChanges {
+            boot_method: Some(decided),
+        };
+        store.change_node(node.id, changes).await.unwrap();
+        // What is absent stays.
+        let nothing = NodeChanges::default();
+        store.change_node(node.id, nothing).await.unwrap();
+        let node = store.node_by_id(node.id).await.unwrap();
+        assert_eq!(node.boot_method, decided);
+        assert_eq!(node.boot_abilities, Some(abilities));
+        assert_eq!(node.spec.generation, Generation(1), "nothing starts by it");
+    }
 }
 
 async fn a_node_reads_back_as_it_was_registered(site: Site) {

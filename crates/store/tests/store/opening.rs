@@ -49,7 +49,8 @@ where
 }
 
 async fn a_newer_database_is_refused(site: Site) {
-    const NEWER: &str = "UPDATE _sqlx_migrations SET version = 9999";
+    const NEWER: &str = "UPDATE _sqlx_migrations SET version = 9999
+        WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)";
     site.open().await.close().await;
     match &site.location {
         Location::Sqlite(path) => {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bessemer_core::lifecycle::Timing;
-use bessemer_server::config::{Api, Config, PhoneHome, Provisioning};
+use bessemer_server::config::{Api, Config, DhcpMode, PhoneHome, Provisioning};
 use bessemer_server::{Server, StartOptions};
 use bessemer_sim::agent::{Firmware, Parameters};
 use bessemer_store::Gate;
@@ -135,6 +135,7 @@ pub(super) fn configuration(
             ramdisk,
             agent_port: 0,
             boot_port: 0,
+            dhcp: DhcpMode::Full,
             kernel_arguments: String::new(),
         }),
         phone_home: Some(phone_home(any_port)),

@@ -1,0 +1,182 @@
+//! Letting one boot, and no other, load the agent: which way is taken, what the management
+//! controller is told, and the medium that must not stay behind.
+
+use bessemer_bmc::{Bmc, BootDevice, BootMode, Capabilities};
+use bessemer_core::boot_method::{BootAbilities, BootMethod};
+use bessemer_core::hardware::FirmwareMode;
+use bessemer_core::id::BootId;
+use bessemer_core::reason::Failure;
+use bessemer_store::{NewBoot, NodeRecord};
+use tokio::time::Instant;
+
+use super::Conductor;
+use super::intents::failure;
+use crate::config::DhcpMode;
+use crate::site::Site;
+
+/// Asks what the machine can be made to boot from, and writes it down.
+pub(super) async fn learn_abilities(
+    site: &Site,
+    node: &NodeRecord,
+    bmc: &dyn Bmc,
+    deadline: Instant,
+) -> Result<BootAbilities, Failure> {
+    let abilities = abilities(bmc.capabilities(deadline).await.map_err(failure)?);
+    let stored = site.store.set_boot_abilities(node.id, &abilities).await;
+    stored.map_err(|error| Failure::transient(error.to_string()))?;
+    Ok(abilities)
+}
+
+fn abilities(capabilities: Capabilities) -> BootAbilities {
+    BootAbilities {
+        uefi_http: capabilities.uefi_http,
+        pxe: capabilities.pxe,
+        virtual_media: capabilities.virtual_media,
+        firmware_mode: capabilities.boot_mode.map(|mode| match mode {
+            BootMode::Uefi => FirmwareMode::Uefi,
+            BootMode::Legacy => FirmwareMode::Bios,
+        }),
+    }
+}
+
+/// Leases an address to the boot and tells the management controller to boot by its method, once.
+pub(super) async fn prepare(
+    conductor: &Conductor,
+    node: &NodeRecord,
+    boot: BootId,
+    bmc: &dyn Bmc,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let site = &conductor.site;
+    // Nodes of older versions were not asked when they were enrolled.
+    let abilities = match node.boot_abilities {
+        Some(abilities) => abilities,
+        None => learn_abilities(site, node, bmc, deadline).await?,
+    };
+    let method = method(site, node, &abilities)?;
+    lease_address(site, node, boot, method).await?;
+    let (device, mode) = match method {
+        BootMethod::UefiHttp => (BootDevice::UefiHttp, BootMode::Uefi),
+        BootMethod::VirtualMedia => (BootDevice::VirtualMedia, BootMode::Uefi),
+        BootMethod::Pxe => match abilities.firmware_mode {
+            Some(FirmwareMode::Bios) => (BootDevice::Pxe, BootMode::Legacy),
+            _ => (BootDevice::Pxe, BootMode::Uefi),
+        },
+    };
+    if abilities.firmware_mode == Some(FirmwareMode::Bios) && mode == BootMode::Uefi {
+        bmc.set_boot_mode(mode, deadline).await.map_err(failure)?;
+    }
+    if method == BootMethod::VirtualMedia {
+        insert_medium(site, boot, bmc, deadline).await?;
+    }
+    bmc.set_boot_once(device, mode, deadline)
+        .await
+        .map_err(failure)
+}
+
+/// As an operator decided, or else what suits machine and site.
+fn method(
+    site: &Site,
+    node: &NodeRecord,
+    abilities: &BootAbilities,
+) -> Result<BootMethod, Failure> {
+    if let Some(method) = node.boot_method {
+        return Ok(method);
+    }
+    let provisioning = site.config.provisioning.as_ref();
+    let dhcp = provisioning.is_some_and(|provisioning| provisioning.dhcp != DhcpMode::Off);
+    let usable = BootAbilities {
+        virtual_media: abilities.virtual_media && site.boot_media_base.is_some(),
+        ..*abilities
+    };
+    BootMethod::choose(&usable, dhcp).ok_or_else(|| {
+        Failure::operator(format!(
+            "the management controller offers no way to boot the agent that this site has (UEFI \
+             HTTP: {}, PXE: {}, virtual media: {}; DHCP: {}, `[boot_media]`: {}); enable one in \
+             the machine's firmware and `bessemer node provide` the node again, or decide with \
+             `bessemer node set {} --boot-method`",
+            yes_or_no(abilities.uefi_http),
+            yes_or_no(abilities.pxe),
+            yes_or_no(abilities.virtual_media),
+            yes_or_no(dhcp),
+            yes_or_no(site.boot_media_base.is_some()),
+            node.name,
+        ))
+    })
+}
+
+fn yes_or_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+async fn lease_address(
+    site: &Site,
+    node: &NodeRecord,
+    boot: BootId,
+    method: BootMethod,
+) -> Result<(), Failure> {
+    let Some(provisioning) = &site.config.provisioning else {
+        return Err(Failure::operator(
+            "the configuration has no `[provisioning]`: nothing can be booted",
+        ));
+    };
+    let Some(port) = node.ports.first() else {
+        return Err(Failure::operator("the node has no port to boot from"));
+    };
+    let pool = provisioning.pool_first..=provisioning.pool_last;
+    let new = NewBoot {
+        boot,
+        node: node.id,
+        mac: port.mac,
+        method,
+    };
+    let now = site.now();
+    let leased = site
+        .store
+        .prepare_boot(new, pool, "provisioning", now)
+        .await;
+    leased.map(|_| ()).map_err(|error| match error {
+        bessemer_store::Error::Exhausted { .. } => Failure::transient(format!(
+            "{error}; make `provisioning.pool_first` to `pool_last` larger"
+        )),
+        error => Failure::transient(error.to_string()),
+    })
+}
+
+async fn insert_medium(
+    site: &Site,
+    boot: BootId,
+    bmc: &dyn Bmc,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let url = site.boot_media_url(boot).ok_or_else(|| {
+        Failure::operator(
+            "virtual media needs `[boot_media]` in the configuration: an address from which the \
+             management controller can fetch the image",
+        )
+    })?;
+    // Noted first: after a crash in between, what may be inserted is ejected.
+    let noted = site.store.set_media_inserted(boot, true).await;
+    noted.map_err(|error| Failure::transient(error.to_string()))?;
+    bmc.insert_media(&url, deadline).await.map_err(failure)
+}
+
+/// Takes the medium of the node's latest boot out, if one may be in the drive: no later boot, and
+/// no tenant, may find it there.
+pub(super) async fn eject_medium(
+    site: &Site,
+    node: &NodeRecord,
+    bmc: &dyn Bmc,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let unavailable = |error: bessemer_store::Error| Failure::transient(error.to_string());
+    let boot = site.store.boot_of(node.id).await.map_err(unavailable)?;
+    let Some(boot) = boot.filter(|boot| boot.media_inserted) else {
+        return Ok(());
+    };
+    bmc.eject_media(deadline).await.map_err(failure)?;
+    site.store
+        .set_media_inserted(boot.boot, false)
+        .await
+        .map_err(unavailable)
+}
