@@ -25,8 +25,8 @@ struct Machine {
     agent: Option<BootId>,
     armed: bool,
     os_running: bool,
-    /// Whether a tenant's data is on the disks.
-    tenant_data: bool,
+    /// Whose data is on the disks.
+    tenant_data: Option<ServerId>,
 }
 
 impl Machine {
@@ -44,7 +44,7 @@ impl Machine {
                 self.on = true;
                 self.agent = self.prepared.take();
                 // Without a prepared boot it starts what is on its disk.
-                self.os_running = self.agent.is_none() && self.tenant_data;
+                self.os_running = self.agent.is_none() && self.tenant_data.is_some();
             }
             Action::PowerOn => {}
             Action::PrepareBoot { boot } => self.prepared = Some(*boot),
@@ -54,8 +54,8 @@ impl Machine {
                     self.leave();
                 }
             }
-            Action::Erase => self.tenant_data = false,
-            Action::WriteImage { .. } => self.tenant_data = true,
+            Action::Erase => self.tenant_data = None,
+            Action::WriteImage { server, .. } => self.tenant_data = Some(*server),
             Action::LoadKernel => {}
             Action::HandOver { leave } => {
                 self.armed = true;
@@ -86,8 +86,12 @@ impl Machine {
                 "our agent runs in a tenant's network"
             );
         }
-        if state.phase == Phase::Available {
-            assert!(!self.tenant_data, "for rent with a former tenant's data");
+        let retired = state.phase == Phase::Retired && state.at_rest();
+        if state.phase == Phase::Available || retired {
+            assert_eq!(
+                self.tenant_data, None,
+                "for rent, or out of use, with a former tenant's data"
+            );
             assert_eq!(state.cleanliness, Cleanliness::Clean);
             assert!(!self.on, "for rent, but on");
             assert_eq!(
@@ -107,14 +111,29 @@ struct History {
     seen: Observed,
     machine: Machine,
     now: Timestamp,
+    /// Servers ordered so far.
+    orders: u128,
 }
 
-fn deployed() -> Goal {
+fn deployed(server: u128) -> Goal {
     Goal::Deployed(Deployment {
-        server: ServerId(Uuid::from_u128(9)),
+        server: ServerId(Uuid::from_u128(server)),
         image: ImageId(Uuid::from_u128(8)),
         image_bytes: 1 << 30,
+        root_disk: None,
     })
+}
+
+fn held() -> Goal {
+    Goal::Held {
+        reason: "fan is loud".into(),
+    }
+}
+
+fn retired() -> Goal {
+    Goal::Retired {
+        reason: "sold".into(),
+    }
 }
 
 impl History {
@@ -131,12 +150,14 @@ impl History {
                 }),
                 port_control: PortControl::Switched,
                 timing: Timing::default(),
+                abort: None,
             },
             state: NodeState::enrolled(Generation(1), now),
             intent: None,
             seen: Observed::default(),
             machine: Machine::default(),
             now,
+            orders: 0,
         }
     }
 
@@ -177,7 +198,9 @@ impl History {
             self.intent = Some(intent.clone());
         }
         if next.at_rest() {
+            // As the store does it: no boot is allowed any more.
             self.seen.agent = None;
+            self.machine.prepared = None;
         }
         self.state = decision.next;
         self.machine.check(&self.state);
@@ -186,8 +209,10 @@ impl History {
     fn check_intent(&self, next: &NodeState, intent: &Intent) {
         match &intent.action {
             Action::Erase => assert_eq!(next.phase, Phase::Cleaning),
-            Action::WriteImage { .. } => {
+            Action::WriteImage { server, .. } => {
                 assert_eq!(next.phase, Phase::Deploying);
+                let foreign = self.machine.tenant_data.filter(|owner| owner != server);
+                assert_eq!(foreign, None, "written over another tenant's data");
                 assert_eq!(
                     next.cleanliness,
                     Cleanliness::Dirty,
@@ -218,9 +243,9 @@ impl History {
         };
         if carried_out {
             self.machine.perform(&intent.action);
-        } else if matches!(intent.action, Action::WriteImage { .. }) {
+        } else if let Action::WriteImage { server, .. } = intent.action {
             // Half a write is a tenant's data, too.
-            self.machine.tenant_data = true;
+            self.machine.tenant_data = Some(server);
         }
         self.machine.check(&self.state);
         self.seen.intent = Some((intent.key, outcome));
@@ -262,12 +287,62 @@ impl History {
             Goal::Deployed(_) => {
                 self.state.phase == Phase::Available && self.spec.goal == Goal::Available
             }
-            Goal::Held => !matches!(self.spec.goal, Goal::Deployed(_)),
+            Goal::Held { .. } | Goal::Retired { .. } => {
+                !matches!(self.spec.goal, Goal::Deployed(_)) && !self.is_taking_back()
+            }
             Goal::Available => true,
         };
         if allowed {
-            self.spec.goal = goal;
-            self.spec.generation = self.spec.generation.next();
+            self.raise(goal);
+        }
+    }
+
+    fn raise(&mut self, goal: Goal) {
+        self.spec.goal = goal;
+        self.spec.abort = None;
+        self.spec.generation = self.spec.generation.next();
+    }
+
+    /// Whether a server that is given back is still there: until its node is parked.
+    fn is_taking_back(&self) -> bool {
+        let releasing = |phase| phase == Phase::Releasing;
+        let stale = self.state.generation != self.spec.generation;
+        let tenants = matches!(self.state.phase, Phase::Deploying | Phase::Active);
+        let late = stale && (tenants || self.state.came_from == Some(Phase::Deploying));
+        releasing(self.state.phase) || self.state.came_from.is_some_and(releasing) || late
+    }
+
+    fn orders(&mut self) {
+        self.orders += 1;
+        self.wants(deployed(self.orders));
+    }
+
+    /// The tenant wants another image: taken only at rest, as the store does it.
+    fn rebuilds(&mut self) {
+        let at_rest = self.state.at_rest() && self.state.generation == self.spec.generation;
+        if let Goal::Deployed(deployment) = &self.spec.goal
+            && at_rest
+        {
+            let deployment = Deployment {
+                image: ImageId(Uuid::from_u128(7)),
+                ..deployment.clone()
+            };
+            self.raise(Goal::Deployed(deployment));
+        }
+    }
+
+    fn aborts(&mut self) {
+        self.raise(self.spec.goal.clone());
+        self.spec.abort = Some("wrong machine".into());
+    }
+
+    /// The tenant's system is restarted, which the API allows while the server is active.
+    fn restarts(&mut self) {
+        if self.state.phase == Phase::Active {
+            self.machine.perform(&Action::PowerOff);
+            self.machine.perform(&Action::PowerOn);
+            assert_eq!(self.machine.agent, None, "a restart boots the agent");
+            self.machine.check(&self.state);
         }
     }
 
@@ -278,7 +353,7 @@ impl History {
                 message: "x".into(),
             },
         };
-        match choice % 16 {
+        match choice % 20 {
             0..=4 => {
                 self.intent_ends(true, Outcome::Done);
                 self.agent_calls();
@@ -289,9 +364,13 @@ impl History {
             8 => self.agent_calls(),
             9 => self.pass(100),
             10 => self.pass(20_000),
-            11 => self.wants(deployed()),
+            11 => self.orders(),
             12 => self.wants(Goal::Available),
-            13 => self.wants(Goal::Held),
+            13 => self.wants(held()),
+            15 => self.wants(retired()),
+            16 => self.rebuilds(),
+            17 => self.aborts(),
+            18 => self.restarts(),
             14 if self.machine.os_running => self.seen.os_up = Some(self.state.generation),
             14 => self.settle(),
             _ => self.pass(5),
@@ -323,11 +402,11 @@ fn a_node_goes_from_registration_to_a_login_and_back() {
         "inspection and cleaning share one boot"
     );
 
-    history.wants(deployed());
+    history.orders();
     history.settle();
     assert_eq!(history.state.phase, Phase::Active);
     assert_eq!(history.state.boots, 2);
-    assert!(history.machine.os_running && history.machine.tenant_data);
+    assert!(history.machine.os_running && history.machine.tenant_data.is_some());
 
     history.wants(Goal::Available);
     history.settle();
@@ -338,7 +417,7 @@ fn a_node_goes_from_registration_to_a_login_and_back() {
 fn an_order_on_a_dark_node_costs_one_post() {
     let mut history = History::new();
     history.settle();
-    history.wants(deployed());
+    history.orders();
     let plan = foretell(&history.spec, &history.state, history.now);
     assert_eq!(plan.posts, 1);
     let irreversible: Vec<_> = plan
@@ -402,7 +481,7 @@ fn a_machine_that_never_boots_is_given_up_after_three_attempts() {
 fn a_failed_deployment_is_made_safe_and_erased_once_released() {
     let mut history = History::new();
     history.settle();
-    history.wants(deployed());
+    history.orders();
     while history.state.step != Step::WriteImage {
         history.intent_ends(true, Outcome::Done);
         history.agent_calls();
@@ -432,7 +511,7 @@ fn a_failed_deployment_is_made_safe_and_erased_once_released() {
     history.wants(Goal::Available);
     history.settle();
     assert_eq!(history.state.phase, Phase::Available);
-    assert!(!history.machine.tenant_data);
+    assert_eq!(history.machine.tenant_data, None);
 }
 
 #[test]
@@ -446,4 +525,164 @@ fn no_script_has_a_step_twice() {
             );
         }
     }
+}
+
+/// Goes on until the node is at this step.
+fn until(history: &mut History, step: Step) {
+    for _ in 0..100 {
+        if history.state.step == step {
+            return;
+        }
+        history.intent_ends(true, Outcome::Done);
+        history.agent_calls();
+        history.turn();
+        history.pass(1);
+    }
+    panic!("never comes to {step:?}: {:?}", history.state);
+}
+
+#[test]
+fn a_rebuild_writes_another_image_for_the_same_tenant_without_erasing() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    history.settle();
+    let boots = history.state.boots;
+    history.rebuilds();
+    let plan = foretell(&history.spec, &history.state, history.now);
+    let steps: Vec<_> = plan.steps.iter().map(|step| step.step).collect();
+    assert_eq!(steps, Phase::Deploying.script());
+    assert_eq!(plan.posts, 1);
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+    assert_eq!(history.state.boots, boots + 1);
+
+    history.wants(Goal::Available);
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Available);
+    assert_eq!(history.state.written_for, None);
+}
+
+#[test]
+fn a_server_whose_deployment_failed_can_be_rebuilt() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    until(&mut history, Step::WriteImage);
+    let failure = Failure::permanent("the image is not bootable");
+    history.intent_ends(false, Outcome::Failed { failure });
+    history.settle();
+    assert_eq!(history.state.provision_state(), "deploy failed");
+    let remedy = history.state.reason.remedy.clone().unwrap();
+    assert!(remedy.contains("rebuild"), "{remedy}");
+    history.rebuilds();
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+}
+
+#[test]
+fn a_node_of_unknown_past_is_erased_before_it_is_written_for_a_server() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    history.settle();
+    // As stored by a version that did not write down for whom it wrote.
+    history.state.written_for = None;
+    history.rebuilds();
+    let plan = foretell(&history.spec, &history.state, history.now);
+    let phases: Vec<_> = plan.steps.iter().map(|step| step.phase).collect();
+    assert_eq!(phases.first(), Some(&Phase::Releasing));
+    assert!(phases.contains(&Phase::Cleaning));
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+}
+
+#[test]
+fn an_aborted_erase_never_ends_up_for_rent() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    history.settle();
+    history.wants(Goal::Available);
+    until(&mut history, Step::Erase);
+    history.aborts();
+    history.settle();
+    assert_eq!(history.state.provision_state(), "clean failed");
+    assert_eq!(history.state.cleanliness, Cleanliness::Dirty);
+    assert!(!history.machine.on);
+    let reason = history.state.reason.to_string();
+    for words in ["stopped by an operator", "wrong machine", "node provide"] {
+        assert!(reason.contains(words), "{reason}");
+    }
+    history.wants(Goal::Available);
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Available);
+    assert_eq!(history.machine.tenant_data, None);
+}
+
+#[test]
+fn an_aborted_deployment_waits_for_its_tenant() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    until(&mut history, Step::WriteImage);
+    history.aborts();
+    history.settle();
+    assert_eq!(history.state.provision_state(), "deploy failed");
+    assert!(!history.machine.on);
+    assert_eq!(history.machine.role, Some(PortRole::Parked));
+    history.rebuilds();
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+}
+
+#[test]
+fn what_rests_is_not_moved_by_an_abort_that_comes_too_late() {
+    let mut history = History::new();
+    history.settle();
+    history.aborts();
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Available);
+
+    history.orders();
+    history.settle();
+    let boots = history.state.boots;
+    history.aborts();
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+    assert!(history.machine.os_running);
+    assert_eq!(history.state.boots, boots, "the server was written anew");
+}
+
+#[test]
+fn a_retired_node_is_erased_first_and_comes_back_through_enrolment() {
+    let mut history = History::new();
+    until(&mut history, Step::Inspect);
+    history.wants(retired());
+    history.settle();
+    assert_eq!(history.state.provision_state(), "retired");
+    assert_eq!(history.state.cleanliness, Cleanliness::Clean);
+    assert!(history.state.reason.summary.contains("sold"));
+    let boots = history.state.boots;
+    history.wants(Goal::Available);
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Available);
+    assert_eq!(history.state.boots, boots + 1, "it was looked at again");
+
+    // What is clean already needs no agent.
+    history.wants(retired());
+    history.settle();
+    assert_eq!(history.state.provision_state(), "retired");
+    assert_eq!(history.state.boots, boots + 1);
+}
+
+#[test]
+fn a_held_node_says_why() {
+    let mut history = History::new();
+    history.settle();
+    history.wants(held());
+    history.settle();
+    assert_eq!(history.state.provision_state(), "held");
+    let reason = history.state.reason.to_string();
+    assert!(reason.contains("fan is loud"), "{reason}");
 }

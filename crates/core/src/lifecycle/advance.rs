@@ -5,9 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::Decision;
 use super::intent::{Action, Executor, Intent, IntentKey, Leave, Outcome, PortRole};
 use super::observed::Observed;
-use super::spec::{Goal, NodeSpec, PortControl};
+use super::spec::{Deployment, Goal, NodeSpec, PortControl};
 use super::state::{Cleanliness, NodeState, Phase, Step};
-use super::words::{doing, remedy, rest_summary};
+use super::words::{after_stop, at_rest_because, doing, remedy};
 use crate::reason::{Failure, FailureClass, Reason};
 
 /// Makes the next move of a node that serves the current generation.
@@ -48,7 +48,7 @@ pub(super) fn enter(
     now: Timestamp,
 ) -> Decision {
     let mut next = state.clone();
-    if matches!(phase, Phase::Failed | Phase::Held) {
+    if matches!(phase, Phase::Failed | Phase::Held | Phase::Retired) {
         next.came_from = (state.phase != phase)
             .then_some(state.phase)
             .or(state.came_from);
@@ -57,7 +57,10 @@ pub(super) fn enter(
     }
     match phase {
         // From here on a tenant's data may be on the disks, whatever becomes of the order.
-        Phase::Deploying => next.cleanliness = Cleanliness::Dirty,
+        Phase::Deploying => {
+            next.cleanliness = Cleanliness::Dirty;
+            next.written_for = deployment(spec).map(|deployment| deployment.server);
+        }
         // Being clean is earned anew by every cleaning.
         Phase::Cleaning if next.cleanliness == Cleanliness::Clean => {
             next.cleanliness = Cleanliness::Unknown;
@@ -80,7 +83,7 @@ fn first_step(seen: &Observed, state: &NodeState, phase: Phase) -> usize {
         return position(script, Step::Erase);
     }
     let dark = state.phase == Phase::Enrolled || (state.at_rest() && state.phase != Phase::Active);
-    if matches!(phase, Phase::Failed | Phase::Held) && dark {
+    if matches!(phase, Phase::Failed | Phase::Held | Phase::Retired) && dark {
         return position(script, Step::Rest);
     }
     0
@@ -176,6 +179,7 @@ fn next_step(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp
     let index = position(state.phase.script(), state.step) + 1;
     if state.step == Step::Erase {
         next.cleanliness = Cleanliness::Clean;
+        next.written_for = None;
     }
     if index < state.phase.script().len() {
         return begin_step(spec, next, index, now);
@@ -201,7 +205,7 @@ fn begin(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Decision {
     if next.at_rest() {
         next.deadline = None;
         if !matches!(next.phase, Phase::Failed) {
-            next.reason = Reason::new(rest_summary(&next));
+            next.reason = at_rest_because(spec, &next);
         }
         return Decision {
             next,
@@ -239,12 +243,17 @@ fn begin(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Decision {
     }
 }
 
-/// What the current step does, if it does something rather than wait.
-fn action(spec: &NodeSpec, state: &NodeState) -> Option<Action> {
-    let deployment = match &spec.goal {
+/// The server that the node is to become, if any.
+fn deployment(spec: &NodeSpec) -> Option<&Deployment> {
+    match &spec.goal {
         Goal::Deployed(deployment) => Some(deployment),
         _ => None,
-    };
+    }
+}
+
+/// What the current step does, if it does something rather than wait.
+fn action(spec: &NodeSpec, state: &NodeState) -> Option<Action> {
+    let deployment = deployment(spec);
     let flat = spec.port_control == PortControl::Flat;
     Some(match state.step {
         Step::CheckBmc => Action::CheckBmc,
@@ -366,6 +375,26 @@ fn give_up(
     ))
     .expected_seen(doing(state.step), failure.message)
     .remedy(remedy(state, failure.class));
+    reason.next = Some("nothing by itself".into());
+    let mut decision = enter(spec, seen, state, Phase::Failed, now);
+    decision.next.reason = reason;
+    decision
+}
+
+/// An operator has stopped what the node was doing: it is made safe like one that failed.
+pub(super) fn stopped(
+    spec: &NodeSpec,
+    seen: &Observed,
+    state: &NodeState,
+    why: &str,
+    now: Timestamp,
+) -> Decision {
+    let mut reason = Reason::new(format!(
+        "{} was stopped by an operator at `{}`: {why}",
+        state.phase.name(),
+        state.step.name()
+    ))
+    .remedy(after_stop(state.phase));
     reason.next = Some("nothing by itself".into());
     let mut decision = enter(spec, seen, state, Phase::Failed, now);
     decision.next.reason = reason;

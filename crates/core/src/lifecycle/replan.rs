@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::Decision;
-use super::advance::enter;
+use super::advance::{enter, stopped};
 use super::observed::Observed;
 use super::spec::{Goal, NodeSpec};
 use super::state::{Cleanliness, NodeState, Phase};
@@ -20,20 +20,50 @@ pub(super) fn replan(
 ) -> Decision {
     let mut state = state.clone();
     state.generation = spec.generation;
-    let phase = target(spec, &state);
+    let phase = match &spec.abort {
+        Some(why) if can_be_aborted(state.phase) => return stopped(spec, seen, &state, why, now),
+        // It came too late: what was to be stopped is over.
+        Some(_) if state.at_rest() => return stay(state),
+        Some(_) => state.phase,
+        None => target(spec, &state),
+    };
     enter(spec, seen, &state, phase, now)
+}
+
+fn stay(state: NodeState) -> Decision {
+    Decision {
+        next: state,
+        intent: None,
+        wake_at: None,
+    }
+}
+
+/// Whether there is something to stop in this phase. The others are at rest, or are on their way
+/// to where they are safe.
+fn can_be_aborted(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Enrolled | Phase::Inspecting | Phase::Cleaning | Phase::Deploying
+    )
 }
 
 /// The phase that serves the goal from where the node is.
 fn target(spec: &NodeSpec, state: &NodeState) -> Phase {
     let clean = state.cleanliness == Cleanliness::Clean;
     match (&spec.goal, state.phase) {
-        (Goal::Held, _) => Phase::Held,
+        (Goal::Held { .. }, _) => Phase::Held,
+        (Goal::Retired { .. }, Phase::Available | Phase::Retired) if clean => Phase::Retired,
 
         (Goal::Deployed(_), Phase::Available | Phase::Deploying) if clean => Phase::Deploying,
-        (Goal::Deployed(_), Phase::Deploying | Phase::Active) => state.phase,
+        // The same server again: what is on the disks is its tenant's own, so nothing has to be
+        // erased for them.
+        (Goal::Deployed(deployment), Phase::Deploying | Phase::Active | Phase::Failed)
+            if state.written_for == Some(deployment.server) =>
+        {
+            Phase::Deploying
+        }
 
-        (Goal::Available, Phase::Deploying | Phase::Active) => Phase::Releasing,
+        (_, Phase::Deploying | Phase::Active) => Phase::Releasing,
         (Goal::Available, Phase::Available) if clean => Phase::Available,
 
         (_, Phase::Enrolled) => Phase::Enrolled,
@@ -42,7 +72,7 @@ fn target(spec: &NodeSpec, state: &NodeState) -> Phase {
         (_, Phase::Releasing | Phase::Available) => Phase::Releasing,
         (_, Phase::Failed) => after_failure(state.came_from),
         // Whoever held it may have worked on it: look at everything again.
-        (_, Phase::Held) => Phase::Enrolled,
+        (_, Phase::Held | Phase::Retired) => Phase::Enrolled,
     }
 }
 

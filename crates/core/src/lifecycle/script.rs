@@ -49,7 +49,7 @@ impl Phase {
             ],
             // Off before the port moves: a tenant's OS never sees another network than its own.
             Self::Releasing => &[PowerOff, Park],
-            Self::Failed | Self::Held => &[PowerOff, Park, Rest],
+            Self::Failed | Self::Held | Self::Retired => &[PowerOff, Park, Rest],
             Self::Available | Self::Active => &[Rest],
         }
     }
@@ -70,6 +70,7 @@ impl Phase {
             Self::Cleaning | Self::Available if matches!(spec.goal, Goal::Deployed(_)) => {
                 Self::Deploying
             }
+            Self::Cleaning if matches!(spec.goal, Goal::Retired { .. }) => Self::Retired,
             Self::Cleaning => Self::Available,
             Self::Deploying => Self::Active,
             resting => resting,

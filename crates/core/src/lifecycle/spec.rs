@@ -21,6 +21,9 @@ pub struct NodeSpec {
     pub port_control: PortControl,
     /// How long things may and usually do take on this hardware.
     pub timing: Timing,
+    /// Why an operator has what this node is doing stopped, if this generation is for that. A node
+    /// that works then fails, with this as its reason; one at rest is not moved by it.
+    pub abort: Option<String>,
 }
 
 /// What a node is to be.
@@ -31,8 +34,17 @@ pub enum Goal {
     Available,
     /// This server.
     Deployed(Deployment),
-    /// Kept out of everything.
-    Held,
+    /// Kept out of everything, until it is wanted available again.
+    Held {
+        /// Why, in an operator's words. Empty on nodes held before reasons were asked for.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Taken out of use for good: erased, off, parked.
+    Retired {
+        /// Why, in an operator's words.
+        reason: String,
+    },
 }
 
 /// The server that a node is to become.
@@ -44,6 +56,10 @@ pub struct Deployment {
     pub image: ImageId,
     /// Bytes of the image that are not zero: how much there is to write.
     pub image_bytes: u64,
+    /// Kernel name of the disk that it must go to: a rebuild stays on the disk that the server
+    /// has, whatever size its image is. Otherwise the image's size decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_disk: Option<String>,
 }
 
 /// Whether a site's switch ports are ours to move.

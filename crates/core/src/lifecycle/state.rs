@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{BootId, Generation, NodeId};
+use crate::id::{BootId, Generation, NodeId, ServerId};
 use crate::reason::Reason;
 
 macro_rules! named {
@@ -48,6 +48,8 @@ named! {
         Failed = "failed",
         /// An operator keeps it out of everything. Off and parked.
         Held = "held",
+        /// Out of use for good: erased, off and parked.
+        Retired = "retired",
     }
 }
 
@@ -132,6 +134,10 @@ pub struct NodeState {
     pub retry_at: Option<Timestamp>,
     /// Whose data is on the disks.
     pub cleanliness: Cleanliness,
+    /// The server whose data may be on the disks, since they were erased last. While they are
+    /// dirty, they are written for no other one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_for: Option<ServerId>,
     /// Where it came from, while failed or held.
     pub came_from: Option<Phase>,
     /// Why it is here and what comes next.
@@ -153,6 +159,7 @@ impl NodeState {
             deadline: None,
             retry_at: None,
             cleanliness: Cleanliness::Unknown,
+            written_for: None,
             came_from: None,
             reason: Reason::new("registered"),
         }
@@ -179,6 +186,7 @@ impl NodeState {
             (Phase::Active, _) => "active",
             (Phase::Releasing, _) => "deleting",
             (Phase::Held, _) => "held",
+            (Phase::Retired, _) => "retired",
             (Phase::Failed, Some(Phase::Enrolled)) => "enroll",
             (Phase::Failed, Some(Phase::Inspecting)) => "inspect failed",
             (Phase::Failed, Some(Phase::Cleaning)) => "clean failed",
@@ -203,7 +211,7 @@ mod tests {
         let phases: Vec<_> = Phase::ALL.iter().map(|phase| phase.name()).collect();
         assert_eq!(
             phases.join(" "),
-            "enrolled inspecting cleaning available deploying active releasing failed held"
+            "enrolled inspecting cleaning available deploying active releasing failed held retired"
         );
         let steps: Vec<_> = Step::ALL.iter().map(|step| step.name()).collect();
         assert_eq!(

@@ -1,19 +1,28 @@
 //! What is said to people about steps, rest and failures.
 
+use super::spec::{Goal, NodeSpec};
 use super::state::{NodeState, Phase, Step};
-use crate::reason::FailureClass;
+use crate::reason::{FailureClass, Reason};
 
 /// What a person can do about a failure of this class, in this state.
 pub(super) fn remedy(state: &NodeState, class: FailureClass) -> &'static str {
     match (class, state.phase) {
         (FailureClass::Bug, _) => "report this as a bug, with `bessemer node show`",
         (_, Phase::Deploying) => {
-            "delete the server (its node is then erased), mend what was seen, order again"
+            "mend what was seen, then rebuild the server, or delete it (its node is then erased)"
         }
         (_, Phase::Releasing) => {
             "mend what was seen, then `bessemer node provide`: the node is taken back and erased"
         }
         _ => "mend what was seen, then `bessemer node provide`",
+    }
+}
+
+/// What a person can do about a node that an operator has stopped in this phase.
+pub(super) fn after_stop(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Deploying => "rebuild the server, or delete it (its node is then erased)",
+        _ => "`bessemer node provide` goes on with it",
     }
 }
 
@@ -40,11 +49,22 @@ pub(super) fn doing(step: Step) -> &'static str {
 }
 
 /// Why a node that rests is where it is.
-pub(super) fn rest_summary(state: &NodeState) -> &'static str {
-    match state.phase {
-        Phase::Available => "erased, off and parked: for rent",
-        Phase::Active => "the operating system has said that it is up",
-        Phase::Held => "held by an operator; `bessemer node provide` brings it back",
-        _ => "at rest",
+pub(super) fn at_rest_because(spec: &NodeSpec, state: &NodeState) -> Reason {
+    match (state.phase, &spec.goal) {
+        (Phase::Available, _) => Reason::new("erased, off and parked: for rent"),
+        (Phase::Active, _) => Reason::new("the operating system has said that it is up"),
+        (Phase::Held, Goal::Held { reason }) if !reason.is_empty() => {
+            Reason::new(format!("held by an operator: {reason}"))
+                .remedy("`bessemer node unhold` brings it back, through enrolment")
+        }
+        (Phase::Held, _) => Reason::new("held by an operator")
+            .remedy("`bessemer node unhold` brings it back, through enrolment"),
+        (Phase::Retired, Goal::Retired { reason }) => {
+            Reason::new(format!("erased, off, parked and out of use: {reason}")).remedy(
+                "`bessemer node provide` brings it back, through enrolment; `bessemer node \
+                 delete` forgets it",
+            )
+        }
+        _ => Reason::new("at rest"),
     }
 }
