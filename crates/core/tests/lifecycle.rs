@@ -34,7 +34,8 @@ impl Machine {
     fn perform(&mut self, action: &Action) {
         match action {
             Action::CheckBmc | Action::Inspect | Action::WriteConfigDrive { .. } => {}
-            Action::PowerOff => {
+            // The last two are asked for by people, of active servers only.
+            Action::PowerOff | Action::ShutDown { .. } | Action::Restart { .. } => {
                 self.on = false;
                 self.agent = None;
                 self.armed = false;
@@ -339,7 +340,9 @@ impl History {
     /// The tenant's system is restarted, which the API allows while the server is active.
     fn restarts(&mut self) {
         if self.state.phase == Phase::Active {
-            self.machine.perform(&Action::PowerOff);
+            self.machine.perform(&Action::Restart {
+                shut_down_seconds: 0,
+            });
             self.machine.perform(&Action::PowerOn);
             assert_eq!(self.machine.agent, None, "a restart boots the agent");
             self.machine.check(&self.state);

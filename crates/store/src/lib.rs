@@ -8,7 +8,8 @@
 //! Where to look:
 //! - `records`: rows as the rest of the server sees them;
 //! - `reconcile`: claim, read, commit: how the conductor moves a node;
-//! - `nodes`, `actions`, `boots`, `servers`, `orders`, `images`, `catalogue`, `tokens`, `events`: a subject each;
+//! - `nodes`, `wishes`, `actions`, `boots`, `servers`, `orders`, `rebuilds`, `images`, `catalogue`,
+//!   `tokens`, `events`: a subject each;
 //! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
 //! - `database`, `value`, `page`: one SQL text for both databases.
 
@@ -24,12 +25,14 @@ mod nodes;
 mod open;
 mod orders;
 mod page;
+mod rebuilds;
 mod reconcile;
 mod records;
 mod servers;
 mod store;
 mod tokens;
 mod value;
+mod wishes;
 
 pub use error::Error;
 pub use open::Location;

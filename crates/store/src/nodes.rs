@@ -1,7 +1,4 @@
-//! Nodes: registering, finding and forgetting them, and what people want of them.
-//!
-//! Nothing here writes a node's state (only `reconcile` does): what people want is written as a
-//! goal with a new generation, and the node is woken.
+//! Nodes: registering, finding and forgetting them. What people want of them is in `wishes`.
 
 use bessemer_core::Timestamp;
 use bessemer_core::boot_method::BootAbilities;
@@ -18,6 +15,7 @@ use crate::records::{
 };
 use crate::store::{Store, Write};
 use crate::value::{json, name, sealed, values};
+use crate::wishes::goal_kind;
 
 /// A query for whole nodes, whose rows [`node_record`] reads.
 macro_rules! select_node {
@@ -27,7 +25,7 @@ macro_rules! select_node {
     (inventory: $inventory:literal, $rest:literal) => {
         concat!(
             "SELECT id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_trust, ports, \
-             port_control, goal, generation, server, state, identity, ",
+             port_control, goal, generation, abort, server, state, identity, ",
             $inventory,
             ", os_up, news, boot_method, boot_abilities FROM node ",
             $rest
@@ -128,11 +126,12 @@ impl Store {
         rows.iter().map(node_record).collect()
     }
 
-    /// Forgets a node.
+    /// Forgets a node; with `force` also one that could still be used.
     ///
-    /// [`Error::Conflict`], saying what to do, while it has a server, is being worked on, or is
-    /// neither at rest nor in a phase in which nothing is lost by stopping.
-    pub async fn delete_node(&self, id: NodeId, now: Timestamp) -> Result<(), Error> {
+    /// [`Error::Conflict`], saying what to do, while it has a server, is being worked on, is
+    /// neither at rest nor in a phase in which nothing is lost by stopping, or, without `force`,
+    /// is neither retired, failed nor held.
+    pub async fn delete_node(&self, id: NodeId, force: bool, now: Timestamp) -> Result<(), Error> {
         // Before the node is read, so that nobody can claim it or order it meanwhile.
         const LOCK: &str = "UPDATE node SET news = news + 1 WHERE id = $1
             RETURNING name, phase, at_rest, server, lease_until";
@@ -140,7 +139,7 @@ impl Store {
         let row = write.row(LOCK, values![id]).await?;
         let row = row.ok_or_else(|| Error::not_found("node", id))?;
         let node_name = row.text("name")?;
-        may_be_deleted(&row, &node_name, now)?;
+        may_be_deleted(&row, &node_name, force, now)?;
         write
             .execute("DELETE FROM node WHERE id = $1", values![id])
             .await?;
@@ -151,41 +150,6 @@ impl Store {
         );
         append(&mut write, &[event], now).await?;
         write.commit().await
-    }
-
-    /// Says what a node is to be, and wakes it. Every call raises the generation, so that asking
-    /// for the same again starts a failed node again. Returns the new generation.
-    ///
-    /// [`Error::Conflict`] while the node has a server: that is for its tenant to give back. A node
-    /// that failed while a server was being taken back may still be told to become available.
-    pub async fn set_goal(
-        &self,
-        id: NodeId,
-        goal: Goal,
-        now: Timestamp,
-    ) -> Result<Generation, Error> {
-        const SQL: &str = "UPDATE node SET goal = $2, goal_kind = $3, generation = generation + 1,
-            news = news + 1, due_at = CASE WHEN due_at < $4 THEN due_at ELSE $4 END
-            WHERE id = $1
-            AND (server IS NULL OR (goal_kind = 'available' AND $3 = 'available'))
-            RETURNING generation";
-        let kind = goal_kind(&goal);
-        if kind == "deployed" {
-            return Err(Error::not_now("a node gets a server by an order only"));
-        }
-        let mut write = self.write("set_goal").await?;
-        let goal = json("goal", &goal)?;
-        let row = write.row(SQL, values![id, goal, kind, now]).await?;
-        let Some(row) = row else {
-            write.roll_back().await?;
-            let name = self.node_by_id(id).await?.name;
-            return Err(Error::not_now(format!(
-                "node `{name}` has a server: delete the server first"
-            )));
-        };
-        let generation = Generation(row.number("generation")?);
-        write.commit().await?;
-        Ok(generation)
     }
 
     /// Lets the conductor look at a node now.
@@ -346,20 +310,24 @@ async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(),
     append(write, &[about_node("node.enrolled", node.id, message)], now).await
 }
 
-fn may_be_deleted(row: &Row, name: &str, now: Timestamp) -> Result<(), Error> {
+fn may_be_deleted(row: &Row, name: &str, force: bool, now: Timestamp) -> Result<(), Error> {
     if let Some(server) = row.optional_parsed::<ServerId>("server")? {
         return Err(Error::not_now(format!(
             "node `{name}` has server {server}: delete the server first"
         )));
     }
     let phase: Phase = row.name("phase")?;
-    let stoppable = matches!(
-        phase,
-        Phase::Enrolled | Phase::Failed | Phase::Held | Phase::Available
-    );
+    let out_of_use = matches!(phase, Phase::Failed | Phase::Held | Phase::Retired);
+    let stoppable = out_of_use || matches!(phase, Phase::Enrolled | Phase::Available);
     if row.integer("at_rest")? == 0 && !stoppable {
         return Err(Error::not_now(format!(
             "node `{name}` is {}: hold it first, or wait until it is available",
+            phase.name()
+        )));
+    }
+    if !out_of_use && !force {
+        return Err(Error::not_now(format!(
+            "node `{name}` is {}: retire it first, or force it",
             phase.name()
         )));
     }
@@ -400,15 +368,6 @@ fn found(changed: u64, id: NodeId) -> Result<(), Error> {
     Ok(())
 }
 
-/// The word that WHERE clauses know a goal by.
-pub(crate) fn goal_kind(goal: &Goal) -> &'static str {
-    match goal {
-        Goal::Available => "available",
-        Goal::Deployed(_) => "deployed",
-        Goal::Held => "held",
-    }
-}
-
 /// An id in the one spelling that is stored, if `text` is one.
 pub(crate) fn as_id(text: &str) -> Option<String> {
     let id = text.parse::<uuid::Uuid>().ok()?;
@@ -428,7 +387,7 @@ pub(crate) fn by_id_first(rows: Vec<Row>, name_or_id: &str) -> Result<Option<Row
     Ok(by_name)
 }
 
-fn about_node(kind: &'static str, node: NodeId, message: String) -> NewEvent {
+pub(crate) fn about_node(kind: &'static str, node: NodeId, message: String) -> NewEvent {
     NewEvent {
         kind,
         node: Some(node),
@@ -460,6 +419,7 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
             identity: identity.clone(),
             port_control: row.name("port_control")?,
             timing: Timing::default(),
+            abort: row.optional_text("abort")?,
         },
         state: row.json("state")?,
         identity,

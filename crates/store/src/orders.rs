@@ -84,7 +84,8 @@ impl Store {
 }
 
 async fn place(write: &mut Write, order: &Order, now: Timestamp) -> Result<Placed, Error> {
-    if let Some(server) = remember(write, order, now).await? {
+    let idempotency = order.idempotency.as_ref();
+    if let Some(server) = remember(write, order.project, idempotency, order.server, now).await? {
         return Ok(Placed::Again(server));
     }
     let address = choose_address(write, order).await?;
@@ -102,23 +103,26 @@ async fn place(write: &mut Write, order: &Order, now: Timestamp) -> Result<Place
     Ok(Placed::New(order.server))
 }
 
-/// Writes the order's key down; the server it stands for if it was known already.
-async fn remember(
+/// Writes a request's key down, with the digest of the request; the server it stands for if it was
+/// known already.
+pub(crate) async fn remember(
     write: &mut Write,
-    order: &Order,
+    project: ProjectId,
+    idempotency: Option<&(String, String)>,
+    server: ServerId,
     now: Timestamp,
 ) -> Result<Option<ServerId>, Error> {
     const INSERT: &str =
         "INSERT INTO idempotency (project, request_key, digest, server, created_at)
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (project, request_key) DO NOTHING";
-    let Some((key, digest)) = &order.idempotency else {
+    let Some((key, digest)) = idempotency else {
         return Ok(None);
     };
-    let values = values![order.project, key, digest, order.server, now];
+    let values = values![project, key, digest, server, now];
     if write.execute(INSERT, values).await? > 0 {
         return Ok(None);
     }
-    let row = write.row(KNOWN_KEY, values![order.project, key]).await?;
+    let row = write.row(KNOWN_KEY, values![project, key]).await?;
     let row = row.ok_or_else(|| Error::not_now("try again"))?;
     same_request(&row, digest).map(Some)
 }
@@ -173,7 +177,7 @@ async fn claim<'o>(
     now: Timestamp,
 ) -> Result<(NodeId, &'o Plan, NodeState), Error> {
     const SQL: &str = "UPDATE node SET server = $2, goal = $3, goal_kind = 'deployed',
-        generation = generation + 1, os_up = NULL, news = news + 1,
+        generation = generation + 1, abort = NULL, os_up = NULL, news = news + 1,
         due_at = CASE WHEN due_at < $4 THEN due_at ELSE $4 END
         WHERE id = $1 AND phase = 'available' AND clean = 1 AND goal_kind = 'available'
         AND server IS NULL RETURNING state";
@@ -181,6 +185,7 @@ async fn claim<'o>(
         server: order.server,
         image: order.image,
         image_bytes: order.image_bytes,
+        root_disk: None,
     });
     let goal = json("goal", &goal)?;
     for (node, plan) in &order.candidates {

@@ -13,7 +13,7 @@ use bessemer_core::id::{
     BootId, FlavorId, Generation, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId,
     TokenId,
 };
-use bessemer_core::lifecycle::{Goal, Intent, NodeSpec, NodeState, Observed, PortControl};
+use bessemer_core::lifecycle::{Action, Goal, Intent, NodeSpec, NodeState, Observed, PortControl};
 use bessemer_core::net::{Ipv4Subnet, MacAddress};
 use bessemer_core::plan::Plan;
 use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort, Role};
@@ -244,8 +244,12 @@ pub struct ServerRecord {
     pub created_at: Timestamp,
     /// When it became active.
     pub active_at: Option<Timestamp>,
+    /// When it was last written anew, if it was.
+    pub rebuilt_at: Option<Timestamp>,
     /// What its node is to be: `Deployed` until it is being deleted.
     pub goal: Goal,
+    /// The newest generation of what its node is to be.
+    pub generation: Generation,
     /// Where its node is.
     pub node_state: NodeState,
 }
@@ -278,10 +282,52 @@ pub struct Order {
     pub idempotency: Option<(String, String)>,
 }
 
-/// What became of an order.
+/// A server that is to be written anew, checked.
+#[derive(Clone)]
+pub struct Rebuild {
+    /// Which server.
+    pub server: ServerId,
+    /// Whose request this is, for its key.
+    pub project: ProjectId,
+    /// The generation that the server was looked at in: if it has moved on, nothing is done.
+    pub seen: Generation,
+    /// The image.
+    pub image: ImageId,
+    /// Bytes of the image that are to be written.
+    pub image_bytes: u64,
+    /// Kernel name of the disk that it goes to.
+    pub root_disk: String,
+    /// The keys that open it from now on: name and public key.
+    pub keys: Vec<(String, String)>,
+    /// Sealed user data from now on.
+    pub user_data_sealed: Option<Vec<u8>>,
+    /// What is foretold.
+    pub plan: Plan,
+    /// The caller's `Idempotency-Key` with a digest of the request.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// What a tenant asks of the machine of an active server.
+#[derive(Clone)]
+pub struct ServerRequest {
+    /// Which server.
+    pub server: ServerId,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// The intent's key: the same request again has the same one.
+    pub key: String,
+    /// What is to be done: the conductor's to carry out.
+    pub action: Action,
+    /// Whether an earlier request that is still being carried out is dropped for this one.
+    pub overtakes: bool,
+    /// What the event says.
+    pub message: String,
+}
+
+/// What became of an order, or of a rebuild.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placed {
-    /// A node is claimed, an address is taken.
+    /// It is under way.
     New(ServerId),
     /// The same request was placed before under this key.
     Again(ServerId),

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use bessemer_core::Timestamp;
-use bessemer_core::id::{ProjectId, ServerId};
+use bessemer_core::id::{Generation, ProjectId, ServerId};
 use bessemer_core::lifecycle::Goal;
 
 use crate::Error;
@@ -22,8 +22,8 @@ macro_rules! select_server {
         concat!(
             "SELECT server.id, server.name, server.project, server.flavor, server.image, \
              server.network, server.address, server.node, server.keys, server.user_data, \
-             server.plan, server.boots_before, server.created_at, server.active_at, node.goal, \
-             node.state FROM server JOIN node ON node.id = server.node ",
+             server.plan, server.boots_before, server.created_at, server.active_at, \
+             server.rebuilt_at, node.goal, node.generation, node.state FROM server JOIN node ON node.id = server.node ",
             $rest
         )
     };
@@ -86,7 +86,7 @@ impl Store {
     /// back, nothing happens.
     pub async fn release_server(&self, id: ServerId, now: Timestamp) -> Result<(), Error> {
         const RELEASE: &str = "UPDATE node SET goal = $2, goal_kind = 'available',
-            generation = generation + 1, news = news + 1,
+            generation = generation + 1, abort = NULL, news = news + 1,
             due_at = CASE WHEN due_at < $3 THEN due_at ELSE $3 END
             WHERE server = $1 AND goal_kind = 'deployed'";
         const SERVER: &str = "SELECT name, project, node FROM server WHERE id = $1";
@@ -122,7 +122,9 @@ fn server_record(row: &Row) -> Result<ServerRecord, Error> {
         boots_before: row.number("boots_before")?,
         created_at: row.time("created_at")?,
         active_at: row.optional_time("active_at")?,
+        rebuilt_at: row.optional_time("rebuilt_at")?,
         goal: row.json("goal")?,
+        generation: Generation(row.number("generation")?),
         node_state: row.json("state")?,
     })
 }

@@ -55,6 +55,17 @@ pub enum Action {
     PowerOff,
     /// Switch the machine on and see it on.
     PowerOn,
+    /// Ask the operating system to shut down, and see the machine off.
+    ShutDown {
+        /// The longest that it may take, in seconds.
+        seconds: u32,
+    },
+    /// Switch the machine off and on again, to start what is on its disk. After a crash of ours it
+    /// may be done twice.
+    Restart {
+        /// How long the operating system may take to shut down, in seconds. 0: it is not asked.
+        shut_down_seconds: u32,
+    },
     /// Let this one boot, and no other, load the agent: lease an address for it and tell the BMC
     /// to boot from the network once.
     PrepareBoot {
@@ -118,6 +129,8 @@ impl Action {
             Self::CheckBmc
             | Self::PowerOff
             | Self::PowerOn
+            | Self::ShutDown { .. }
+            | Self::Restart { .. }
             | Self::PrepareBoot { .. }
             | Self::ConnectPorts { .. } => Executor::Conductor,
             Self::Inspect
@@ -168,6 +181,16 @@ mod tests {
             (Action::CheckBmc, r#"{"action":"check_bmc"}"#),
             (Action::PowerOff, r#"{"action":"power_off"}"#),
             (Action::PowerOn, r#"{"action":"power_on"}"#),
+            (
+                Action::ShutDown { seconds: 120 },
+                r#"{"action":"shut_down","seconds":120}"#,
+            ),
+            (
+                Action::Restart {
+                    shut_down_seconds: 0,
+                },
+                r#"{"action":"restart","shut_down_seconds":0}"#,
+            ),
             (Action::Inspect, r#"{"action":"inspect"}"#),
             (Action::Erase, r#"{"action":"erase"}"#),
             (Action::LoadKernel, r#"{"action":"load_kernel"}"#),

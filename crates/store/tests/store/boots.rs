@@ -78,7 +78,7 @@ async fn addresses_are_the_lowest_free_ones(site: Site) {
         full.to_string(),
         "provisioning pool has no free address left"
     );
-    store.delete_node(node_id(2), at(30)).await.unwrap();
+    store.delete_node(node_id(2), true, at(30)).await.unwrap();
     assert_eq!(prepare(&store, 4, 1, 3).await.unwrap(), address(11));
     // The pool has been made smaller: an address outside of it is given up.
     let smaller = address(40)..=address(41);

@@ -156,7 +156,7 @@ async fn no_news_is_slept_over(site: Site) {
     let work = store.work(claim).await.unwrap();
     // Between the reading and the commit, somebody wants something.
     store
-        .set_goal(node_id(1), Goal::Available, at(21))
+        .set_goal(node_id(1), Goal::Available, "alice", at(21))
         .await
         .unwrap();
     let commit = to(&work, work.node.state.clone());

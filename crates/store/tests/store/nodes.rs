@@ -8,8 +8,8 @@ use bessemer_store::{Error, NodeChanges, NodeFilter};
 
 use crate::on_both;
 use crate::site::{
-    LEASE, Site, at, available_nodes, claim, enroll, inventory, mac, new_node, node_id, order,
-    reach, stock,
+    LEASE, Site, at, available_nodes, claim, enroll, held, inventory, mac, new_node, node_id,
+    order, reach, stock,
 };
 
 on_both! {
@@ -167,20 +167,20 @@ async fn a_goal_raises_the_generation_and_wakes(site: Site) {
     reach(&store, Phase::Failed, Step::Rest, at(10)).await;
     assert_eq!(store.next_due(at(10)).await.unwrap(), None, "asleep");
     let raised = store
-        .set_goal(node_id(1), Goal::Available, at(20))
+        .set_goal(node_id(1), Goal::Available, "alice", at(20))
         .await
         .unwrap();
     assert_eq!(raised, Generation(2));
     assert_eq!(store.next_due(at(20)).await.unwrap(), Some(at(20)));
     let raised = store
-        .set_goal(node_id(1), Goal::Held, at(30))
+        .set_goal(node_id(1), held(), "alice", at(30))
         .await
         .unwrap();
     assert_eq!(raised, Generation(3));
     // It has been due since 20 and does not lose its place.
     assert_eq!(store.next_due(at(30)).await.unwrap(), Some(at(20)));
-    assert_eq!(store.node("node1").await.unwrap().spec.goal, Goal::Held);
-    let missing = store.set_goal(node_id(9), Goal::Held, at(30)).await;
+    assert_eq!(store.node("node1").await.unwrap().spec.goal, held());
+    let missing = store.set_goal(node_id(9), held(), "alice", at(30)).await;
     assert!(matches!(missing, Err(Error::NotFound { .. })));
 }
 
@@ -191,9 +191,9 @@ async fn only_idle_nodes_are_forgotten(site: Site) {
     let refusal = |result: Result<(), Error>| result.expect_err("is refused").to_string();
 
     store.place(order(1, 1), at(2000)).await.unwrap();
-    let refused = refusal(store.delete_node(node_id(1), at(2000)).await);
+    let refused = refusal(store.delete_node(node_id(1), true, at(2000)).await);
     assert!(refused.contains("delete the server first"), "{refused}");
-    let refused = store.set_goal(node_id(1), Goal::Held, at(2000)).await;
+    let refused = store.set_goal(node_id(1), held(), "alice", at(2000)).await;
     assert!(
         refused
             .err()
@@ -205,7 +205,7 @@ async fn only_idle_nodes_are_forgotten(site: Site) {
 
     enroll(&store, 2).await;
     reach(&store, Phase::Cleaning, Step::Erase, at(2100)).await;
-    let refused = refusal(store.delete_node(node_id(2), at(2100)).await);
+    let refused = refusal(store.delete_node(node_id(2), true, at(2100)).await);
     assert_eq!(
         refused,
         "node `node2` is cleaning: hold it first, or wait until it is available"
@@ -214,11 +214,16 @@ async fn only_idle_nodes_are_forgotten(site: Site) {
     let third = enroll(&store, 3).await;
     let claim = claim(&store, at(2200)).await;
     assert_eq!(claim.node, third.id);
-    let refused = refusal(store.delete_node(third.id, at(2200)).await);
+    let refused = refusal(store.delete_node(third.id, true, at(2200)).await);
     assert!(refused.contains("being worked on"), "{refused}");
     // Whoever had it is long dead.
     let later = at(2201 + LEASE / 1000);
-    store.delete_node(third.id, later).await.unwrap();
+    let refused = refusal(store.delete_node(third.id, false, later).await);
+    assert_eq!(
+        refused,
+        "node `node3` is enrolled: retire it first, or force it"
+    );
+    store.delete_node(third.id, true, later).await.unwrap();
     assert!(matches!(store.work(claim).await, Err(Error::LeaseLost)));
     assert!(matches!(
         store.node("node3").await,

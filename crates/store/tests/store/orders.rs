@@ -7,7 +7,7 @@ use bessemer_core::lifecycle::Goal;
 use bessemer_store::{Error, Placed};
 
 use crate::on_both;
-use crate::site::{Site, at, available_nodes, node_id, order, project, server_id, stock};
+use crate::site::{Site, at, available_nodes, held, node_id, order, project, server_id, stock};
 
 on_both! {
     an_order_takes_a_node_and_an_address
@@ -201,10 +201,10 @@ async fn nodes_that_are_spoken_for_are_not_taken(site: Site) {
     }
     // Wanted held, though it still says that it is available.
     store
-        .set_goal(node_id(2), Goal::Held, at(2000))
+        .set_goal(node_id(2), held(), "alice", at(2000))
         .await
         .unwrap();
-    store.delete_node(node_id(3), at(2000)).await.unwrap();
+    store.delete_node(node_id(3), true, at(2000)).await.unwrap();
     store.place(order(2, 4), at(2000)).await.unwrap();
     assert_eq!(
         store.server(None, "server2").await.unwrap().node,
@@ -222,7 +222,7 @@ async fn nodes_that_are_spoken_for_are_not_taken(site: Site) {
     let mut gone = order(4, 4);
     gone.image = bessemer_core::id::ImageId(uuid::Uuid::from_u128(99));
     store
-        .set_goal(node_id(2), Goal::Available, at(2000))
+        .set_goal(node_id(2), Goal::Available, "alice", at(2000))
         .await
         .unwrap();
     let refused = store.place(gone, at(2000)).await;

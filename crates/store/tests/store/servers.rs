@@ -6,7 +6,7 @@ use bessemer_store::{Error, Store};
 
 use crate::on_both;
 use crate::site::{
-    Site, at, available_nodes, claim, node_id, order, project, reach, server_id, stock, to,
+    Site, at, available_nodes, claim, held, node_id, order, project, reach, server_id, stock, to,
 };
 
 on_both! {
@@ -88,13 +88,13 @@ async fn a_stuck_release_can_be_started_again(site: Site) {
     let server = deployed(&store).await;
     store.release_server(server, at(2020)).await.unwrap();
     reach(&store, Phase::Failed, Step::Rest, at(2021)).await;
-    let held = store.set_goal(node_id(1), Goal::Held, at(2022)).await;
+    let held = store.set_goal(node_id(1), held(), "alice", at(2022)).await;
     assert!(
         matches!(held, Err(Error::Conflict { .. })),
         "its server would never go"
     );
     let again = store
-        .set_goal(node_id(1), Goal::Available, at(2022))
+        .set_goal(node_id(1), Goal::Available, "alice", at(2022))
         .await
         .unwrap();
     assert_eq!(again, Generation(4));

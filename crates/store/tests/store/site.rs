@@ -7,7 +7,7 @@ use bessemer_core::Timestamp;
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::hardware::{Cpu, Disk, FirmwareMode, Inventory, MachineIdentity, Transport};
 use bessemer_core::id::{FlavorId, ImageId, NetworkId, NodeId, ProjectId, ServerId};
-use bessemer_core::lifecycle::{Cleanliness, NodeState, Phase, PortControl, Step};
+use bessemer_core::lifecycle::{Cleanliness, Goal, NodeState, Phase, PortControl, Step};
 use bessemer_core::net::MacAddress;
 use bessemer_core::plan::Plan;
 use bessemer_store::{
@@ -25,6 +25,13 @@ pub(crate) struct Site {
 }
 
 pub(crate) const LEASE: i64 = 60_000;
+
+/// Kept out of everything.
+pub(crate) fn held() -> Goal {
+    Goal::Held {
+        reason: "fan is loud".into(),
+    }
+}
 
 /// The time, in seconds after some fixed moment.
 pub(crate) fn at(seconds: i64) -> Timestamp {
