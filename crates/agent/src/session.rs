@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use bessemer_core::id::Generation;
 use bessemer_core::lifecycle::{IntentKey, Leave};
 use bessemer_wire::agent::{AgentStatus, Command, Hello, Poll, PollAnswer, Work};
 use tokio::sync::mpsc;
@@ -238,11 +239,32 @@ impl Session {
         if let AgentStatus::Done { command, .. } = told {
             self.arm_after(command);
         }
+        if let Some(generation) = answer.generation {
+            self.see(generation);
+        }
         match answer.command {
             // It has just been told what came of this one, and may not have thought it over yet.
             Some(command) if Some(&command.id) == acknowledged => {}
             Some(command) => self.take(command),
             None => self.repeats = 0,
+        }
+    }
+
+    /// This is the newest generation of what is wanted of the node: what runs for an older one is
+    /// dropped, and so is leaving for it.
+    fn see(&mut self, generation: Generation) {
+        if generation <= self.ledger.newest() {
+            return;
+        }
+        self.ledger.see(generation);
+        self.disarm();
+        self.queued = None;
+        if let Some(running) = &self.running {
+            say(format_args!(
+                "command {} is not wanted any more",
+                running.key()
+            ));
+            running.stop();
         }
     }
 

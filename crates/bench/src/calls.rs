@@ -83,7 +83,8 @@ async fn create(server: &Server, api: &mut Connection) -> anyhow::Result<Vec<Nod
 
 async fn hold(api: &mut Connection, id: NodeId) -> anyhow::Result<Bytes> {
     let path = format!("/v1/nodes/{id}/hold");
-    api.call(Method::POST, &path, Bytes::new()).await
+    let reason = Bytes::from_static(br#"{"reason":"benchmark"}"#);
+    api.call(Method::POST, &path, reason).await
 }
 
 /// Lets the conductor work on every node, and forgets the silent ones, whose handful of calls and

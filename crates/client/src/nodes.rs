@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bessemer_core::lifecycle::Phase;
 use bessemer_wire::api::{
-    Node, NodeCreate, NodeHistoryEntry, NodeUpdate, PowerRequest, PowerState,
+    Node, NodeCreate, NodeHistoryEntry, NodeReason, NodeUpdate, PowerRequest, PowerState,
 };
 use reqwest::Method;
 
-use crate::transport::{Call, MOST_PER_PAGE};
+use crate::transport::{Call, MOST_PER_PAGE, with_query};
 use crate::{Client, Document, Error};
 
 /// A management controller may take this long until the power is seen to be as asked for.
@@ -80,12 +80,15 @@ impl Client {
             .await
     }
 
-    /// Forgets a node.
+    /// Forgets a node; with `force` also one that could still be used.
     ///
     /// # Errors
     /// When it is in use.
-    pub async fn delete_node(&self, node: &str) -> Result<(), Error> {
-        self.delete(&["nodes", node]).await
+    pub async fn delete_node(&self, node: &str, force: bool) -> Result<(), Error> {
+        let force = if force { "true" } else { "false" };
+        let url = with_query(self.at(&["nodes", node])?, &[("force", force)]);
+        self.answer(Call::new(Method::DELETE, url)).await?;
+        Ok(())
     }
 
     /// Switches a resting node on or off, and waits until that is seen.
@@ -103,20 +106,56 @@ impl Client {
         self.document(call).await
     }
 
-    /// Keeps a node out of everything.
+    /// Keeps a node out of everything, for this reason.
     ///
     /// # Errors
     /// When it is in use.
-    pub async fn hold_node(&self, node: &str) -> Result<Document<Node>, Error> {
-        self.request_of_node(node, "hold").await
+    pub async fn hold_node(&self, node: &str, reason: &str) -> Result<Document<Node>, Error> {
+        self.request_with_reason(node, "hold", reason).await
     }
 
-    /// Wants a held or failed node to become available again.
+    /// Lets a held node back in.
+    ///
+    /// # Errors
+    /// When it is not held.
+    pub async fn unhold_node(&self, node: &str) -> Result<Document<Node>, Error> {
+        self.request_of_node(node, "unhold").await
+    }
+
+    /// Stops what a node is doing, for this reason.
+    ///
+    /// # Errors
+    /// When there is nothing to stop.
+    pub async fn abort_node(&self, node: &str, reason: &str) -> Result<Document<Node>, Error> {
+        self.request_with_reason(node, "abort", reason).await
+    }
+
+    /// Takes a node out of use for good, for this reason.
+    ///
+    /// # Errors
+    /// When it is in use.
+    pub async fn retire_node(&self, node: &str, reason: &str) -> Result<Document<Node>, Error> {
+        self.request_with_reason(node, "retire", reason).await
+    }
+
+    /// Wants a held, failed or retired node to become available again.
     ///
     /// # Errors
     /// When it is in use.
     pub async fn provide_node(&self, node: &str) -> Result<Document<Node>, Error> {
         self.request_of_node(node, "provide").await
+    }
+
+    async fn request_with_reason(
+        &self,
+        node: &str,
+        verb: &str,
+        reason: &str,
+    ) -> Result<Document<Node>, Error> {
+        let reason = NodeReason {
+            reason: reason.to_owned(),
+        };
+        self.post(&["nodes", node, verb], &reason).await
     }
 
     async fn request_of_node(&self, node: &str, verb: &str) -> Result<Document<Node>, Error> {

@@ -13,7 +13,7 @@
 
 pub mod agents;
 pub mod api;
-mod bmcs;
+pub mod bmcs;
 pub mod boot_services;
 pub mod commands;
 pub mod conductor;

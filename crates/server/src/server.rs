@@ -168,6 +168,7 @@ impl Server {
             images: ImageLibrary::open(&images_folder)?,
             config: Arc::new(config),
             store,
+            bmcs: Arc::new(BmcPool::new(keyring.clone())),
             keyring,
             metrics: Arc::new(Metrics::default()),
             progress: ProgressBoard::default(),
@@ -353,9 +354,8 @@ fn start_dhcp(parts: &Parts, interface: &str, services: BootServices) -> Result<
 
 /// The conductor keeps the lock of the data folder until its last turn has ended.
 fn start_conductor(parts: &Parts, site: &Site, fabric: Fabric, alone: Option<Alone>) {
-    let bmcs = BmcPool::new(site.keyring.clone());
     let worker = Uuid::new_v4().to_string();
-    let conductor = Conductor::new(site.clone(), bmcs, fabric, worker);
+    let conductor = Conductor::new(site.clone(), fabric, worker);
     let running = conductor.run(parts.stop.clone());
     parts.tracker.spawn(async move {
         running.await;

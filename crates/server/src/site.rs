@@ -11,6 +11,7 @@ use bessemer_store::Store;
 use bessemer_wire::agent::Progress;
 use tokio::sync::Notify;
 
+use crate::bmcs::BmcPool;
 use crate::config::Config;
 use crate::images::ImageLibrary;
 use crate::keyring::Keyring;
@@ -31,6 +32,8 @@ pub struct Site {
     pub metrics: Arc<Metrics>,
     /// What agents are doing at this moment.
     pub progress: ProgressBoard,
+    /// The clients of the management controllers.
+    pub bmcs: Arc<BmcPool>,
     /// Wakes agents that wait for a command.
     pub agents: AgentBells,
     /// The URL under which tenants reach the phone-home service, without a path.

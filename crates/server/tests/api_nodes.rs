@@ -279,19 +279,21 @@ async fn a_node_is_held_provided_and_forgotten() {
     let api = Api::start().await;
     let id = api.available_node(1, machine(8192, 100)).await;
     let held = api
-        .call(Method::POST, "/v1/nodes/n1/hold", None)
+        .post("/v1/nodes/n1/hold", json!({ "reason": "fan is loud" }))
         .await
         .expect(200);
     assert_eq!(held["generation"], 2);
     // Asking again changes nothing.
     let held = api
-        .call(Method::POST, "/v1/nodes/n1/hold", None)
+        .post("/v1/nodes/n1/hold", json!({ "reason": "fan is loud" }))
         .await
         .expect(200);
     assert_eq!(held["generation"], 2);
     assert_eq!(
         api.site.store.node_by_id(id).await.unwrap().spec.goal,
-        Goal::Held
+        Goal::Held {
+            reason: "fan is loud".into()
+        }
     );
     api.move_node(id, |state| at_rest(state, Phase::Held)).await;
 
@@ -328,6 +330,11 @@ async fn a_node_is_held_provided_and_forgotten() {
     })
     .await;
     api.delete("/v1/nodes/n1").await.problem(409, "conflict");
+    api.move_node(id, |state| at_rest(state, Phase::Available))
+        .await;
+    let refused = api.delete("/v1/nodes/n1").await.problem(409, "conflict");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("retire it first"), "{detail}");
     api.move_node(id, |state| at_rest(state, Phase::Held)).await;
     api.delete("/v1/nodes/n1").await.expect(204);
     api.get("/v1/nodes/n1").await.problem(404, "not-found");

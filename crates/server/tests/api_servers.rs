@@ -128,7 +128,7 @@ async fn an_order_is_planned_and_then_placed() {
     let node = api.site.store.node("n1").await.unwrap();
     assert!(matches!(node.spec.goal, Goal::Deployed(_)));
     api.delete("/v1/nodes/n1").await.problem(409, "conflict");
-    api.call(Method::POST, "/v1/nodes/n1/hold", None)
+    api.post("/v1/nodes/n1/hold", json!({ "reason": "fan is loud" }))
         .await
         .problem(409, "conflict");
 }

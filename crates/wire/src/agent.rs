@@ -164,6 +164,10 @@ pub struct ErasedDisk {
 pub struct PollAnswer {
     /// The command to carry out (again and again the same one, until its result is recorded).
     pub command: Option<Command>,
+    /// The newest generation of what is wanted of the node: what runs for an older one is to be
+    /// dropped. Absent from conductors that do not tell.
+    #[serde(default)]
+    pub generation: Option<Generation>,
 }
 
 /// One command.

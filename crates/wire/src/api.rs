@@ -5,6 +5,7 @@
 mod images;
 mod nodes;
 mod servers;
+mod verbs;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,10 @@ pub use nodes::{
 pub use servers::{
     Flavor, FlavorCreate, KeyPair, KeyPairCreate, Network, NetworkCreate, Server, ServerCreate,
     ServerPlan, ServerStatus,
+};
+pub use verbs::{
+    NodeReason, PowerRequestSeen, PowerSeen, PowerVerb, RequestStatus, ServerPower,
+    ServerPowerRequest, ServerRebuild,
 };
 
 /// One page of a list, in order of creation.

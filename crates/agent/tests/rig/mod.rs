@@ -302,6 +302,7 @@ async fn poll(
     let _ = tokio::time::timeout(Duration::from_secs(POLL_SECONDS), waiting).await;
     Json(PollAnswer {
         command: shared.inner().command.clone(),
+        generation: None,
     })
     .into_response()
 }

@@ -161,6 +161,19 @@ mod tests {
         check(&Cli::command(), "bessemer");
     }
 
+    /// The arguments of a command line, some of them in single quotes.
+    fn arguments(command: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        for (index, part) in command.split('\'').enumerate() {
+            if index % 2 == 1 {
+                all.push(part.to_owned());
+            } else {
+                all.extend(part.split_whitespace().map(str::to_owned));
+            }
+        }
+        all
+    }
+
     /// Examples are what people type first: each must at least be understood.
     #[test]
     fn every_example_is_understood() {
@@ -187,7 +200,7 @@ mod tests {
             // Three blanks begin a remark, and what follows these signs is the shell's business.
             let command = example.split("   ").next().unwrap_or(&example);
             let command = command.split(['>', '|']).next().unwrap_or(command);
-            if let Err(error) = Cli::try_parse_from(command.split_whitespace()) {
+            if let Err(error) = Cli::try_parse_from(arguments(command)) {
                 panic!("`{example}`: {error}");
             }
         }

@@ -6,11 +6,12 @@
 //! nothing but another look. Nothing depends on the watcher: the order goes on if it goes away.
 //!
 //! How it is laid out: `sight`: what is seen; `display`: how it is shown; `server`, `node`,
-//! `image`: what is looked at.
+//! `power`, `image`: what is looked at.
 
 mod display;
 mod image;
 mod node;
+mod power;
 mod server;
 mod sight;
 
@@ -27,6 +28,7 @@ use sight::Look;
 
 pub(crate) use image::until_imported;
 pub(crate) use node::{until_forgotten, until_rest};
+pub(crate) use power::{request_in_words, until_switched};
 pub(crate) use server::{until_active, until_gone};
 
 /// Between two looks.

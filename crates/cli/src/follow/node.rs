@@ -37,7 +37,8 @@ fn outcome<T>(node: &Node, wanted: Option<Phase>) -> Option<Look<T>> {
     if !is_current(node) {
         return Some(Look::UnderWay(Sight::of("waiting for the conductor")));
     }
-    if state.phase == Phase::Failed {
+    let stopped = wanted == Some(Phase::Failed);
+    if state.phase == Phase::Failed && !stopped {
         return Some(Look::Failed(state.reason.clone()));
     }
     if !state.at_rest() {

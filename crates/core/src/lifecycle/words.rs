@@ -9,7 +9,7 @@ pub(super) fn remedy(state: &NodeState, class: FailureClass) -> &'static str {
     match (class, state.phase) {
         (FailureClass::Bug, _) => "report this as a bug, with `bessemer node show`",
         (_, Phase::Deploying) => {
-            "mend what was seen, then rebuild the server, or delete it (its node is then erased)"
+            "mend what was seen and rebuild the server, or delete the server (its node is then erased)"
         }
         (_, Phase::Releasing) => {
             "mend what was seen, then `bessemer node provide`: the node is taken back and erased"
@@ -21,7 +21,7 @@ pub(super) fn remedy(state: &NodeState, class: FailureClass) -> &'static str {
 /// What a person can do about a node that an operator has stopped in this phase.
 pub(super) fn after_stop(phase: Phase) -> &'static str {
     match phase {
-        Phase::Deploying => "rebuild the server, or delete it (its node is then erased)",
+        Phase::Deploying => "rebuild the server, or delete the server (its node is then erased)",
         _ => "`bessemer node provide` goes on with it",
     }
 }

@@ -40,6 +40,8 @@ pub(super) async fn of(agents: &Agents, session: &Session) -> Result<Option<Comm
         Action::CheckBmc
         | Action::PowerOff
         | Action::PowerOn
+        | Action::ShutDown { .. }
+        | Action::Restart { .. }
         | Action::PrepareBoot { .. }
         | Action::ConnectPorts { .. } => return Ok(None),
     };
@@ -55,7 +57,8 @@ async fn deployed_disk(agents: &Agents, session: &Session) -> Result<DiskSelecto
     disk(agents, session, session.deployment()?.image).await
 }
 
-/// The disk that `image` goes to: the same answer for every command of a deployment.
+/// The disk that `image` goes to: the same answer for every command of a deployment. The agent
+/// makes sure that the image fits.
 async fn disk(agents: &Agents, session: &Session, image: ImageId) -> Result<DiskSelector, Refusal> {
     let map = agents
         .site
@@ -64,7 +67,11 @@ async fn disk(agents: &Agents, session: &Session, image: ImageId) -> Result<Disk
         .await
         .map_err(Refusal::unavailable)?;
     let inventory = session.node.inventory.as_ref();
-    let disk = inventory.and_then(|each| root_disk(each, map.virtual_size() + RESERVED_SIZE));
+    let named = session.deployment()?.root_disk.as_deref();
+    let disk = inventory.and_then(|each| match named {
+        Some(name) => each.disks.iter().find(|disk| disk.name == name),
+        None => root_disk(each, map.virtual_size() + RESERVED_SIZE),
+    });
     let disk = disk.ok_or(Refusal::NotFound(
         "no disk of this machine can hold the image",
     ))?;

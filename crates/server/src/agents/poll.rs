@@ -37,7 +37,11 @@ pub(super) async fn poll(
         wait_for_command(&agents, session).await?
     };
     let command = commands::of(&agents, &session).await?;
-    Ok(Json(PollAnswer { command }))
+    let generation = Some(session.node.spec.generation);
+    Ok(Json(PollAnswer {
+        command,
+        generation,
+    }))
 }
 
 /// Takes note of what the agent says, if it is about the open command.
@@ -175,7 +179,9 @@ async fn wait_for_command(agents: &Agents, session: Session) -> Result<Session, 
     let bell = agents.site.agents.of(session.node.id);
     let deadline = Instant::now() + Duration::from_secs(POLL_SECONDS);
     let mut session = session;
-    while session.intent.is_none() {
+    let generation = session.node.spec.generation;
+    // A new generation is news, too: what runs for the one before is to be dropped.
+    while session.intent.is_none() && session.node.spec.generation == generation {
         if timeout_at(deadline, bell.notified()).await.is_err() {
             break;
         }

@@ -30,6 +30,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// The name of its token, for what is told of who did what.
+    pub(super) fn name(&self) -> &str {
+        &self.token.name
+    }
+
     /// Whether it may do everything.
     pub(super) fn is_admin(&self) -> bool {
         self.token.role == Role::Admin

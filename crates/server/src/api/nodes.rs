@@ -1,16 +1,17 @@
-//! Nodes: registering, showing, holding, providing and deleting them. Operators only.
+//! Nodes: registering, showing and deleting them, and what is wanted of them. Operators only.
 //!
 //! Nothing here changes where a node *is* (invariant 2): it is recorded what is *wanted*, and the
 //! conductor is rung for.
 
 mod enroll;
 mod power;
+mod wishes;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use bessemer_core::lifecycle::{Goal, Phase};
+use bessemer_core::lifecycle::Phase;
 use bessemer_store::{HistoryEntry, NodeChanges, NodeFilter, NodeRecord};
 use bessemer_wire::api::{Bmc, Node, NodeCreate, NodeHistoryEntry, NodeUpdate, Page};
 use serde::Deserialize;
@@ -29,8 +30,11 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(list, create))
         .routes(routes!(show, update, delete))
         .routes(routes!(history))
-        .routes(routes!(hold))
-        .routes(routes!(provide))
+        .routes(routes!(wishes::hold))
+        .routes(routes!(wishes::unhold))
+        .routes(routes!(wishes::provide))
+        .routes(routes!(wishes::abort))
+        .routes(routes!(wishes::retire))
         .routes(routes!(power::switch))
 }
 
@@ -59,6 +63,16 @@ struct HistoryQuery {
     /// How many states at most: 1 to 1000, 100 unless given.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
+}
+
+/// Whether a node is deleted that could still be used.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DeleteQuery {
+    /// Whether also a node is deleted that is available or being enrolled.
+    #[serde(default)]
+    force: bool,
 }
 
 /// List nodes, in order of registration.
@@ -142,18 +156,20 @@ async fn update(
 
 /// Forget a node.
 ///
-/// It must be nobody's server, and at rest or not got past enrolment. The machine itself is left
-/// as it is.
+/// It must be nobody's server, and retired, held or failed. With `force`, it may also be available
+/// or not got past enrolment. The machine itself is left as it is.
 #[utoipa::path(delete, path = "/v1/nodes/{node}", tag = "nodes", operation_id = "delete_node",
-    params(("node" = String, Path, description = "Name or id")),
+    params(("node" = String, Path, description = "Name or id"), DeleteQuery),
     responses((status = 204)))]
 async fn delete(
     State(site): State<Site>,
     _: Admin,
     Path(node): Path<String>,
+    Query(query): Query<DeleteQuery>,
 ) -> Result<StatusCode, Refusal> {
     let node = site.store.node(&node).await?;
-    site.store.delete_node(node.id, site.now()).await?;
+    let now = site.now();
+    site.store.delete_node(node.id, query.force, now).await?;
     site.progress.set(node.id, None);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -178,43 +194,6 @@ async fn history(
     Ok(Json(page::whole(
         entries.into_iter().rev().map(entry).collect(),
     )))
-}
-
-/// Keep a node out of everything.
-///
-/// What it was doing is dropped; it ends up off and parked, whatever is on its disks. `provide`
-/// brings it back.
-#[utoipa::path(post, path = "/v1/nodes/{node}/hold", tag = "nodes", operation_id = "hold_node",
-    params(("node" = String, Path, description = "Name or id")),
-    responses((status = 200, body = Node)))]
-async fn hold(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> Answer<Node> {
-    let node = site.store.node(&node).await?;
-    if node.spec.goal == Goal::Held {
-        return Ok(Json(view(&site, node)));
-    }
-    want(&site, &node, Goal::Held).await
-}
-
-/// Make a held or failed node available again.
-///
-/// A held node is looked at from the start; a failed one goes on where it failed.
-#[utoipa::path(post, path = "/v1/nodes/{node}/provide", tag = "nodes", operation_id = "provide_node",
-    params(("node" = String, Path, description = "Name or id")),
-    responses((status = 200, body = Node)))]
-async fn provide(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> Answer<Node> {
-    let node = site.store.node(&node).await?;
-    if node.spec.goal == Goal::Available && node.state.phase != Phase::Failed {
-        // On its way, or there already.
-        return Ok(Json(view(&site, node)));
-    }
-    want(&site, &node, Goal::Available).await
-}
-
-async fn want(site: &Site, node: &NodeRecord, goal: Goal) -> Answer<Node> {
-    site.store.set_goal(node.id, goal, site.now()).await?;
-    site.bell.notify_one();
-    let node = site.store.node_by_id(node.id).await?;
-    Ok(Json(view(site, node)))
 }
 
 /// The node as the API shows it.

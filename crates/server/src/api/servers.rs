@@ -2,6 +2,8 @@
 
 mod order;
 mod placement;
+mod power;
+mod rebuild;
 mod view;
 
 use axum::Json;
@@ -31,6 +33,9 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(list, create))
         .routes(routes!(plan))
         .routes(routes!(show, delete))
+        .routes(routes!(rebuild::rebuild))
+        .routes(routes!(rebuild::plan))
+        .routes(routes!(power::show, power::switch))
 }
 
 /// List servers, in order of their orders.
@@ -71,7 +76,7 @@ async fn create(
     headers: HeaderMap,
     Body(request): Body<ServerCreate>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let idempotency = idempotency_key(&site, &headers, &request)?;
+    let idempotency = idempotency_key(&site, &headers, "", &request)?;
     // Before anything else: what the order names may be gone or taken since, by the order itself.
     if let Some((key, digest)) = &idempotency
         && let Some(server) = site
@@ -128,6 +133,7 @@ async fn plan(
     let first = candidates.into_iter().next();
     let (node, plan) = first.ok_or_else(|| Refusal::from(bessemer_store::Error::NoNode))?;
     Ok(Json(ServerPlan {
+        disk: placement::disk(&resolved, &node),
         node: node.id,
         node_name: node.name,
         plan,

@@ -11,7 +11,7 @@ use bessemer_store::NodeRecord;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Conductor, boot};
+use super::{Conductor, boot, power};
 
 /// Carries `intent` out. Never fails: what goes wrong is the outcome.
 pub(super) async fn carry_out(
@@ -19,7 +19,9 @@ pub(super) async fn carry_out(
     node: &NodeRecord,
     intent: &Intent,
 ) -> Outcome {
-    let limit = Duration::from_secs(u64::from(conductor.site.config.timing.bmc_deadline));
+    let seconds =
+        conductor.site.config.timing.bmc_deadline + power::shut_down_seconds(&intent.action);
+    let limit = Duration::from_secs(u64::from(seconds));
     let deadline = Instant::now() + limit;
     let result =
         match tokio::time::timeout_at(deadline, act(conductor, node, intent, deadline)).await {
@@ -49,7 +51,7 @@ async fn act(
 ) -> Result<(), Failure> {
     if let Action::ConnectPorts { role } = intent.action {
         if role == PortRole::Tenant {
-            let bmc = conductor.bmcs.of(node)?;
+            let bmc = conductor.site.bmcs.of(node)?;
             boot::eject_medium(&conductor.site, node, &*bmc, deadline).await?;
         }
         return conductor.fabric.connect(node, role, &conductor.site).await;
@@ -59,7 +61,7 @@ async fn act(
         Executor::Conductor,
         "the store gives no other"
     );
-    let bmc = conductor.bmcs.of(node)?;
+    let bmc = conductor.site.bmcs.of(node)?;
     let requests = bmc.requests();
     let result = act_on_bmc(conductor, node, intent, &*bmc, deadline).await;
     conductor
@@ -85,6 +87,10 @@ async fn act_on_bmc(
                 .await
                 .map_err(failure)?;
             boot::eject_medium(&conductor.site, node, bmc, deadline).await
+        }
+        Action::ShutDown { .. } | Action::Restart { .. } => {
+            expect_machine(node, bmc, deadline).await?;
+            power::carry_out(conductor, node, intent, bmc, deadline).await
         }
         Action::PowerOn => bmc
             .set_power(PowerAction::On, deadline)

@@ -10,6 +10,7 @@
 
 mod boot;
 mod intents;
+mod power;
 mod tell;
 
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info_span, warn};
 
-use crate::bmcs::BmcPool;
 use crate::fabric::Fabric;
 use crate::site::Site;
 
@@ -43,17 +43,15 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Moves nodes.
 pub struct Conductor {
     site: Site,
-    bmcs: BmcPool,
     fabric: Fabric,
     worker: String,
 }
 
 impl Conductor {
     /// A conductor of this site; `worker` names this process among several.
-    pub fn new(site: Site, bmcs: BmcPool, fabric: Fabric, worker: String) -> Self {
+    pub fn new(site: Site, fabric: Fabric, worker: String) -> Self {
         Self {
             site,
-            bmcs,
             fabric,
             worker,
         }
@@ -87,7 +85,7 @@ impl Conductor {
         if tokio::time::timeout(DRAIN, turns.wait()).await.is_err() {
             warn!("turns were still running; their nodes go on at the next start");
         }
-        conductor.bmcs.close().await;
+        conductor.site.bmcs.close().await;
     }
 
     async fn claim(&self) -> Option<Claim> {
@@ -136,6 +134,7 @@ impl Conductor {
 
     async fn reconcile(&self, claim: Claim) -> Result<(), StoreError> {
         let mut work = self.site.store.work(claim).await?;
+        let mut events = Vec::new();
         if let Some(intent) = work.intent.clone() {
             let Some(outcome) = self.carry_out(claim, &work.node, &intent).await else {
                 return Err(StoreError::LeaseLost);
@@ -144,6 +143,7 @@ impl Conductor {
                 .store
                 .record_outcome(claim, &intent.key, &outcome, self.site.now())
                 .await?;
+            events = tell::switched(&self.site, &work.node, &intent, &outcome).await;
             work = self.site.store.work(claim).await?;
         }
         let before = work.node.state.clone();
@@ -154,12 +154,20 @@ impl Conductor {
             .as_ref()
             .is_some_and(|intent| intent.action.executor() == Executor::Agent);
         let moved = decision.next.step != before.step || decision.next.attempt != before.attempt;
+        events.extend(tell::events(&work.node, &before, &decision.next));
+        // What was asked for while the intent before it was being carried out.
+        let unfinished = work.intent.is_some() && decision.next.at_rest();
+        let wake_at = if unfinished {
+            Some(self.site.now())
+        } else {
+            decision.wake_at
+        };
         let commit = Commit {
-            events: tell::events(&work.node, &before, &decision.next),
+            events,
             before,
             next: decision.next,
             intent: decision.intent,
-            wake_at: decision.wake_at,
+            wake_at,
             news: work.news,
         };
         self.site

@@ -1,8 +1,10 @@
 //! Decisions put into events for people.
 
-use bessemer_core::lifecycle::{NodeState, Phase};
+use bessemer_core::lifecycle::{Action, Intent, NodeState, Outcome, Phase};
 use bessemer_store::{NewEvent, NodeRecord};
 use serde_json::json;
+
+use crate::site::Site;
 
 /// What there is to tell about a node that goes from `before` to `next`; nothing if nothing moved.
 pub(super) fn events(node: &NodeRecord, before: &NodeState, next: &NodeState) -> Vec<NewEvent> {
@@ -46,5 +48,42 @@ pub(super) fn events(node: &NodeRecord, before: &NodeState, next: &NodeState) ->
             "generation": next.generation,
             "reason": next.reason,
         }),
+    }]
+}
+
+/// What came of a tenant's request to switch their server; nothing for any other intent.
+pub(super) async fn switched(
+    site: &Site,
+    node: &NodeRecord,
+    intent: &Intent,
+    outcome: &Outcome,
+) -> Vec<NewEvent> {
+    let what = match intent.action {
+        Action::ShutDown { .. } | Action::PowerOff => "is off",
+        Action::PowerOn => "is on",
+        Action::Restart { .. } => "is restarted",
+        _ => return Vec::new(),
+    };
+    // Nodes at rest are switched for their servers only by their tenants, or by hand.
+    let (true, Some(server)) = (node.state.at_rest(), node.server) else {
+        return Vec::new();
+    };
+    let Ok(server) = site.store.server(None, &server.to_string()).await else {
+        return Vec::new();
+    };
+    let message = match outcome {
+        Outcome::Failed { failure } => format!(
+            "server `{}` could not be switched: {}",
+            server.name, failure.message
+        ),
+        _ => format!("server `{}` {what}", server.name),
+    };
+    vec![NewEvent {
+        kind: "server.power",
+        node: Some(node.id),
+        server: Some(server.id),
+        project: Some(server.project),
+        message,
+        data: json!({}),
     }]
 }

@@ -15,6 +15,7 @@ use bessemer_core::hardware::{
 use bessemer_core::id::{NodeId, ProjectId, TokenId};
 use bessemer_core::lifecycle::{Cleanliness, NodeState, Phase, Step};
 use bessemer_server::api;
+use bessemer_server::bmcs::BmcPool;
 use bessemer_server::config::Config;
 use bessemer_server::images::ImageLibrary;
 use bessemer_server::keyring::{Keyring, digest};
@@ -115,9 +116,11 @@ impl Api {
         let store = Store::open(&location, StoreOptions::default())
             .await
             .unwrap();
+        let keyring = Arc::new(Keyring::load_or_create(&folder.path().join("key")).unwrap());
         let site = Site {
             config: Arc::new(config),
-            keyring: Arc::new(Keyring::load_or_create(&folder.path().join("key")).unwrap()),
+            bmcs: Arc::new(BmcPool::new(keyring.clone())),
+            keyring,
             images: ImageLibrary::open(&folder.path().join("images")).unwrap(),
             metrics: Arc::new(Metrics::default()),
             progress: ProgressBoard::default(),

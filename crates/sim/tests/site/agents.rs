@@ -160,7 +160,7 @@ async fn a_session_ends_with_its_boot() {
     let old = Player::new(&node, &boot, 'a');
     assert_eq!(old.hello().await, 200);
     let inspect = old.command(&site).await;
-    site.api.hold_node(&node.name).await.unwrap();
+    site.api.hold_node(&node.name, "fan is loud").await.unwrap();
     site.wait_for_node(&node, "it to be held", |node| {
         node.provision_state == "held" && node.state.at_rest()
     })

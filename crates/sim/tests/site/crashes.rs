@@ -203,7 +203,7 @@ async fn enrol_and_die_everywhere(share: usize) {
         assert_eq!(node.boots(), 1, "{wrong}");
         let steps = node.steps_since(0).into_iter().map(|(_, step)| step);
         assert_eq!(steps.collect::<Vec<_>>(), ["inspect", "erase"], "{wrong}");
-        site.api.delete_node(&node.name).await.unwrap();
+        site.api.delete_node(&node.name, true).await.unwrap();
         if died.is_none() {
             assert!(at > 40, "only {at} commit points were found");
             return;

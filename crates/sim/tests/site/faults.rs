@@ -45,7 +45,7 @@ async fn a_wrong_bmc_password_is_named_and_the_right_one_works() {
         node.provision_state == "enroll" && node.state.generation > generation
     })
     .await;
-    site.api.delete_node(&node.name).await.unwrap();
+    site.api.delete_node(&node.name, true).await.unwrap();
     site.api.create_node(&node.request()).await.unwrap();
     site.wait_for_state(&node, "available").await;
 }

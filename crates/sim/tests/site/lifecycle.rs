@@ -84,7 +84,7 @@ async fn a_node_goes_from_tenant_to_tenant_and_each_finds_only_their_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_node_is_not_sold_until_it_is_provided() {
     let (site, node) = Site::ready().await;
-    site.api.hold_node(&node.name).await.unwrap();
+    site.api.hold_node(&node.name, "fan is loud").await.unwrap();
     site.wait_for_node(&node, "it to be held and at rest", |node| {
         node.provision_state == "held" && node.state.at_rest()
     })
@@ -94,7 +94,7 @@ async fn a_held_node_is_not_sold_until_it_is_provided() {
     site.api.provide_node(&node.name).await.unwrap();
     site.wait_for_state(&node, "available").await;
     site.deploy("one").await;
-    let refused = problem(site.api.hold_node(&node.name).await);
+    let refused = problem(site.api.hold_node(&node.name, "fan is loud").await);
     assert_eq!(refused.status, 409);
     says(&refused, &["has a server", "delete the server first"]);
 }
@@ -103,7 +103,7 @@ async fn a_held_node_is_not_sold_until_it_is_provided() {
 async fn a_node_is_forgotten_only_when_nothing_is_lost_by_it() {
     let (site, node) = Site::ready().await;
     site.deploy("one").await;
-    let refused = problem(site.api.delete_node(&node.name).await);
+    let refused = problem(site.api.delete_node(&node.name, true).await);
     assert_eq!(refused.status, 409);
     says(&refused, &["has server", "delete the server first"]);
     site.release("one", &node).await;
@@ -112,11 +112,11 @@ async fn a_node_is_forgotten_only_when_nothing_is_lost_by_it() {
     other.machine.set_stuck_in_firmware(true);
     site.api.create_node(&other.request()).await.unwrap();
     site.wait_for_state(&other, "inspect wait").await;
-    let refused = problem(site.api.delete_node(&other.name).await);
+    let refused = problem(site.api.delete_node(&other.name, true).await);
     assert_eq!(refused.status, 409);
     says(&refused, &["node2", "inspecting", "hold it first"]);
 
-    site.api.delete_node(&node.name).await.unwrap();
+    site.api.delete_node(&node.name, true).await.unwrap();
     assert!(site.api.node(&node.name).await.unwrap_err().is_not_found());
     // Nothing of it is left in the way of registering it again.
     site.api.create_node(&node.request()).await.unwrap();

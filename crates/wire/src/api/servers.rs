@@ -157,6 +157,8 @@ pub struct ServerPlan {
     pub node: NodeId,
     /// That node's name, for operators.
     pub node_name: String,
+    /// Kernel name of the disk that would be written.
+    pub disk: String,
     /// What would happen to it.
     pub plan: Plan,
 }
@@ -171,7 +173,7 @@ pub enum ServerStatus {
     Active,
     /// Being given back.
     Deleting,
-    /// Did not work; the reason says why. Delete it.
+    /// Did not work; the reason says why. Rebuild or delete it.
     Error,
 }
 
@@ -212,7 +214,11 @@ pub struct Server {
     /// When it was ordered.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When it became active.
+    /// When it was last asked to be rebuilt, if it was. Plan and POSTs are those of the rebuild.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub rebuilt_at: Option<Timestamp>,
+    /// When it became active, after the order or the last rebuild.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub active_at: Option<Timestamp>,

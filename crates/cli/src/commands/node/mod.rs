@@ -2,6 +2,7 @@
 
 mod enroll;
 mod set;
+mod verbs;
 mod view;
 
 use anyhow::Context as _;
@@ -22,15 +23,19 @@ use crate::output::Format;
   bessemer node enroll rack1-u07 --bmc https://10.0.0.7 --bmc-user root \\
       --bmc-password-file ./bmc-password --mac 52:54:00:12:34:56 --wait
   bessemer node list
-  bessemer node show rack1-u07")]
+  bessemer node show rack1-u07
+  bessemer node hold rack1-u07 --reason 'new fans on Tuesday' --wait")]
 pub(super) enum Command {
     Enroll(enroll::Enroll),
     List(List),
     Show(Show),
     History(History),
     Power(Power),
-    Hold(Hold),
-    Provide(Provide),
+    Hold(verbs::Hold),
+    Unhold(verbs::Unhold),
+    Provide(verbs::Provide),
+    Abort(verbs::Abort),
+    Retire(verbs::Retire),
     Set(set::Set),
     Delete(Delete),
 }
@@ -91,40 +96,20 @@ pub(super) struct Power {
     power: PowerName,
 }
 
-/// Keep a node out of everything: off and parked, whatever is on its disks.
+/// Forget a node that is retired, held or failed. The machine itself is left as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bessemer node hold rack1-u07 --wait")]
-pub(super) struct Hold {
-    /// Its name or id.
-    node: String,
-    /// Wait until it is held.
-    #[arg(long)]
-    wait: bool,
-}
-
-/// Make a held or failed node available again.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  bessemer node provide rack1-u07 --wait")]
-pub(super) struct Provide {
-    /// Its name or id.
-    node: String,
-    /// Wait until it is available.
-    #[arg(long)]
-    wait: bool,
-}
-
-/// Forget a node. The machine itself is left as it is.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  bessemer node delete rack1-u07 --wait")]
+  bessemer node delete rack1-u07 --wait
+  bessemer node delete rack1-u07 --force      although it could still be used")]
 pub(super) struct Delete {
     /// Its name or id.
     node: String,
     /// Wait until it is forgotten.
     #[arg(long)]
     wait: bool,
+    /// Also if it is available, or being enrolled.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -174,19 +159,16 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
             format.list(&states, |list| view::history(list, now))?;
         }
         Command::Power(Power { node, power }) => switch(client, *format, &node, power).await?,
-        Command::Hold(Hold { node, wait }) => {
-            let node = client.hold_node(&node).await?;
-            changed(context, node, wait.then_some(Phase::Held)).await?;
-        }
-        Command::Provide(Provide { node, wait }) => {
-            let node = client.provide_node(&node).await?;
-            changed(context, node, wait.then_some(Phase::Available)).await?;
-        }
+        Command::Hold(arguments) => verbs::hold(arguments, context).await?,
+        Command::Provide(arguments) => verbs::provide(arguments, context).await?,
+        Command::Unhold(arguments) => verbs::unhold(arguments, context).await?,
+        Command::Abort(arguments) => verbs::abort(arguments, context).await?,
+        Command::Retire(arguments) => verbs::retire(arguments, context).await?,
+        Command::Delete(arguments) => delete(context, arguments).await?,
         Command::Set(set) => {
             let node = client.update_node(&set.node, &set.request()).await?;
             format.one(&node, |node| view::details(node, Timestamp::now()))?;
         }
-        Command::Delete(Delete { node, wait }) => delete(context, &node, wait).await?,
     }
     Ok(())
 }
@@ -231,11 +213,12 @@ async fn switch(
     Ok(format.one(&seen, |seen| format!("node {node} is {}", text(seen.power)))?)
 }
 
-async fn delete(context: &Context, name: &str, wait: bool) -> anyhow::Result<()> {
+async fn delete(context: &Context, arguments: Delete) -> anyhow::Result<()> {
+    let Delete { node, wait, force } = arguments;
     let Context { client, format } = context;
     // Followed by its id: another node may get the name.
-    let node = client.node(name).await?;
-    client.delete_node(&node.id.to_string()).await?;
+    let node = client.node(&node).await?;
+    client.delete_node(&node.id.to_string(), force).await?;
     if wait {
         follow::until_forgotten(client, &node, *format).await?;
     }

@@ -1,5 +1,7 @@
 //! `bessemer server`: what tenants rent.
 
+mod power;
+mod rebuild;
 mod view;
 
 use std::path::PathBuf;
@@ -23,11 +25,15 @@ const MOST_USER_DATA: u64 = 64 << 10;
   bessemer server create web-1 --flavor small --image debian-12 --network tenant --key laptop \\
       --wait
   bessemer server list
+  bessemer server power web-1 restart --wait
+  bessemer server rebuild web-1 --image debian-13 --wait
   bessemer server delete web-1 --wait")]
 pub(super) enum Command {
     Create(Box<Create>),
     List(List),
     Show(Show),
+    Rebuild(rebuild::Rebuild),
+    Power(power::Power),
     Delete(Delete),
 }
 
@@ -124,6 +130,8 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
                 view::details(server, &names, Timestamp::now())
             })?)
         }
+        Command::Rebuild(arguments) => rebuild::run(arguments, context).await,
+        Command::Power(arguments) => power::run(arguments, context).await,
         Command::Delete(Delete { server, wait }) => delete(&server, wait, context).await,
     }
 }

@@ -57,6 +57,7 @@ pub(super) fn details(server: &Server, names: &Names, now: Timestamp) -> String 
         ("Node", Some(names.name(server.node.0))),
         ("Project", Some(server.project.to_string())),
         ("Ordered", Some(ago(server.created_at, now))),
+        ("Rebuilt", server.rebuilt_at.map(|at| ago(at, now))),
         ("Active", server.active_at.map(|at| ago(at, now))),
         (
             "POSTs",
@@ -78,7 +79,7 @@ fn login(server: &Server) -> String {
 pub(super) fn arrival(server: &Server) -> String {
     let took = server
         .active_at
-        .map(|at| at.duration_since(server.created_at));
+        .map(|at| at.duration_since(server.rebuilt_at.unwrap_or(server.created_at)));
     let took = took.and_then(|took| Duration::try_from(took).ok());
     let after = took.map_or(String::new(), |took| format!(" after {}", length(took)));
     let text = format!(
@@ -113,9 +114,9 @@ pub(super) fn plan(plan: &ServerPlan) -> String {
         ["#", "PHASE", "STEP", "USUALLY", "POSTS", "IRREVERSIBLE"],
         rows,
     );
-    let node = printable(&plan.node_name);
+    let (node, disk) = (printable(&plan.node_name), printable(&plan.disk));
     format!(
-        "{steps_text}\n\n{}, {}, usually {} in all, on node {node}",
+        "{steps_text}\n\n{}, {}, usually {} in all, on disk {disk} of node {node}",
         count(steps.len(), "step"),
         count(plan.plan.posts as usize, "POST"),
         seconds(plan.plan.expected_seconds),
@@ -166,6 +167,7 @@ mod tests {
     fn a_plan_shows_what_is_irreversible_and_what_it_costs() {
         let shown: ServerPlan = serde_json::from_value(json!({
             "node": "00000000-0000-0000-0000-000000000006", "node_name": "rack1-u07",
+            "disk": "nvme0n1",
             "plan": { "posts": 1, "expected_seconds": 95, "steps": [
                 { "phase": "deploying", "step": "power_on", "irreversible": false, "posts": 1,
                   "expected_seconds": 5 },
@@ -180,7 +182,7 @@ mod tests {
              1  deploying  power on     5 s         1      -\n\
              2  deploying  write image  1 min 30 s  -      yes\n\
              \n\
-             2 steps, 1 POST, usually 1 min 35 s in all, on node rack1-u07"
+             2 steps, 1 POST, usually 1 min 35 s in all, on disk nvme0n1 of node rack1-u07"
         );
     }
 }

@@ -1,9 +1,10 @@
 //! Checking an order: what its fields name must exist and go together.
 
 use axum::http::HeaderMap;
-use bessemer_core::id::NetworkId;
+use bessemer_core::id::{NetworkId, ProjectId};
 use bessemer_store::{FlavorRecord, ImageRecord};
 use bessemer_wire::api::{ImageStatus, ServerCreate};
+use serde::Serialize;
 
 use crate::api::extract::Caller;
 use crate::api::problem::{Kind, Refusal};
@@ -40,7 +41,7 @@ pub(super) async fn resolve(
     let flavor = reference("flavor", site.store.flavor(&request.flavor).await)?;
     let image = reference("image", site.store.image(&request.image).await)?;
     let network = reference("network", site.store.network(&request.network).await)?;
-    let keys = find_keys(site, caller, &request.keys).await?;
+    let keys = find_keys(site, caller.project(), &request.keys).await?;
     let (image_size, image_bytes) = sizes(&image)?;
     Ok(Resolved {
         flavor,
@@ -52,7 +53,7 @@ pub(super) async fn resolve(
     })
 }
 
-fn check_user_data(data: Option<&str>) -> Result<(), Refusal> {
+pub(super) fn check_user_data(data: Option<&str>) -> Result<(), Refusal> {
     let length = data.map_or(1, str::len);
     if (1..=MAX_USER_DATA).contains(&length) {
         return Ok(());
@@ -65,7 +66,7 @@ fn check_user_data(data: Option<&str>) -> Result<(), Refusal> {
 }
 
 /// Sizes of an image that is ready.
-fn sizes(image: &ImageRecord) -> Result<(u64, u64), Refusal> {
+pub(super) fn sizes(image: &ImageRecord) -> Result<(u64, u64), Refusal> {
     let refuse = |detail: String| Refusal::new(Kind::ImageNotReady, detail).field("image");
     match (image.status, image.virtual_size, image.data_bytes) {
         (ImageStatus::Ready, Some(size), Some(bytes)) => Ok((size, bytes)),
@@ -86,9 +87,9 @@ fn sizes(image: &ImageRecord) -> Result<(u64, u64), Refusal> {
     }
 }
 
-async fn find_keys(
+pub(super) async fn find_keys(
     site: &Site,
-    caller: &Caller,
+    project: ProjectId,
     names: &[String],
 ) -> Result<Vec<(String, String)>, Refusal> {
     if !(1..=MAX_KEYS).contains(&names.len()) {
@@ -100,7 +101,7 @@ async fn find_keys(
     }
     let mut keys: Vec<(String, String)> = Vec::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
-        let found = site.store.key_pair(caller.project(), name).await;
+        let found = site.store.key_pair(project, name).await;
         let key = reference(&format!("keys[{index}]"), found)?;
         if !keys.iter().any(|(known, _)| *known == key.name) {
             keys.push((key.name, key.public_key));
@@ -109,12 +110,25 @@ async fn find_keys(
     Ok(keys)
 }
 
-/// The `Idempotency-Key` of the request, with what tells this order from another one.
+/// The `Idempotency-Key` of the request, with what tells this request from another one. `what` says
+/// what is asked for; nothing if it is an order.
 pub(super) fn idempotency_key(
     site: &Site,
     headers: &HeaderMap,
-    request: &ServerCreate,
+    what: &str,
+    request: &impl Serialize,
 ) -> Result<Option<(String, String)>, Refusal> {
+    let Some(key) = idempotency_header(headers)? else {
+        return Ok(None);
+    };
+    // Written out again, so that spaces and the order of fields make no difference.
+    let canonical = serde_json::to_string(request).map_err(|error| Refusal::internal(&error))?;
+    let digest = site.keyring.request_digest(&format!("{what}{canonical}"));
+    Ok(Some((key, digest)))
+}
+
+/// The `Idempotency-Key` of the request.
+pub(super) fn idempotency_header(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
@@ -126,10 +140,5 @@ pub(super) fn idempotency_key(
         )
         .field("Idempotency-Key"));
     }
-    // Written out again, so that spaces and the order of fields make no difference.
-    let canonical = serde_json::to_string(request).map_err(|error| Refusal::internal(&error))?;
-    Ok(Some((
-        key.to_owned(),
-        site.keyring.request_digest(&canonical),
-    )))
+    Ok(Some(key.to_owned()))
 }

@@ -16,7 +16,7 @@ use crate::api::problem::{Kind, Refusal};
 use crate::site::Site;
 
 /// What the config drive and the backup of the partition table need beside the image, in bytes.
-const BESIDE_IMAGE: u64 = 2 << 20;
+pub(super) const BESIDE_IMAGE: u64 = 2 << 20;
 
 /// Candidates given to the store. If as many orders arrive at once, the last ones look again.
 const ENOUGH: usize = 32;
@@ -67,6 +67,14 @@ fn fits(node: &NodeRecord, needed: u64) -> bool {
         .is_some_and(|found| root_disk(found, needed).is_some())
 }
 
+/// Kernel name of the disk that the order would be written to; empty if none fits.
+pub(super) fn disk(order: &Resolved, node: &NodeRecord) -> String {
+    let needed = order.image_size.saturating_add(BESIDE_IMAGE);
+    let inventory = node.inventory.as_ref();
+    let disk = inventory.and_then(|inventory| root_disk(inventory, needed));
+    disk.map(|disk| disk.name.clone()).unwrap_or_default()
+}
+
 fn largest_disk(inventory: &Inventory) -> u64 {
     inventory
         .disks
@@ -88,6 +96,7 @@ fn plan(
         server,
         image: order.image.id,
         image_bytes: order.image_bytes,
+        root_disk: None,
     };
     let spec = NodeSpec {
         generation: node.spec.generation.next(),
@@ -128,7 +137,7 @@ fn too_large(order: &Resolved, needed: u64, largest: u64) -> Refusal {
     .remedy("Order a flavor with a larger disk, or a smaller image. Nothing has been changed.")
 }
 
-fn gibibytes(bytes: u64) -> String {
+pub(super) fn gibibytes(bytes: u64) -> String {
     // One digit after the point is all that is shown.
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use bessemer_core::id::ImageId;
+use bessemer_core::id::{Generation, ImageId};
 use bessemer_core::lifecycle::{Goal, NodeState, Phase};
 use bessemer_core::reason::Reason;
 use bessemer_store::ServerRecord;
@@ -33,7 +33,7 @@ pub(super) async fn many(site: &Site, servers: Vec<ServerRecord>) -> Result<Vec<
 }
 
 fn view(site: &Site, server: ServerRecord, default_user: Option<String>) -> Server {
-    let status = status(&server.goal, &server.node_state);
+    let status = status(&server.goal, server.generation, &server.node_state);
     let posts = server.node_state.boots.saturating_sub(server.boots_before);
     Server {
         progress: site.progress.get(server.node),
@@ -51,13 +51,16 @@ fn view(site: &Site, server: ServerRecord, default_user: Option<String>) -> Serv
         plan: server.plan,
         posts: u32::try_from(posts).unwrap_or(u32::MAX),
         created_at: server.created_at,
+        rebuilt_at: server.rebuilt_at,
         active_at: server.active_at,
     }
 }
 
-fn status(goal: &Goal, state: &NodeState) -> ServerStatus {
+fn status(goal: &Goal, generation: Generation, state: &NodeState) -> ServerStatus {
     let ordered = matches!(goal, Goal::Deployed(_));
     match (ordered, state.phase) {
+        // The conductor has not looked since it was wanted otherwise: rebuilt, or stopped.
+        (true, _) if state.generation != generation => ServerStatus::Building,
         (true, Phase::Active) => ServerStatus::Active,
         (true, Phase::Failed) => ServerStatus::Error,
         (true, _) => ServerStatus::Building,
@@ -71,6 +74,9 @@ fn status(goal: &Goal, state: &NodeState) -> ServerStatus {
 /// node still tells of what was before.
 fn reason(status: ServerStatus, state: &NodeState) -> Reason {
     match (status, state.phase) {
+        (ServerStatus::Building, Phase::Active) => {
+            Reason::new("to be rebuilt").next("the conductor begins with the deployment", None)
+        }
         (ServerStatus::Building, Phase::Available) => {
             Reason::new("ordered").next("the conductor begins with the deployment", None)
         }
@@ -85,7 +91,7 @@ fn reason(status: ServerStatus, state: &NodeState) -> Reason {
 mod tests {
     use super::*;
     use bessemer_core::Timestamp;
-    use bessemer_core::id::{Generation, ServerId};
+    use bessemer_core::id::ServerId;
     use bessemer_core::lifecycle::Deployment;
     use uuid::Uuid;
 
@@ -95,6 +101,7 @@ mod tests {
             server: ServerId(Uuid::nil()),
             image: ImageId(Uuid::nil()),
             image_bytes: 0,
+            root_disk: None,
         });
         let state = |phase, came_from| NodeState {
             phase,
@@ -136,7 +143,8 @@ mod tests {
                 ServerStatus::Error,
             ),
         ] {
-            assert_eq!(status(goal, &state), expected, "{goal:?} {:?}", state.phase);
+            let found = status(goal, Generation(1), &state);
+            assert_eq!(found, expected, "{goal:?} {:?}", state.phase);
         }
     }
 }
