@@ -14,10 +14,10 @@ LAB := target/lab
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test rack bench lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test
+.PHONY: help demo test rack bench lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test ramdisk-hardware ramdisk-test
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: demo-dependencies build ramdisk os-image ## Bring up a virtual rack and carry one order to an SSH login
 	$(SUDO) $(OUT)/bessemer-lab demo --dir $(LAB) --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/demo.json
@@ -25,7 +25,11 @@ demo: demo-dependencies build ramdisk os-image ## Bring up a virtual rack and ca
 # The seed makes property tests the same every time; without it, they look elsewhere each time.
 test: dependencies ## Install what tests need and run all of them
 	PROPTEST_RNG_SEED=1856 $(CARGO) test --workspace --locked
-	$(MAKE) rack-test
+	$(MAKE) ramdisk-test rack-test
+
+# The RAM disk for real servers has what it should, whenever and wherever it is built.
+ramdisk-test: dependencies ramdisk-hardware
+	ramdisk/check $(RAMDISK)-hardware --reproducible $(AGENT)
 
 # The whole path on real firmware, with the server killed in the middle of the image write.
 rack-test: dependencies build ramdisk os-image
@@ -51,7 +55,7 @@ man: build ## Manual pages and bash completions into target/
 
 # Real machines need Debian's general kernel, not the lab's.
 package: release agent man ## A Debian package (needs cargo-deb)
-	ramdisk/build $(AGENT) $(RAMDISK)
+	ramdisk/build $(AGENT) $(RAMDISK)-hardware
 	$(CARGO) deb -p bessemer --no-build
 
 build:
@@ -63,7 +67,11 @@ agent:
 # Emulated machines unpack Debian's cloud kernel three seconds quicker than the general one that
 # real hardware needs.
 ramdisk: agent
-	BESSEMER_KERNEL=linux-image-cloud-amd64 ramdisk/build $(AGENT) $(RAMDISK)
+	BESSEMER_MACHINES=virtual ramdisk/build $(AGENT) $(RAMDISK)
+
+ramdisk-hardware: agent ## The RAM disk for real servers, into target/ramdisk-hardware; which devices it covers
+	ramdisk/build $(AGENT) $(RAMDISK)-hardware
+	ramdisk/check $(RAMDISK)-hardware
 
 os-image:
 	lab/os-image/build $(OS_IMAGE)
