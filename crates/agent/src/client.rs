@@ -1,11 +1,14 @@
 //! The HTTP half of the agent protocol: one peer, one pinned certificate, every answer bounded.
+//!
+//! Chunks of images may come without TLS, where the conductor says so over TLS: they are compared
+//! with the block map, which never does.
 
 use std::time::Duration;
 
 use bessemer_core::id::ImageId;
 use bessemer_image::map::BlockMap;
 use bessemer_tls::{Fingerprint, Trust};
-use bessemer_wire::agent::{Hello, POLL_SECONDS, Poll, PollAnswer, Welcome};
+use bessemer_wire::agent::{ChunkUrl, Hello, POLL_SECONDS, Poll, PollAnswer, Welcome};
 use bytes::{Bytes, BytesMut};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -42,6 +45,20 @@ pub enum ClientError {
         conductor: String,
         /// What happened.
         source: reqwest::Error,
+    },
+    /// It says nothing, or stops in the middle.
+    #[error("the conductor at {conductor} has said nothing for {seconds} s")]
+    Silent {
+        /// Its URL.
+        conductor: String,
+        /// For how long.
+        seconds: u64,
+    },
+    /// An answer that ends before what was asked for.
+    #[error("the conductor's answer ends {missing} bytes too early")]
+    Short {
+        /// Bytes that are missing.
+        missing: usize,
     },
     /// An answer that is not a success.
     #[error("the conductor answers {status}: {message}")]
@@ -80,7 +97,7 @@ impl ClientError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Tls(_) | Self::TooLarge { .. } | Self::Malformed(_) => true,
-            Self::NoAnswer { .. } => false,
+            Self::NoAnswer { .. } | Self::Silent { .. } | Self::Short { .. } => false,
             Self::Refused { status, .. } => {
                 let passing = [
                     StatusCode::REQUEST_TIMEOUT,
@@ -100,6 +117,8 @@ pub type Result<T, E = ClientError> = std::result::Result<T, E>;
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
+    /// For chunks, where the conductor says so.
+    in_clear: reqwest::Client,
     conductor: String,
     session: String,
 }
@@ -118,20 +137,23 @@ impl Client {
     pub fn new(conductor: &str, pin: Fingerprint, session: String) -> Result<Self> {
         let conductor = conductor.trim_end_matches('/').to_owned();
         let tls = bessemer_tls::client_config(&Trust::Pinned(pin))?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(true)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_LIMIT)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|source| ClientError::NoAnswer {
-                conductor: conductor.clone(),
-                source,
-            })?;
+        let build = |https_only| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .https_only(https_only)
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT_LIMIT)
+                .tcp_nodelay(true)
+                .build()
+                .map_err(|source| ClientError::NoAnswer {
+                    conductor: conductor.clone(),
+                    source,
+                })
+        };
         Ok(Self {
-            http,
+            http: build(true)?,
+            in_clear: build(false)?,
             conductor,
             session,
         })
@@ -158,11 +180,35 @@ impl Client {
         self.json(request.bearer_auth(&self.session), MAX_MAP).await
     }
 
-    /// One chunk of an image of `length` bytes, not yet compared with its hash.
-    pub async fn chunk(&self, image: ImageId, index: usize, length: usize) -> Result<Bytes> {
-        let path = format!("images/{image}/chunks/{index}");
-        let request = self.request(Method::GET, &path, ANSWER_LIMIT);
-        self.body(request.bearer_auth(&self.session), length).await
+    /// Chunks of an image, in their stored form, one after the other: `count` of them from `first`
+    /// on. `in_clear` is where the conductor says they are to be had without TLS, if it does.
+    pub async fn chunks(
+        &self,
+        image: ImageId,
+        in_clear: Option<&ChunkUrl>,
+        first: usize,
+        count: usize,
+    ) -> Result<ChunkStream> {
+        let request = match in_clear {
+            // The agent proves nothing there: the URL itself is good for this boot only.
+            Some(ChunkUrl(base)) => self.in_clear.get(format!("{base}/{first}/{count}")),
+            None => {
+                let path = format!("images/{image}/chunks/{first}/{count}");
+                let url = format!("{}/agent/v1/{path}", self.conductor);
+                self.http.get(url).bearer_auth(&self.session)
+            }
+        };
+        let answer = tokio::time::timeout(ANSWER_LIMIT, request.send()).await;
+        let answer = answer.map_err(|_| self.silent())?;
+        let response = answer.map_err(|source| self.no_answer(source))?;
+        if !response.status().is_success() {
+            return Err(refused(response).await);
+        }
+        Ok(ChunkStream {
+            client: self.clone(),
+            response,
+            buffer: BytesMut::new(),
+        })
     }
 
     /// The config drive of the server being deployed, of at most `limit` bytes.
@@ -181,10 +227,7 @@ impl Client {
     }
 
     async fn body(&self, request: RequestBuilder, limit: usize) -> Result<Bytes> {
-        let no_answer = |source: reqwest::Error| ClientError::NoAnswer {
-            conductor: self.conductor.clone(),
-            source: source.without_url(),
-        };
+        let no_answer = |source| self.no_answer(source);
         let mut response = request.send().await.map_err(no_answer)?;
         if !response.status().is_success() {
             return Err(refused(response).await);
@@ -198,6 +241,52 @@ impl Client {
             body.extend_from_slice(&part);
         }
         Ok(body.freeze())
+    }
+
+    fn no_answer(&self, source: reqwest::Error) -> ClientError {
+        ClientError::NoAnswer {
+            conductor: self.conductor.clone(),
+            source: source.without_url(),
+        }
+    }
+
+    fn silent(&self) -> ClientError {
+        ClientError::Silent {
+            conductor: self.conductor.clone(),
+            seconds: ANSWER_LIMIT.as_secs(),
+        }
+    }
+}
+
+/// Chunks on their way. What is not asked for yet stays with the conductor, beyond what the
+/// kernel and one read hold.
+pub struct ChunkStream {
+    client: Client,
+    response: Response,
+    buffer: BytesMut,
+}
+
+impl ChunkStream {
+    /// The next chunk, which has `length` bytes in its stored form; not yet compared with its hash.
+    pub async fn next(&mut self, length: usize) -> Result<Bytes> {
+        while self.buffer.len() < length {
+            let part = tokio::time::timeout(ANSWER_LIMIT, self.response.chunk()).await;
+            let part = part.map_err(|_| self.client.silent())?;
+            match part.map_err(|source| self.client.no_answer(source))? {
+                Some(part) if self.buffer.is_empty() && part.len() == length => return Ok(part),
+                Some(part) => {
+                    self.buffer
+                        .reserve(length.saturating_sub(self.buffer.len()));
+                    self.buffer.extend_from_slice(&part);
+                }
+                None => {
+                    return Err(ClientError::Short {
+                        missing: length - self.buffer.len(),
+                    });
+                }
+            }
+        }
+        Ok(self.buffer.split_to(length).freeze())
     }
 }
 

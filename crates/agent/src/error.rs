@@ -253,7 +253,8 @@ impl Error {
             }
             Self::Image(Image::Disk { source, .. } | Image::File { source, .. })
             | Self::File { source, .. } => class_of_io(source),
-            Self::Interface { .. }
+            Self::Image(Image::ChunkMalformed(_))
+            | Self::Interface { .. }
             | Self::NoInterface { .. }
             | Self::Conductor { .. }
             | Self::NoSuchDisk { .. }

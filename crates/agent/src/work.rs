@@ -103,9 +103,17 @@ pub async fn carry_out(context: Context, work: Work, job: Arc<Job>) -> Result<Co
             })
             .await
         }
-        Work::WriteImage { image, disk } => {
+        Work::WriteImage {
+            image,
+            disk,
+            chunks_in_clear,
+        } => {
+            let source = write_image::Source {
+                image,
+                in_clear: chunks_in_clear,
+            };
             device::be_patient(&context.machine);
-            let written = write_image::write_image(context, image, disk.clone(), job).await;
+            let written = write_image::write_image(context, source, disk.clone(), job).await;
             written.map_err(|error| error.of_device(&disk))
         }
         Work::WriteConfigDrive { disk } => {

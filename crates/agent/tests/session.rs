@@ -18,6 +18,7 @@ fn write_image() -> Work {
     Work::WriteImage {
         image,
         disk: selector("vda", DISK),
+        chunks_in_clear: None,
     }
 }
 
@@ -212,6 +213,37 @@ async fn damaged_and_refused_chunks_are_fetched_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn chunks_in_the_clear_are_checked_like_all_others() {
+    let conductor = conductor_with_image().await;
+    conductor.inner().damage = [(0, 2), (5, 1)].into();
+    conductor.inner().refuse = [(3, 1), (7, 2)].into();
+    let url = conductor.serve_chunks_in_clear().await;
+    let files = Files::new(&[("vda", DISK)]);
+    let agent = agent(&conductor, &files, conductor.pin);
+    let mut work = write_image();
+    if let Work::WriteImage {
+        chunks_in_clear, ..
+    } = &mut work
+    {
+        *chunks_in_clear = Some(url);
+    }
+    result(conductor.command(command("write", 1, work.clone())).await);
+    assert_eq!(files.disk("vda")[..image::SIZE], image::bytes());
+    assert!(conductor.inner().in_clear_requests >= 5);
+
+    // Whoever stands in between can spoil the deployment, and cannot change the image.
+    conductor.inner().damage = (0..100).map(|index| (index, u32::MAX)).collect();
+    files.write("dev/vda", vec![0x5a; DISK as usize]);
+    let failed = failure(conductor.command(command("again", 1, work)).await);
+    assert_eq!(failed.class, FailureClass::Transient);
+    let disk = files.disk("vda");
+    for (found, good) in disk.chunks(4096).zip(image::bytes().chunks(4096)) {
+        assert!(found == good || found.iter().all(|byte| *byte == 0x5a || *byte == 0));
+    }
+    agent.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_conductor_that_lies_about_its_image_is_found_out() {
     let conductor = conductor_with_image().await;
     conductor.inner().damage = [(2, u32::MAX)].into();
@@ -316,6 +348,7 @@ async fn nothing_is_written_where_an_image_does_not_fit() {
     let onto = |name: &str, size| Work::WriteImage {
         image,
         disk: selector(name, size),
+        chunks_in_clear: None,
     };
     let failed = failure(
         conductor

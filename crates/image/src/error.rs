@@ -40,6 +40,9 @@ pub enum Error {
     /// The bytes are not those of the chunk; it must be fetched again.
     #[error("chunk {0} arrived damaged: its length or BLAKE3 differs from the block map")]
     ChunkDamaged(usize),
+    /// The bytes are those of the chunk, but do not unpack to its length: the import was at fault.
+    #[error("chunk {0} of the image does not unpack: import the image again")]
+    ChunkMalformed(usize),
     /// The writer stopped because of an earlier error, which `finish` gives.
     #[error("the writer has stopped: finish it to learn why")]
     WriterStopped,

@@ -1,5 +1,5 @@
 //! Bringing an image in: fetched, checked against its digest, recognised by content, converted to
-//! raw, mapped, and only then visible, all at once.
+//! raw, stored as chunks, and only then visible, all at once.
 //!
 //! Nothing about the source is believed. The digest is the operator's word for the bytes as
 //! fetched; the format is what the content says, never the name; the headers of a qcow2 are
@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 
+use crate::chunk::Packed;
 use crate::digest::Sha256Digest;
 use crate::gpt;
 use crate::map::BlockMap;
-use crate::store::{DISK_FILE, ImageStore, Record, StoredImage};
+use crate::store::{Adding, ChunkFolder, ImageStore, Record, StoredImage};
 use crate::write::Disk;
 use crate::{Error, Result};
 
@@ -86,8 +87,8 @@ pub enum Progress {
     },
     /// Converting to raw.
     Converting,
-    /// Looking for zeros and hashing.
-    Mapping {
+    /// Looking for zeros, compressing and storing.
+    Storing {
         /// So far.
         done: u64,
         /// The image's virtual size.
@@ -118,7 +119,7 @@ pub async fn import(
         });
     }
     let format = detect(&fetched, &import.limits).await?;
-    let raw = staging.path().join(DISK_FILE);
+    let raw = staging.path().join("disk.raw");
     match format {
         Format::Raw => rename(&fetched, &raw)?,
         Format::Qcow2 { virtual_size } => {
@@ -127,15 +128,13 @@ pub async fn import(
             std::fs::remove_file(&fetched).map_err(at("remove", &fetched))?;
         }
     }
-    let map = map_disk(raw, report).await?;
-    store.publish(
-        staging,
-        &import.name,
-        Record {
-            sha256: import.sha256,
-            map,
-        },
-    )
+    let (map, adding) = store_chunks(raw, store.chunks().clone(), report).await?;
+    let record = Record {
+        sha256: import.sha256,
+        map,
+    };
+    let (store, name) = (store.clone(), import.name.clone());
+    blocking(move || store.publish(staging, &name, record, &adding)).await
 }
 
 async fn fetch_source(
@@ -196,16 +195,20 @@ async fn detect(path: &Path, limits: &Limits) -> Result<Format> {
     .await
 }
 
-/// Checks the partition table and makes the block map.
-async fn map_disk(raw: PathBuf, report: Report) -> Result<BlockMap> {
+/// Checks the partition table, stores the chunks and makes the block map.
+async fn store_chunks(
+    raw: PathBuf,
+    chunks: ChunkFolder,
+    report: Report,
+) -> Result<(BlockMap, Adding)> {
     blocking(move || {
         gpt::check(&Disk::open(&raw)?).map_err(|error| Error::NotADiskImage(error.to_string()))?;
-        let file = std::fs::File::open(&raw).map_err(at("open", &raw))?;
-        file.sync_all().map_err(at("write", &raw))?;
-        scan(&file, |done, total| {
-            report(Progress::Mapping { done, total })
-        })
-        .map_err(at("read", &raw))
+        let adding = chunks.add()?;
+        let keep = |packed: Packed| chunks.put(&adding, &packed);
+        let map = scan(&raw, &keep, |done, total| {
+            report(Progress::Storing { done, total })
+        })?;
+        Ok((map, adding))
     })
     .await
 }

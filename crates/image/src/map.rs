@@ -2,7 +2,8 @@
 //!
 //! It is what lets a 10 GB image with 600 MB of data cost 600 MB of network and disk, and what lets
 //! every piece be verified on its own, fetched in any order, and fetched again after a broken
-//! connection. Server and agent exchange it as JSON; a map that would make the writer touch
+//! connection. It binds exactly what is written: its hashes are of the chunks as they are sent, and
+//! those unpack in one way only. Server and agent exchange it as JSON; a map that would make the writer touch
 //! anything outside of the image cannot be built from any input.
 
 use std::ops::Range;
@@ -34,7 +35,10 @@ pub struct Chunk {
     pub offset: u64,
     /// How long it is, in bytes; a multiple of [`ALIGNMENT`] unless it ends the image.
     pub length: u32,
-    /// The hash of its bytes.
+    /// How many bytes it is stored and sent as: fewer than `length` if it is compressed, as many
+    /// if it is as it is (see [`chunk`](crate::chunk)).
+    pub stored_length: u32,
+    /// The hash of it as it is stored and sent, which is also its name in the store.
     pub blake3: Blake3Digest,
 }
 
@@ -44,9 +48,9 @@ impl Chunk {
         self.offset..self.offset + u64::from(self.length)
     }
 
-    /// Says whether `data` is this chunk: right length, right hash.
-    pub fn matches(&self, data: &[u8]) -> bool {
-        data.len() == self.length as usize && Blake3Digest::of(data) == self.blake3
+    /// Says whether `stored` is this chunk as it is stored and sent: right length, right hash.
+    pub fn matches(&self, stored: &[u8]) -> bool {
+        stored.len() == self.stored_length as usize && Blake3Digest::of(stored) == self.blake3
     }
 }
 
@@ -120,6 +124,9 @@ impl BlockMap {
         if chunk.length == 0 || chunk.length > chunk_size {
             return Err("has a wrong length");
         }
+        if chunk.stored_length == 0 || chunk.stored_length > chunk.length {
+            return Err("has a wrong stored length");
+        }
         if end > virtual_size {
             return Err("lies outside of the image");
         }
@@ -148,7 +155,15 @@ impl BlockMap {
         &self.chunks
     }
 
-    /// Bytes that the chunks hold: what is sent and written.
+    /// Bytes that are sent: the chunks as they are stored.
+    pub fn stored_bytes(&self) -> u64 {
+        self.chunks
+            .iter()
+            .map(|chunk| u64::from(chunk.stored_length))
+            .sum()
+    }
+
+    /// Bytes that the chunks hold: what is written.
     pub fn data_bytes(&self) -> u64 {
         self.chunks
             .iter()
@@ -176,6 +191,7 @@ mod tests {
         Chunk {
             offset,
             length,
+            stored_length: length.min(100),
             blake3: Blake3Digest::of(b"x"),
         }
     }
@@ -222,6 +238,13 @@ mod tests {
         refused(1 << 20, CHUNK_SIZE, vec![chunk(0, 512)]);
         refused(1 << 20, CHUNK_SIZE, vec![chunk(0, 8192), chunk(4096, 4096)]);
         refused(1 << 20, CHUNK_SIZE, vec![chunk(4096, 4096), chunk(0, 4096)]);
+        for stored_length in [0, 4097] {
+            let wrong = Chunk {
+                stored_length,
+                ..chunk(0, 4096)
+            };
+            refused(1 << 20, CHUNK_SIZE, vec![wrong]);
+        }
     }
 
     #[test]
@@ -231,7 +254,7 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                r#"{{"virtual_size":8192,"chunk_size":1048576,"chunks":[{{"offset":4096,"length":4096,"blake3":"{}"}}]}}"#,
+                r#"{{"virtual_size":8192,"chunk_size":1048576,"chunks":[{{"offset":4096,"length":4096,"stored_length":100,"blake3":"{}"}}]}}"#,
                 Blake3Digest::of(b"x")
             )
         );

@@ -1,12 +1,15 @@
-//! Where imported images lie: a folder for each, complete or not there at all.
+//! Where imported images lie: a record for each, complete or not there at all, and the chunks of
+//! all of them.
 //!
 //! An image is put together in a hidden folder and appears under its name by one rename, with
 //! everything on the disk before. So a reader needs no lock and a crash leaves nothing that looks
 //! like an image.
 
+mod chunks;
+
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,21 +17,24 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::digest::Sha256Digest;
+use crate::digest::{Blake3Digest, Sha256Digest};
 use crate::import::at;
 use crate::map::BlockMap;
 use crate::{Error, Result};
 
-/// The raw disk in an image's folder.
-pub(crate) const DISK_FILE: &str = "disk.raw";
-/// The record beside it.
+pub use chunks::Collected;
+pub(crate) use chunks::{Adding, ChunkFolder};
+
+/// The folder of all chunks: no image can have this name.
+const CHUNKS: &str = ".chunks";
+/// The record in an image's folder.
 const RECORD_FILE: &str = "image.json";
 /// Locked by the process that works in a hidden folder.
 const LOCK_FILE: &str = "lock";
 /// What hidden folders begin with.
 const HIDDEN: &str = ".bessemer-";
 
-/// What is known of an image; kept as JSON beside the disk.
+/// What is known of an image; kept as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
@@ -40,6 +46,7 @@ pub(crate) struct Record {
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     folder: PathBuf,
+    chunks: ChunkFolder,
 }
 
 impl ImageStore {
@@ -48,9 +55,35 @@ impl ImageStore {
     pub fn open(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(at("create", folder))?;
         let folder = folder.canonicalize().map_err(at("open", folder))?;
-        let store = Self { folder };
+        let chunks = ChunkFolder::open(folder.join(CHUNKS))?;
+        let store = Self { folder, chunks };
         store.sweep()?;
         Ok(store)
+    }
+
+    /// Removes the chunks that no image has, unless an import is adding chunks at this moment
+    /// (`None`): its end is the time to ask again.
+    pub fn collect_garbage(&self) -> Result<Option<Collected>> {
+        self.chunks.collect(|| self.used_chunks())
+    }
+
+    fn used_chunks(&self) -> Result<HashSet<Blake3Digest>> {
+        let mut used = HashSet::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(at("read", &self.folder))? {
+            let name = entry.map_err(at("read", &self.folder))?.file_name();
+            // What else lies here is not ours, and has no chunks.
+            let Some(name) = name.to_str().filter(|name| self.place(name).is_ok()) else {
+                continue;
+            };
+            let image = self.image(name)?;
+            used.extend(image.map.chunks().iter().map(|chunk| chunk.blake3));
+        }
+        Ok(used)
+    }
+
+    /// The folder of all chunks.
+    pub(crate) fn chunks(&self) -> &ChunkFolder {
+        &self.chunks
     }
 
     /// The image of this name.
@@ -60,20 +93,21 @@ impl ImageStore {
         let text = std::fs::read(&record).map_err(at("read", &record))?;
         let record: Record = serde_json::from_slice(&text)
             .map_err(|error| Error::Map(format!("{}: {error}", record.display())))?;
-        StoredImage::new(folder.join(DISK_FILE), record)
+        Ok(StoredImage::new(self.chunks.clone(), record))
     }
 
-    /// Removes the image of this name; that it is not there is fine. Whoever reads it at the
-    /// moment can go on.
+    /// Removes the image of this name, and with it the chunks that no other image has; that it is
+    /// not there is fine.
     pub fn remove(&self, name: &str) -> Result<()> {
         let folder = self.place(name)?;
         let grave = self.hidden()?;
         match std::fs::rename(&folder, grave.path().join("image")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(at("remove", &folder)(error))
+                return Err(at("remove", &folder)(error));
             }
-            _ => grave.close().map_err(at("remove", &folder)),
+            _ => grave.close().map_err(at("remove", &folder))?,
         }
+        self.collect_garbage().map(drop)
     }
 
     /// A hidden folder in which the image `name` can be put together; gone when it is dropped.
@@ -91,13 +125,16 @@ impl ImageStore {
         })
     }
 
-    /// Makes the staged disk visible under `name`, with everything about it on the disk before.
+    /// Makes the staged image visible under `name`, with everything about it on the disk before.
     pub(crate) fn publish(
         &self,
         staging: Staging,
         name: &str,
         record: Record,
+        adding: &Adding,
     ) -> Result<StoredImage> {
+        let _ = adding;
+        self.chunks.synchronise()?;
         let place = self.place(name)?;
         let (folder, path) = (staging.path(), staging.path().join(RECORD_FILE));
         let text = serde_json::to_vec(&record).map_err(|error| Error::Map(error.to_string()))?;
@@ -105,8 +142,8 @@ impl ImageStore {
         file.write_all(&text)
             .and_then(|()| file.sync_all())
             .map_err(at("write", &path))?;
-        for name in [LOCK_FILE, "source"] {
-            // A source that was renamed or converted is gone already.
+        for name in [LOCK_FILE, "source", "disk.raw"] {
+            // What was converted is gone already.
             let _ = std::fs::remove_file(folder.join(name));
         }
         synchronise(folder)?;
@@ -117,7 +154,7 @@ impl ImageStore {
             _ => at("rename", folder)(error),
         })?;
         synchronise(&self.folder)?;
-        StoredImage::new(place.join(DISK_FILE), record)
+        Ok(StoredImage::new(self.chunks.clone(), record))
     }
 
     fn hidden(&self) -> Result<TempDir> {
@@ -186,32 +223,21 @@ impl Staging {
     }
 }
 
-/// An image that is complete, open for reading. Cheap to clone.
+/// An image that is complete. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct StoredImage {
     sha256: Sha256Digest,
     map: Arc<BlockMap>,
-    disk: Arc<File>,
-    path: Arc<Path>,
+    chunks: ChunkFolder,
 }
 
 impl StoredImage {
-    fn new(path: PathBuf, record: Record) -> Result<Self> {
-        let disk = File::open(&path).map_err(at("open", &path))?;
-        let size = disk.metadata().map_err(at("read", &path))?.len();
-        if size != record.map.virtual_size() {
-            let expected = record.map.virtual_size();
-            return Err(Error::Map(format!(
-                "{} has {size} bytes, expected {expected}",
-                path.display()
-            )));
-        }
-        Ok(Self {
+    fn new(chunks: ChunkFolder, record: Record) -> Self {
+        Self {
             sha256: record.sha256,
             map: Arc::new(record.map),
-            disk: Arc::new(disk),
-            path: path.into(),
-        })
+            chunks,
+        }
     }
 
     /// The SHA-256 of the image as it was fetched.
@@ -224,18 +250,10 @@ impl StoredImage {
         &self.map
     }
 
-    /// The bytes of chunk `index`. Blocks on the disk. They are not verified here: the agent does
-    /// that, after all the ways in which they could still be damaged.
+    /// Chunk `index` in its stored form. Blocks on the disk. It is not verified here: the agent
+    /// does that, after all the ways in which it could still be damaged.
     pub fn read_chunk(&self, index: usize) -> Result<Bytes> {
-        let chunk = self
-            .map
-            .chunks()
-            .get(index)
-            .ok_or(Error::NoSuchChunk(index))?;
-        let mut data = vec![0; chunk.length as usize];
-        self.disk
-            .read_exact_at(&mut data, chunk.offset)
-            .map_err(at("read", &self.path))?;
-        Ok(data.into())
+        let chunk = self.map.chunks().get(index);
+        self.chunks.read(chunk.ok_or(Error::NoSuchChunk(index))?)
     }
 }

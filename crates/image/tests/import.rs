@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bessemer_image::Error;
+use bessemer_image::chunk::Unpacker;
 use bessemer_image::digest::Sha256Digest;
 use bessemer_image::import::{Import, Limits, Progress, Report, Source, import, scan};
 use bessemer_image::store::{ImageStore, StoredImage};
@@ -93,9 +94,30 @@ impl Bench {
 
     async fn refused(&self, request: &Import) -> Error {
         let error = self.import(request).await.unwrap_err();
-        let left = std::fs::read_dir(self.path("store")).unwrap().count();
-        assert_eq!(left, 0, "something is left in the store after: {error}");
+        assert_eq!(self.left(), [""; 0], "after: {error}");
         error
+    }
+
+    /// What lies in the store, chunks and images, but for its empty folders.
+    fn left(&self) -> Vec<String> {
+        let found = Command::new("find")
+            .arg(self.path("store"))
+            .args(["-mindepth", "1", "-not", "-name", "lock"])
+            .args([
+                "(",
+                "-not",
+                "-type",
+                "d",
+                "-o",
+                "-not",
+                "-path",
+                "*/.chunks*",
+                ")",
+            ])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(found.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
     }
 
     async fn refused_content(&self, content: &[u8]) -> String {
@@ -108,10 +130,12 @@ impl Bench {
 /// The image as its map says it is, put together from its chunks.
 fn assemble(image: &StoredImage) -> Vec<u8> {
     let mut disk = vec![0; image.map().virtual_size() as usize];
+    let mut unpacker = Unpacker::new().unwrap();
     for (index, chunk) in image.map().chunks().iter().enumerate() {
-        let data = image.read_chunk(index).unwrap();
-        assert!(chunk.matches(&data), "chunk {index}");
-        disk[chunk.range().start as usize..chunk.range().end as usize].copy_from_slice(&data);
+        let stored = image.read_chunk(index).unwrap();
+        assert!(chunk.matches(&stored), "chunk {index}");
+        let range = chunk.range().start as usize..chunk.range().end as usize;
+        unpacker.unpack(&stored, &mut disk[range]).unwrap();
     }
     disk
 }
@@ -146,8 +170,8 @@ async fn a_raw_image_is_its_chunks_and_zeros() {
 
     bench.store.remove("debian-12").unwrap();
     bench.store.remove("debian-12").unwrap();
-    assert_eq!(std::fs::read_dir(bench.path("store")).unwrap().count(), 0);
-    assert!(image.read_chunk(0).is_ok(), "a reader may go on");
+    assert_eq!(bench.left(), [""; 0]);
+    assert!(image.read_chunk(0).is_err(), "its chunks are gone");
 }
 
 #[tokio::test]
@@ -165,11 +189,11 @@ async fn qcow2_gives_the_same_map_as_its_raw_disk() {
         arguments.extend([text(&raw), text(&qcow2)]);
         run("qemu-img", &arguments);
         let image = bench.import(&bench.request(&qcow2)).await.unwrap();
-        let map = scan(&File::open(&raw).unwrap(), |_, _| {}).unwrap();
+        let map = scan(&raw, &|_| Ok(()), |_, _| {}).unwrap();
         assert_eq!(**image.map(), map);
         assert!(assemble(&image) == std::fs::read(&raw).unwrap());
         let names = || std::fs::read_dir(bench.path("store/debian-12")).unwrap();
-        assert_eq!(names().count(), 2, "{:?}", names().collect::<Vec<_>>());
+        assert_eq!(names().count(), 1, "{:?}", names().collect::<Vec<_>>());
         bench.store.remove("debian-12").unwrap();
     }
 }
@@ -409,7 +433,7 @@ async fn an_image_comes_over_http_with_progress() {
         );
         assert_eq!(
             seen.last(),
-            Some(&Progress::Mapping {
+            Some(&Progress::Storing {
                 done: SIZE,
                 total: SIZE
             })
@@ -479,7 +503,7 @@ async fn a_dropped_import_leaves_nothing_and_a_killed_one_is_swept() {
     };
     let dropped = tokio::time::timeout(Duration::from_millis(300), bench.import(&request)).await;
     assert!(dropped.is_err());
-    assert_eq!(std::fs::read_dir(bench.path("store")).unwrap().count(), 0);
+    assert_eq!(bench.left(), [""; 0]);
 
     let left = bench.path("store/.bessemer-abc");
     std::fs::create_dir(&left).unwrap();
@@ -491,4 +515,90 @@ async fn a_dropped_import_leaves_nothing_and_a_killed_one_is_swept() {
     drop(lock);
     ImageStore::open(&bench.path("store")).unwrap();
     assert!(!left.exists());
+}
+
+#[tokio::test]
+async fn images_share_the_chunks_that_they_have_in_common() {
+    let bench = Bench::new();
+    let (raw, other) = (bench.path("disk.img"), bench.path("other.img"));
+    raw_disk(&raw);
+    std::fs::copy(&raw, &other).unwrap();
+    let file = File::options().write(true).open(&other).unwrap();
+    file.write_all_at(b"something else", 10 << 20).unwrap();
+    let first = bench.import(&bench.request(&raw)).await.unwrap();
+    let chunks = || {
+        let left = bench.left();
+        left.iter().filter(|path| path.contains(".chunks/")).count()
+    };
+    let alone = chunks();
+    let request = Import {
+        name: "second".into(),
+        ..bench.request(&other)
+    };
+    let second = bench.import(&request).await.unwrap();
+    assert_eq!(chunks(), alone + 1, "{:?}", bench.left());
+
+    // What only one of them has goes with it, and nothing else.
+    bench.store.remove("debian-12").unwrap();
+    assert_eq!(chunks(), alone);
+    assert!(assemble(&second) == std::fs::read(&other).unwrap());
+    assert!((0..first.map().chunks().len()).any(|index| first.read_chunk(index).is_err()));
+    bench.store.remove("second").unwrap();
+    assert_eq!(bench.left(), [""; 0]);
+}
+
+#[tokio::test]
+async fn chunks_are_not_collected_while_an_import_adds_them() {
+    let bench = Bench::new();
+    let raw = bench.path("disk.img");
+    raw_disk(&raw);
+    // In the middle of storing, all chunks so far are garbage by every record there is.
+    let (store, seen) = (bench.store.clone(), Arc::new(Mutex::new(Vec::new())));
+    let collections = seen.clone();
+    let report: Report = Arc::new(move |progress| {
+        if let Progress::Storing { .. } = progress {
+            let collected = store.collect_garbage().unwrap();
+            collections.lock().unwrap().push(collected);
+        }
+    });
+    let request = bench.request(&raw);
+    let image = import(&bench.store, &client(), &request, report)
+        .await
+        .unwrap();
+    assert!(!seen.lock().unwrap().is_empty());
+    assert!(seen.lock().unwrap().iter().all(Option::is_none));
+    assert!(assemble(&image) == std::fs::read(&raw).unwrap());
+
+    // What a killed import leaves has no record: chunks, and files that never became any.
+    let orphan = bench.path("store/.chunks/ab");
+    std::fs::create_dir_all(&orphan).unwrap();
+    std::fs::write(orphan.join(format!("ab{}", "0".repeat(62))), b"chunk").unwrap();
+    std::fs::write(orphan.join(".new-x"), b"half").unwrap();
+    let collected = bench.store.collect_garbage().unwrap().unwrap();
+    assert_eq!((collected.chunks, collected.bytes), (2, 9));
+    assert!(assemble(&image) == std::fs::read(&raw).unwrap());
+    // A chunk that a power cut emptied is not taken for the real one.
+    let damaged = bench
+        .left()
+        .into_iter()
+        .find(|path| path.contains(".chunks/"));
+    std::fs::write(damaged.unwrap(), b"").unwrap();
+    let again = Import {
+        name: "again".into(),
+        ..request
+    };
+    let again = bench.import(&again).await.unwrap();
+    assert!(assemble(&again) == std::fs::read(&raw).unwrap());
+}
+
+#[tokio::test]
+async fn nothing_is_collected_while_a_record_cannot_be_read() {
+    let bench = Bench::new();
+    let raw = bench.path("disk.img");
+    raw_disk(&raw);
+    bench.import(&bench.request(&raw)).await.unwrap();
+    let before = bench.left();
+    std::fs::write(bench.path("store/debian-12/image.json"), b"{").unwrap();
+    assert!(bench.store.collect_garbage().is_err());
+    assert_eq!(bench.left(), before);
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bessemer_image::Error;
+use bessemer_image::chunk::Packer;
 use bessemer_image::digest::Blake3Digest;
 use bessemer_image::map::{BlockMap, CHUNK_SIZE, Chunk};
 use bessemer_image::write::{Disk, Target, Writer, Zeroing};
@@ -41,12 +42,15 @@ fn map_of(image: &[u8], chunk_size: u32) -> Arc<BlockMap> {
             _ => chunks.push(Chunk {
                 offset,
                 length,
+                stored_length: 1,
                 blake3: Blake3Digest::of(b""),
             }),
         }
     }
     for chunk in &mut chunks {
-        chunk.blake3 = Blake3Digest::of(slice(image, chunk));
+        let packed = Packer::new().unwrap().pack(slice(image, chunk)).unwrap();
+        chunk.stored_length = packed.bytes.len() as u32;
+        chunk.blake3 = packed.blake3;
     }
     Arc::new(BlockMap::new(image.len() as u64, chunk_size, chunks).unwrap())
 }
@@ -55,15 +59,19 @@ fn slice<'a>(image: &'a [u8], chunk: &Chunk) -> &'a [u8] {
     &image[chunk.range().start as usize..chunk.range().end as usize]
 }
 
-fn bytes(image: &[u8], chunk: &Chunk) -> Bytes {
-    Bytes::copy_from_slice(slice(image, chunk))
+/// A chunk as it is stored.
+fn stored(image: &[u8], chunk: &Chunk) -> Bytes {
+    let packed = Packer::new().unwrap().pack(slice(image, chunk)).unwrap();
+    packed.bytes
 }
 
 fn write_all(image: &[u8], map: &Arc<BlockMap>, writer: &Writer<impl Target + 'static>) {
-    while let Some(index) = writer.next_missing() {
-        writer
-            .accept(index, bytes(image, &map.chunks()[index]))
-            .unwrap();
+    while let Some(run) = writer.next_missing(1 << 20) {
+        for index in run {
+            writer
+                .accept(index, &stored(image, &map.chunks()[index]))
+                .unwrap();
+        }
     }
 }
 
@@ -78,6 +86,7 @@ proptest! {
         everything in any::<bool>(),
         chunk_blocks in 1u32..6,
         lost in prop::collection::btree_set(0usize..80, 0..20),
+        run_bytes in 0u64..1000,
     ) {
         let mut image: Vec<u8> =
             blocks.iter().flat_map(|fill| vec![fill.unwrap_or(0); BLOCK]).collect();
@@ -90,14 +99,19 @@ proptest! {
         let zeroing = if everything { Zeroing::HolesAndRest } else { Zeroing::Holes };
         let writer = Writer::start(map.clone(), disk, zeroing).unwrap();
         let mut lost: BTreeSet<usize> = lost;
-        while let Some(index) = writer.next_missing() {
-            if lost.remove(&index) {
-                writer.give_back(index);
-            } else {
-                writer.accept(index, bytes(&image, &map.chunks()[index])).unwrap();
+        while let Some(run) = writer.next_missing(run_bytes) {
+            for index in run {
+                if lost.remove(&index) {
+                    writer.give_back(index);
+                } else {
+                    writer.accept(index, &stored(&image, &map.chunks()[index])).unwrap();
+                }
             }
         }
-        writer.finish().unwrap();
+        for sample in writer.finish().unwrap().samples {
+            let range = sample.range.start as usize..sample.range.end as usize;
+            prop_assert_eq!(Blake3Digest::of(&image[range]), sample.blake3);
+        }
 
         let written = std::fs::read(&path).unwrap();
         prop_assert!(written[..image.len()] == image[..], "the image differs");
@@ -140,24 +154,68 @@ fn a_damaged_chunk_is_refused_named_and_fetched_again() {
     let folder = tempfile::tempdir().unwrap();
     let disk = dirty_disk(&folder.path().join("disk"), image.len());
     let writer = Writer::start(map.clone(), disk, Zeroing::Holes).unwrap();
-    let index = writer.next_missing().unwrap();
-    for wrong in [vec![8; BLOCK], vec![7; BLOCK - 1], vec![]] {
+    assert_eq!(writer.next_missing(0), Some(0..1));
+    let good = stored(&image, &map.chunks()[0]);
+    let mut flipped = good.to_vec();
+    flipped[good.len() / 2] ^= 1;
+    // What is not compressed has the right content and is still not what the map names.
+    for wrong in [&flipped, &good[1..], &[], &[7; BLOCK]] {
         assert!(matches!(
-            writer.accept(index, wrong.into()),
+            writer.accept(0, wrong),
             Err(Error::ChunkDamaged(0))
         ));
     }
     assert!(matches!(
-        writer.accept(3, vec![7; BLOCK].into()),
+        writer.accept(3, &good),
         Err(Error::NoSuchChunk(3))
     ));
-    assert_eq!(writer.next_missing(), Some(index));
-    writer.give_back(index);
+    assert_eq!(writer.next_missing(0), Some(0..1));
+    writer.give_back(0);
     write_all(&image, &map, &writer);
     // Once more, as after a retry whose first answer was only late.
-    writer.accept(0, vec![7; BLOCK].into()).unwrap();
-    writer.finish().unwrap();
+    writer.accept(0, &good).unwrap();
+    let samples = writer.finish().unwrap().samples;
+    assert_eq!(samples.len(), 3);
     assert_eq!(std::fs::read(folder.path().join("disk")).unwrap(), image);
+}
+
+#[test]
+fn a_chunk_that_does_not_unpack_is_an_error_of_its_own() {
+    let image = vec![7; BLOCK];
+    let garbage = vec![9; 100];
+    let chunk = Chunk {
+        offset: 0,
+        length: BLOCK as u32,
+        stored_length: 100,
+        blake3: Blake3Digest::of(&garbage),
+    };
+    let map = Arc::new(BlockMap::new(image.len() as u64, CHUNK_SIZE, vec![chunk]).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let disk = dirty_disk(&folder.path().join("disk"), image.len());
+    let writer = Writer::start(map, disk, Zeroing::Holes).unwrap();
+    assert!(matches!(
+        writer.accept(0, &garbage),
+        Err(Error::ChunkMalformed(0))
+    ));
+    drop(writer);
+    let written = std::fs::read(folder.path().join("disk")).unwrap();
+    assert!(written.iter().all(|byte| *byte == 0xaa));
+}
+
+#[test]
+fn a_writer_that_is_stopped_writes_no_more() {
+    let image = vec![7; 64 * BLOCK];
+    let map = map_of(&image, BLOCK as u32);
+    let folder = tempfile::tempdir().unwrap();
+    let disk = dirty_disk(&folder.path().join("disk"), image.len());
+    let writer = Writer::start(map.clone(), disk, Zeroing::Holes).unwrap();
+    writer.stop();
+    let stopped = (0..64).find_map(|index| {
+        let stored = stored(&image, &map.chunks()[index]);
+        writer.accept(index, &stored).err()
+    });
+    assert!(matches!(stopped, Some(Error::WriterStopped)), "{stopped:?}");
+    assert!(matches!(writer.finish(), Err(Error::WriterStopped)));
 }
 
 #[test]
@@ -166,8 +224,8 @@ fn an_unfinished_image_is_no_success() {
     let map = map_of(&image, BLOCK as u32);
     let folder = tempfile::tempdir().unwrap();
     let disk = dirty_disk(&folder.path().join("disk"), image.len());
-    let writer = Writer::start(map, disk, Zeroing::Holes).unwrap();
-    writer.accept(1, vec![7; BLOCK].into()).unwrap();
+    let writer = Writer::start(map.clone(), disk, Zeroing::Holes).unwrap();
+    writer.accept(1, &stored(&image, &map.chunks()[1])).unwrap();
     assert!(matches!(
         writer.finish(),
         Err(Error::Incomplete {
@@ -216,10 +274,9 @@ fn a_failing_disk_is_the_reason_that_finish_gives() {
     let disk = Disk::open(Path::new(&path)).unwrap();
 
     let writer = Writer::start(map.clone(), disk, Zeroing::Holes).unwrap();
-    let stopped = std::iter::from_fn(|| writer.next_missing()).find_map(|index| {
-        writer
-            .accept(index, bytes(&image, &map.chunks()[index]))
-            .err()
+    let stopped = std::iter::from_fn(|| writer.next_missing(0)).find_map(|run| {
+        let stored = stored(&image, &map.chunks()[run.start]);
+        writer.accept(run.start, &stored).err()
     });
     assert!(matches!(stopped, Some(Error::WriterStopped)));
     let error = writer.finish().unwrap_err();
@@ -228,7 +285,6 @@ fn a_failing_disk_is_the_reason_that_finish_gives() {
             error,
             Error::Disk {
                 action: "write",
-                offset: 0,
                 ..
             }
         ),

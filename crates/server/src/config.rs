@@ -121,9 +121,24 @@ pub struct Provisioning {
     /// What DHCP is served on `interface`. Default `full`.
     #[serde(default)]
     pub dhcp: DhcpMode,
+    /// How the chunks of images travel to agents. Default `http`.
+    #[serde(default)]
+    pub image_transport: ImageTransport,
     /// More words for the agent's kernel command line. Default `console=ttyS0,115200 quiet`.
     #[serde(default = "default_kernel_arguments")]
     pub kernel_arguments: String,
+}
+
+/// How the chunks of images travel to agents. What they must be always travels over TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageTransport {
+    /// In the clear, from the boot port: whoever reads the provisioning network's traffic reads
+    /// the image, and nobody can change it.
+    #[default]
+    Http,
+    /// Over TLS, like everything else that agents are told. Costs processor time at both ends.
+    Https,
 }
 
 fn default_ramdisk() -> PathBuf {

@@ -122,7 +122,7 @@ impl ImageLibrary {
         Ok(self.stored(image).await?.map().clone())
     }
 
-    /// The bytes of chunk `index` of `image`.
+    /// Chunk `index` of `image` as it is stored.
     ///
     /// # Errors
     /// If there is no such chunk, or it cannot be read.

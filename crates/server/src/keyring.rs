@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use bessemer_core::id::{BootId, Generation, ServerId};
+use bessemer_core::id::{BootId, Generation, ImageId, ServerId};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -157,6 +157,11 @@ impl Keyring {
         let mut secret = self.token(&format!("boot-url/{boot}"));
         secret.truncate(32);
         secret
+    }
+
+    /// The right of a boot to have the chunks of an image.
+    pub fn chunk_token(&self, boot: BootId, image: ImageId) -> String {
+        self.token(&format!("chunks/{boot}/{image}"))
     }
 
     /// The token by which a server's operating system says that it is up.

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::bmcs::BmcPool;
 use crate::boot_services::BootServices;
 use crate::conductor::Conductor;
-use crate::config::{Config, ConfigError, Provisioning};
+use crate::config::{Config, ConfigError, ImageTransport, Provisioning};
 use crate::data_folder::{self, Alone};
 use crate::fabric::Fabric;
 use crate::images::ImageLibrary;
@@ -28,7 +28,7 @@ use crate::keyring::{Keyring, KeyringError, digest};
 use crate::metrics::Metrics;
 use crate::site::{AgentBells, ProgressBoard, Site};
 use crate::tls_listener::TlsListener;
-use crate::{agents, api, phone_home};
+use crate::{agents, api, chunk_service, phone_home};
 
 /// How long requests under way may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -233,7 +233,9 @@ impl Server {
                 source,
             }
         })?;
-        parts.serve_tls(tls, agents::router(self.site.clone()));
+        let in_clear = provisioning.image_transport == ImageTransport::Http;
+        let chunk_service = in_clear.then_some(boot_address);
+        parts.serve_tls(tls, agents::router(self.site.clone(), chunk_service));
         let fingerprint = certificate.fingerprint();
         let services = BootServices::new(
             self.site.clone(),
@@ -242,7 +244,11 @@ impl Server {
             boot_address,
             fingerprint,
         );
-        parts.serve(boot_listener, services.router());
+        let mut router = services.router();
+        if in_clear {
+            router = router.merge(chunk_service::router(self.site.clone()));
+        }
+        parts.serve(boot_listener, router);
         if let Some(interface) = &provisioning.interface {
             start_dhcp(parts, interface, services)?;
         }

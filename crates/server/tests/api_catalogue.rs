@@ -81,8 +81,12 @@ async fn an_image_is_imported_in_the_background() {
     let map = api.site.images.map(id).await.unwrap();
     assert_eq!(map.data_bytes(), image["data_bytes"].as_u64().unwrap());
     for (index, chunk) in map.chunks().iter().enumerate() {
+        let stored = api.site.images.chunk(id, index).await.unwrap();
+        assert!(chunk.matches(&stored));
+        let mut bytes = vec![0; chunk.length as usize];
+        let mut unpacker = bessemer_image::chunk::Unpacker::new().unwrap();
+        unpacker.unpack(&stored, &mut bytes).unwrap();
         let start = usize::try_from(chunk.offset).unwrap();
-        let bytes = api.site.images.chunk(id, index).await.unwrap();
         assert_eq!(bytes, disk[start..start + bytes.len()]);
     }
     assert!(api.site.images.chunk(id, 99).await.is_err());

@@ -5,13 +5,17 @@
 //! | `POST /agent/v1/hello` | [`Hello`] | [`Welcome`] |
 //! | `POST /agent/v1/poll` | [`Poll`] | [`PollAnswer`], after up to [`POLL_SECONDS`] |
 //! | `GET /agent/v1/images/{image}/map` | | the block map, JSON |
-//! | `GET /agent/v1/images/{image}/chunks/{index}` | | the bytes of one chunk |
+//! | `GET /agent/v1/images/{image}/chunks/{first}/{count}` | | so many chunks as they are stored, one after the other |
 //! | `GET /agent/v1/config-drive` | | the ISO 9660 image of the server being deployed |
 //!
 //! `hello` trades the one-time token of this boot for a session. The agent makes up the session
 //! secret itself, so that repeating a `hello` whose answer was lost is harmless, while the same
 //! token with another secret is a replay and refused. Every other request carries
 //! `Authorization: Bearer <session secret>`.
+//!
+//! Chunks may also be had without TLS, at the URL that the command gives
+//! ([`Work::WriteImage`]), followed by `/{first}/{count}` and without `Authorization`: what they must
+//! be is in the block map, which comes over TLS only.
 //!
 //! A command is an intent of the conductor. The agent keeps a ledger of the commands it has seen:
 //! the same id again gives the recorded result again, an older generation is refused.
@@ -197,6 +201,10 @@ pub enum Work {
         image: ImageId,
         /// The disk to write to: serial number, or kernel name for a disk without one.
         disk: DiskSelector,
+        /// Where its chunks are to be had without TLS; absent where they come over TLS like
+        /// everything else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        chunks_in_clear: Option<ChunkUrl>,
     },
     /// Fetch the config drive and write it to a new last partition of the disk.
     WriteConfigDrive {
@@ -215,6 +223,18 @@ pub enum Work {
         /// If it cannot go within this time, it powers the machine off instead. In seconds.
         deadline_seconds: u64,
     },
+}
+
+/// A URL under which the chunks of one image are to be had by one boot. It holds the right to have
+/// them, so printing it for debugging does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChunkUrl(pub String);
+
+impl std::fmt::Debug for ChunkUrl {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("ChunkUrl(…)")
+    }
 }
 
 /// Which disk of a machine is meant.
@@ -264,6 +284,38 @@ mod tests {
         let text = r#"{"status":"done","command":"1.cleaning.1.erase.1","result":{"result":"erased","disks":[{"name":"nvme0n1","serial":"S","method":"nvme format","verified_bytes":7}]}}"#;
         assert_eq!(serde_json::to_string(&status).unwrap(), text);
         assert_eq!(serde_json::from_str::<AgentStatus>(text).unwrap(), status);
+    }
+
+    #[test]
+    fn a_write_names_its_disk_and_maybe_where_its_chunks_are() {
+        let image = ImageId(uuid::Uuid::nil());
+        let disk = DiskSelector {
+            name: "sda".into(),
+            serial: "D".into(),
+            size_bytes: 512,
+        };
+        let work = |chunks_in_clear| Work::WriteImage {
+            image,
+            disk: disk.clone(),
+            chunks_in_clear,
+        };
+        let text = |rest: &str| {
+            format!(
+                r#"{{"work":"write_image","image":"{image}","disk":{{"name":"sda","serial":"D","size_bytes":512}}{rest}}}"#
+            )
+        };
+        let url = work(Some(ChunkUrl("http://h/planted".into())));
+        for (work, text) in [
+            (work(None), text("")),
+            (
+                url.clone(),
+                text(r#","chunks_in_clear":"http://h/planted""#),
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&work).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Work>(&text).unwrap(), work);
+        }
+        assert!(!format!("{url:?}").contains("planted"));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use super::Job;
-use crate::client::ClientError;
 use crate::console::{causes, say};
 use crate::session::backoff;
 use crate::{Error, Result};
@@ -15,9 +14,10 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// Asks until there is an answer, the conductor's refusal is final, the command is to stop, or
 /// the limit of 30 minutes is reached.
-pub(super) async fn ask<T, F>(job: &Job, mut question: impl FnMut() -> F) -> Result<T>
+pub(super) async fn ask<T, E, F>(job: &Job, mut question: impl FnMut() -> F) -> Result<T>
 where
-    F: Future<Output = Result<T, ClientError>>,
+    E: Into<Error>,
+    F: Future<Output = Result<T, E>>,
 {
     let begun = Instant::now();
     let mut failures = 0;
@@ -29,10 +29,14 @@ where
         };
         let error = match answer {
             Ok(thing) => return Ok(thing),
-            Err(error) => error,
+            Err(error) => error.into(),
         };
-        if error.is_final() || begun.elapsed() >= LIMIT {
-            return Err(error.into());
+        let is_final = match &error {
+            Error::Client(error) => error.is_final(),
+            _ => true,
+        };
+        if is_final || begun.elapsed() >= LIMIT {
+            return Err(error);
         }
         if failures == 0 {
             say(format_args!("{}: asking again", causes(&error)));

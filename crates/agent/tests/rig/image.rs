@@ -1,7 +1,9 @@
 //! An image with a partition table, data and holes, and its block map.
 
+use bessemer_image::chunk::Packer;
 use bessemer_image::digest::Blake3Digest;
 use bessemer_image::map::{BlockMap, Chunk};
+use bytes::Bytes;
 
 /// Bytes of the image.
 pub(crate) const SIZE: usize = 8 << 20;
@@ -21,16 +23,25 @@ pub(crate) fn bytes() -> Vec<u8> {
     image
 }
 
+/// A chunk as it is stored and sent.
+pub(crate) fn pack(data: &[u8]) -> Bytes {
+    Packer::new().unwrap().pack(data).unwrap().bytes
+}
+
 /// The map of an image: every chunk that is not all zero.
 pub(crate) fn map(image: &[u8]) -> BlockMap {
     let chunks = image
         .chunks(CHUNK)
         .enumerate()
         .filter(|(_, data)| data.iter().any(|byte| *byte != 0))
-        .map(|(number, data)| Chunk {
-            offset: (number * CHUNK) as u64,
-            length: data.len() as u32,
-            blake3: Blake3Digest::of(data),
+        .map(|(number, data)| {
+            let stored = pack(data);
+            Chunk {
+                offset: (number * CHUNK) as u64,
+                length: data.len() as u32,
+                stored_length: stored.len() as u32,
+                blake3: Blake3Digest::of(&stored),
+            }
         })
         .collect();
     BlockMap::new(image.len() as u64, CHUNK as u32, chunks).unwrap()

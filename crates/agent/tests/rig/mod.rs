@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -27,8 +28,11 @@ use bessemer_core::id::{BootId, Generation};
 use bessemer_core::lifecycle::IntentKey;
 use bessemer_tls::{Fingerprint, SelfSigned};
 use bessemer_wire::agent::{
-    AgentStatus, Command, DiskSelector, Hello, POLL_SECONDS, Poll, PollAnswer, Welcome, Work,
+    AgentStatus, ChunkUrl, Command, DiskSelector, Hello, POLL_SECONDS, Poll, PollAnswer, Welcome,
+    Work,
 };
+use bytes::Bytes;
+use futures_util::stream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -52,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) served: Vec<u8>,
     pub(crate) config_drive: Vec<u8>,
     pub(crate) map: Option<serde_json::Value>,
+    /// How often chunks were asked for without TLS.
+    pub(crate) in_clear_requests: u32,
     /// How often each chunk was asked for.
     pub(crate) chunk_requests: HashMap<usize, u32>,
     /// Chunks to damage, or to refuse for now, that many more times.
@@ -185,6 +191,17 @@ impl Conductor {
             .expect("the agent does not do what it should")
     }
 
+    /// Serves chunks without TLS as well, until the test ends; where.
+    pub(crate) async fn serve_chunks_in_clear(&self) -> ChunkUrl {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/token", listener.local_addr().unwrap());
+        let router = Router::new()
+            .route("/token/{first}/{count}", get(chunks_in_clear))
+            .with_state(self.shared.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        ChunkUrl(url)
+    }
+
     /// Lets the chunks through that wait.
     pub(crate) fn open_gate(&self) {
         self.inner().closed_from = None;
@@ -223,7 +240,10 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/agent/v1/hello", post(hello))
         .route("/agent/v1/poll", post(poll))
         .route("/agent/v1/images/{image}/map", get(map))
-        .route("/agent/v1/images/{image}/chunks/{index}", get(chunk))
+        .route(
+            "/agent/v1/images/{image}/chunks/{first}/{count}",
+            get(chunks),
+        )
         .route("/agent/v1/config-drive", get(config_drive))
         .with_state(shared)
 }
@@ -317,14 +337,45 @@ async fn map(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response 
     }
 }
 
-async fn chunk(
+async fn chunks(
     State(shared): State<Arc<Shared>>,
     headers: HeaderMap,
-    Path((_image, index)): Path<(String, usize)>,
+    Path((_image, first, count)): Path<(String, usize, usize)>,
 ) -> Response {
     if !is_authorised(&shared, &headers) {
         return problem(StatusCode::UNAUTHORIZED, "say hello first");
     }
+    stream_chunks(shared, first, count)
+}
+
+async fn chunks_in_clear(
+    State(shared): State<Arc<Shared>>,
+    Path((first, count)): Path<(usize, usize)>,
+) -> Response {
+    shared.inner().in_clear_requests += 1;
+    stream_chunks(shared, first, count)
+}
+
+/// Chunks one after the other, until one is refused: the answer then ends too early.
+fn stream_chunks(shared: Arc<Shared>, first: usize, count: usize) -> Response {
+    if takes_one(&mut shared.inner().refuse, first) {
+        *shared.inner().chunk_requests.entry(first).or_default() += 1;
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "not now");
+    }
+    let next = move |index: usize| {
+        let shared = shared.clone();
+        async move {
+            if index == first + count {
+                return None;
+            }
+            let data = chunk(&shared, index, index == first).await?;
+            Some((Ok::<_, std::io::Error>(data), index + 1))
+        }
+    };
+    Body::from_stream(stream::unfold(first, next)).into_response()
+}
+
+async fn chunk(shared: &Shared, index: usize, is_first: bool) -> Option<Bytes> {
     let mut gate = shared.gate.subscribe();
     let closed = {
         let mut inner = shared.inner();
@@ -336,17 +387,18 @@ async fn chunk(
         let _ = gate.changed().await;
     }
     let mut inner = shared.inner();
-    if takes_one(&mut inner.refuse, index) {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "not now");
+    if !is_first && takes_one(&mut inner.refuse, index) {
+        return None;
     }
     let map = inner.map.clone().unwrap();
     let number = |name: &str| map["chunks"][index][name].as_u64().unwrap() as usize;
     let (offset, length) = (number("offset"), number("length"));
-    let mut data = inner.served[offset..offset + length].to_vec();
+    let mut stored = image::pack(&inner.served[offset..offset + length]).to_vec();
     if takes_one(&mut inner.damage, index) {
-        data[length / 2] ^= 1;
+        let middle = stored.len() / 2;
+        stored[middle] ^= 1;
     }
-    data.into_response()
+    Some(stored.into())
 }
 
 fn takes_one(counts: &mut HashMap<usize, u32>, index: usize) -> bool {

@@ -4,10 +4,11 @@ use bessemer_core::flavor::root_disk;
 use bessemer_core::id::ImageId;
 use bessemer_core::lifecycle::Action;
 use bessemer_image::gpt::RESERVED_SIZE;
-use bessemer_wire::agent::{Command, DiskSelector, Work};
+use bessemer_wire::agent::{ChunkUrl, Command, DiskSelector, Work};
 
 use super::Agents;
 use super::session::{Refusal, Session};
+use crate::chunk_service;
 
 /// The longest that an armed agent waits for its port to move, in seconds.
 const HAND_OVER_SECONDS: u64 = 300;
@@ -26,6 +27,14 @@ pub(super) async fn of(agents: &Agents, session: &Session) -> Result<Option<Comm
         Action::WriteImage { image, .. } => Work::WriteImage {
             image: *image,
             disk: disk(agents, session, *image).await?,
+            chunks_in_clear: agents.chunk_service.map(|address| {
+                ChunkUrl(chunk_service::url(
+                    &agents.site,
+                    address,
+                    session.boot.boot,
+                    *image,
+                ))
+            }),
         },
         Action::WriteConfigDrive { .. } => Work::WriteConfigDrive {
             disk: deployed_disk(agents, session).await?,

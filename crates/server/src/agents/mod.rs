@@ -12,6 +12,7 @@ mod serve;
 mod session;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -27,20 +28,27 @@ use crate::site::Site;
 #[derive(Clone)]
 pub(crate) struct Agents {
     site: Site,
+    /// Where chunks are to be had in the clear, if anywhere.
+    chunk_service: Option<SocketAddr>,
     touched: Touched,
 }
 
-/// The service.
-pub fn router(site: Site) -> Router {
+/// The service. `chunk_service` is where [`chunk_service`](crate::chunk_service) listens, if agents
+/// are to fetch chunks from there rather than from here.
+pub fn router(site: Site, chunk_service: Option<SocketAddr>) -> Router {
     let agents = Agents {
         site,
+        chunk_service,
         touched: Touched::default(),
     };
     Router::new()
         .route("/agent/v1/hello", post(hello::hello))
         .route("/agent/v1/poll", post(poll::poll))
         .route("/agent/v1/images/{image}/map", get(serve::map))
-        .route("/agent/v1/images/{image}/chunks/{index}", get(serve::chunk))
+        .route(
+            "/agent/v1/images/{image}/chunks/{first}/{count}",
+            get(serve::chunks),
+        )
         .route("/agent/v1/config-drive", get(serve::config_drive))
         .layer(DefaultBodyLimit::max(MAX_AGENT_BODY))
         .with_state(agents)

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::Agents;
 use super::session::{Refusal, Session};
+use crate::chunk_service;
 use crate::keyring::purpose;
 use crate::phone_home;
 use crate::site::Site;
@@ -32,29 +33,16 @@ pub(super) async fn map(
     Ok(Json(&*map).into_response())
 }
 
-pub(super) async fn chunk(
+pub(super) async fn chunks(
     State(agents): State<Agents>,
     session: Session,
-    Path((image, index)): Path<(ImageId, usize)>,
+    Path((image, first, count)): Path<(ImageId, usize, usize)>,
 ) -> Result<Response, Refusal> {
     own_image(&session, image)?;
-    let map = agents
-        .site
-        .images
-        .map(image)
+    chunk_service::answer(&agents.site, image, first, count)
         .await
-        .map_err(Refusal::unavailable)?;
-    if index >= map.chunks().len() {
-        return Err(Refusal::NotFound("the image has no such chunk"));
-    }
-    let bytes = agents
-        .site
-        .images
-        .chunk(image, index)
-        .await
-        .map_err(Refusal::unavailable)?;
-    agents.site.metrics.image_bytes.add(bytes.len() as u64);
-    Ok(binary(bytes))
+        .map_err(Refusal::unavailable)?
+        .ok_or(Refusal::NotFound("the image has no such chunks"))
 }
 
 pub(super) async fn config_drive(

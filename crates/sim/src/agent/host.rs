@@ -1,5 +1,6 @@
 //! The machine's inside over time: firmware finds the agent, the agent works, the OS calls home.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,8 @@ pub struct Parameters {
     pub boot: BootId,
     /// The one-time token.
     pub token: String,
+    /// The address that was leased to it.
+    pub address: Ipv4Addr,
 }
 
 /// How firmware finds out what to boot: DHCP and the boot file, put into one question.

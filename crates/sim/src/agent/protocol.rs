@@ -1,10 +1,11 @@
 //! Single requests of the agent protocol (`bessemer_wire::agent`), to the one conductor whose
 //! certificate is pinned. Whom to ask again is the caller's business.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bessemer_tls::{Trust, client_config};
-use bessemer_wire::agent::{Hello, POLL_SECONDS, Poll};
+use bessemer_wire::agent::{ChunkUrl, Hello, POLL_SECONDS, Poll};
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder};
 
@@ -37,6 +38,7 @@ impl Protocol {
         let tls = client_config(&Trust::Pinned(boot.pin))?;
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
+            .local_address(IpAddr::V4(boot.address))
             .no_proxy()
             .timeout(LIMIT)
             .build()?;
@@ -70,6 +72,20 @@ impl Protocol {
     /// If there is no answer.
     pub async fn get(&self, session: &str, path: &str) -> Result<Answer, AgentError> {
         self.send(self.request(Method::GET, path).bearer_auth(session))
+            .await
+    }
+
+    /// Chunks of an image, without TLS, from where the conductor says.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn chunks_in_clear(
+        &self,
+        url: &ChunkUrl,
+        first: usize,
+        count: usize,
+    ) -> Result<Answer, AgentError> {
+        self.send(self.http.get(format!("{}/{first}/{count}", url.0)))
             .await
     }
 

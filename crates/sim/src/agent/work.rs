@@ -11,8 +11,8 @@ use bessemer_image::gpt;
 use bessemer_image::map::BlockMap;
 use bessemer_image::write::{Disk, Target, Writer, Zeroing};
 use bessemer_wire::agent::{
-    AgentStatus, Command, CommandResult, DiskSelector, ErasedDisk, Hello, Poll, PollAnswer,
-    Progress, Welcome, Work,
+    AgentStatus, ChunkUrl, Command, CommandResult, DiskSelector, ErasedDisk, Hello, Poll,
+    PollAnswer, Progress, Welcome, Work,
 };
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -44,6 +44,12 @@ pub(super) struct Agent {
     protocol: Protocol,
     session: String,
     ledger: Ledger,
+}
+
+/// Where chunks come from.
+struct Chunks {
+    image: ImageId,
+    in_clear: Option<ChunkUrl>,
 }
 
 /// How a command ended.
@@ -111,12 +117,20 @@ impl Agent {
                 inventory: Box::new(host.inventory.clone()),
             }),
             Work::Erase => self.erase(),
-            Work::WriteImage { image, disk } => {
+            Work::WriteImage {
+                image,
+                disk,
+                chunks_in_clear,
+            } => {
+                let chunks = Chunks {
+                    image: *image,
+                    in_clear: chunks_in_clear.clone(),
+                };
                 if HostFaults::strikes(&host.faults.vanish_in_write) {
-                    self.half_write(command, *image).await;
+                    self.half_write(command, chunks).await;
                     return Outcome::Vanished;
                 }
-                self.write_image(command, *image, disk).await
+                self.write_image(command, chunks, disk).await
             }
             Work::WriteConfigDrive { .. } => self.write_config_drive().await,
             Work::LoadKernel { .. } => self.find_kernel(),
@@ -166,15 +180,16 @@ impl Agent {
     async fn write_image(
         &self,
         command: &Command,
-        image: ImageId,
+        chunks: Chunks,
         disk: &DiskSelector,
     ) -> Result<CommandResult, AgentError> {
         if disk.serial != self.host.inventory.disks[0].serial {
             return Err(std::io::Error::other("there is no such disk").into());
         }
-        let writer = self.start_writing(image).await?;
-        while let Some(index) = writer.next_missing() {
-            writer.accept(index, self.chunk(image, index).await?)?;
+        let writer = self.start_writing(chunks.image).await?;
+        while let Some(run) = writer.next_missing(0) {
+            let stored = self.chunk(&chunks, run.start).await?;
+            writer.accept(run.start, &stored)?;
             self.report(command, &writer).await?;
             self.stay_while_held(command, &writer).await?;
         }
@@ -187,15 +202,15 @@ impl Agent {
     }
 
     /// Writes one chunk and is gone.
-    async fn half_write(&self, command: &Command, image: ImageId) {
-        let Ok(writer) = self.start_writing(image).await else {
+    async fn half_write(&self, command: &Command, chunks: Chunks) {
+        let Ok(writer) = self.start_writing(chunks.image).await else {
             return;
         };
-        if let Some(index) = writer.next_missing()
-            && let Ok(bytes) = self.chunk(image, index).await
+        if let Some(run) = writer.next_missing(0)
+            && let Ok(stored) = self.chunk(&chunks, run.start).await
         {
             // Whether that worked is of no interest to somebody who is about to vanish.
-            let _ = writer.accept(index, bytes);
+            let _ = writer.accept(run.start, &stored);
             let _ = self.report(command, &writer).await;
         }
     }
@@ -221,8 +236,20 @@ impl Agent {
         Ok(Writer::start(Arc::new(map), disk, Zeroing::Holes)?)
     }
 
-    async fn chunk(&self, image: ImageId, index: usize) -> Result<Bytes, AgentError> {
-        self.get(&format!("images/{image}/chunks/{index}")).await
+    async fn chunk(&self, chunks: &Chunks, index: usize) -> Result<Bytes, AgentError> {
+        let mut patience = Patience::default();
+        loop {
+            let answer = match &chunks.in_clear {
+                Some(url) => self.protocol.chunks_in_clear(url, index, 1).await,
+                None => {
+                    let path = format!("images/{}/chunks/{index}/1", chunks.image);
+                    self.protocol.get(&self.session, &path).await
+                }
+            };
+            if let Some(answer) = patience.bear(answer).await? {
+                return Ok(answer);
+            }
+        }
     }
 
     async fn report(&self, command: &Command, writer: &Writer<Disk>) -> Result<(), AgentError> {

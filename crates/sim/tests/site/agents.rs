@@ -236,12 +236,12 @@ async fn an_agent_gets_its_own_image_and_config_drive_only() {
     assert_eq!(player.hello().await, 200);
     assert_eq!(player.get(&format!("images/{own}/map")).await.status, 200);
     assert_eq!(
-        player.get(&format!("images/{own}/chunks/0")).await.status,
+        player.get(&format!("images/{own}/chunks/0/1")).await.status,
         200
     );
     assert_eq!(
         player
-            .get(&format!("images/{own}/chunks/9999"))
+            .get(&format!("images/{own}/chunks/0/9999"))
             .await
             .status,
         404
@@ -252,7 +252,7 @@ async fn an_agent_gets_its_own_image_and_config_drive_only() {
     );
     assert_eq!(
         player
-            .get(&format!("images/{foreign}/chunks/0"))
+            .get(&format!("images/{foreign}/chunks/0/1"))
             .await
             .status,
         404

@@ -92,6 +92,7 @@ async fn a_boot_file_is_for_one_boot_of_one_machine() {
         pin: pin.parse().unwrap(),
         boot: told.boot,
         token: told.token.reveal().to_owned(),
+        address: told.address,
     };
     let hello = Hello {
         boot,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bessemer_core::lifecycle::Timing;
-use bessemer_server::config::{Api, Config, DhcpMode, PhoneHome, Provisioning};
+use bessemer_server::config::{Api, Config, DhcpMode, ImageTransport, PhoneHome, Provisioning};
 use bessemer_server::{Server, StartOptions};
 use bessemer_sim::agent::{Firmware, Parameters};
 use bessemer_store::Gate;
@@ -103,6 +103,7 @@ impl Booting {
                         pin: server.pin,
                         boot: boot.boot,
                         token: server.site.keyring.boot_token(boot.boot),
+                        address: boot.address,
                     })
                 });
                 answer.await.ok().flatten()
@@ -136,6 +137,7 @@ pub(super) fn configuration(
             agent_port: 0,
             boot_port: 0,
             dhcp: DhcpMode::Full,
+            image_transport: ImageTransport::default(),
             kernel_arguments: String::new(),
         }),
         phone_home: Some(phone_home(any_port)),
