@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bessemer_core::hardware::MachineIdentity;
-use bessemer_core::id::BootId;
+use bessemer_core::id::{BootId, ImageId};
 use bessemer_core::lifecycle::{IntentKey, Step};
 use bessemer_core::reason::Failure;
 use bessemer_sim::agent::{Answer, Parameters, Protocol};
 use bessemer_tls::{Trust, client_config};
 use bessemer_wire::agent::{
-    AgentStatus, CommandResult, ErasedDisk, Hello, MAX_AGENT_BODY, POLL_SECONDS, Poll, PollAnswer,
+    AgentStatus, ChunkUrl, CommandResult, ErasedDisk, Hello, MAX_AGENT_BODY, POLL_SECONDS, Poll,
+    PollAnswer, Work,
 };
 use uuid::Uuid;
 
@@ -257,6 +258,7 @@ async fn an_agent_gets_its_own_image_and_config_drive_only() {
             .status,
         404
     );
+    chunks_in_clear_are_for_this_boot(&site, &player, &boot, foreign).await;
     let drive = player.get("config-drive").await;
     assert_eq!(drive.status, 200);
     let drive = String::from_utf8_lossy(&drive.body);
@@ -269,8 +271,73 @@ async fn an_agent_gets_its_own_image_and_config_drive_only() {
     let boot = site.boot_of(&second).await;
     let player = Player::new(&second, &boot, 'b');
     assert_eq!(player.hello().await, 200);
+    let still_good = site.server().site.keyring.chunk_token(boot.boot, own);
+    let url = format!("{}/chunks/{}/{own}/{still_good}", base(&site), boot.boot);
+    assert_eq!(chunks(&player.protocol, &url, 0, 1).await, 404);
     assert_eq!(player.get("config-drive").await.status, 404);
     assert_eq!(player.get(&format!("images/{own}/map")).await.status, 404);
+}
+
+/// Where the boot services listen.
+fn base(site: &Site) -> String {
+    format!("http://{}", site.server().boot_address.unwrap())
+}
+
+async fn chunks(protocol: &Protocol, url: &str, first: usize, count: usize) -> u16 {
+    let url = ChunkUrl(url.to_owned());
+    let answer = protocol.chunks_in_clear(&url, first, count).await;
+    answer.unwrap().status
+}
+
+/// The URL in the command is good for its image, from the leased address, and nothing else.
+async fn chunks_in_clear_are_for_this_boot(
+    site: &Site,
+    player: &Player,
+    boot: &Parameters,
+    foreign: ImageId,
+) {
+    let url = site
+        .wait("a command", async || {
+            let answer = player.poll(AgentStatus::Idle).await;
+            let answer: PollAnswer = serde_json::from_slice(&answer.body).unwrap();
+            match answer.command?.work {
+                Work::WriteImage {
+                    chunks_in_clear, ..
+                } => chunks_in_clear,
+                other => panic!("{other:?}"),
+            }
+        })
+        .await
+        .0;
+    let own = &player.protocol;
+    assert_eq!(chunks(own, &url, 0, 2).await, 200);
+    for (first, count) in [
+        (0, 0),
+        (0, 9999),
+        (9999, 1),
+        (usize::MAX, 1),
+        (0, usize::MAX),
+    ] {
+        assert_eq!(
+            chunks(own, &url, first, count).await,
+            404,
+            "{first}/{count}"
+        );
+    }
+    let elsewhere = Parameters {
+        address: site.address,
+        ..boot.clone()
+    };
+    let elsewhere = Protocol::new(&elsewhere).unwrap();
+    assert_eq!(chunks(&elsewhere, &url, 0, 1).await, 404, "another machine");
+    let (path, token) = url.rsplit_once('/').unwrap();
+    let wrong = format!("{path}/{}", "0".repeat(token.len()));
+    assert_eq!(chunks(own, &wrong, 0, 1).await, 404, "a guessed token");
+    let other_image = format!("{}/chunks/{}/{foreign}/{token}", base(site), boot.boot);
+    assert_eq!(chunks(own, &other_image, 0, 1).await, 404);
+    let right = site.server().site.keyring.chunk_token(boot.boot, foreign);
+    let not_deployed = format!("{}/chunks/{}/{foreign}/{right}", base(site), boot.boot);
+    assert_eq!(chunks(own, &not_deployed, 0, 1).await, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
