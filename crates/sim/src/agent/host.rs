@@ -201,6 +201,7 @@ fn on_medium(medium: &[u8]) -> Option<Parameters> {
         pin: pin.parse().ok()?,
         boot: told.boot,
         token: told.token.reveal().to_owned(),
+        address: told.address,
     })
 }
 
