@@ -5,7 +5,7 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::{BmcInventory, Error, Identity, SerialConsole};
+use crate::{BmcInventory, Error, Exchange, Identity, SerialConsole};
 
 /// A management controller of one machine.
 ///
@@ -67,6 +67,11 @@ pub trait Bmc: fmt::Debug + Send + Sync {
     /// Opens the machine's serial console. There is one of it: another session that has it loses
     /// it. [`Error::NotOffered`] where there is none.
     fn open_console(&self, deadline: Instant) -> BoxFuture<'_, Result<SerialConsole, Error>>;
+
+    /// The latest requests and what came of them, oldest first.
+    fn exchanges(&self) -> Vec<Exchange> {
+        Vec::new()
+    }
 
     /// Requests sent so far, repeated ones and logins included.
     fn requests(&self) -> u64;

@@ -16,6 +16,7 @@ mod bmc;
 mod console;
 mod credentials;
 mod error;
+mod exchange;
 mod hardware;
 pub mod redfish;
 
@@ -23,4 +24,5 @@ pub use bmc::{Bmc, BootDevice, BootMode, Capabilities, PowerAction, PowerState};
 pub use console::{ConsoleEnd, SerialConsole};
 pub use credentials::Credentials;
 pub use error::Error;
+pub use exchange::{Exchange, ExchangeEnd};
 pub use hardware::{BmcInventory, Cpu, Drive, Identity, Nic};

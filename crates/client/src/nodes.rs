@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bessemer_core::lifecycle::Phase;
 use bessemer_wire::api::{
-    Node, NodeCreate, NodeHistoryEntry, NodeReason, NodeUpdate, PowerRequest, PowerState,
+    Node, NodeCreate, NodeExplanation, NodeHistoryEntry, NodeReason, NodeUpdate, PowerRequest,
+    PowerState,
 };
 use reqwest::Method;
 
@@ -78,6 +79,14 @@ impl Client {
         let url = self.at(&["nodes", node])?;
         self.document(Call::new(Method::PATCH, url).json(changes))
             .await
+    }
+
+    /// What a node waits for, what was seen of it lately, and what is likely wrong.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub async fn explain_node(&self, node: &str) -> Result<Document<NodeExplanation>, Error> {
+        self.get(&["nodes", node, "explain"]).await
     }
 
     /// Forgets a node; with `force` also one that could still be used.

@@ -10,11 +10,13 @@
 //! - [`boot_method`]: how a machine is made to load the agent;
 //! - [`hardware`]: what a machine is made of; [`flavor`]: exact matching of it;
 //! - [`lifecycle`]: how a node moves ([`lifecycle::step`]); [`plan`]: the same, foretold;
+//! - [`diagnosis`]: the likely cause of what a node waits for;
 //! - [`port_plan`]: what each switch port must carry;
 //! - [`reason`]: why something is as it is, as data;
 //! - [`instance`]: the metadata that a new server finds at its first boot.
 
 pub mod boot_method;
+pub mod diagnosis;
 pub mod flavor;
 pub mod hardware;
 pub mod id;

@@ -28,6 +28,7 @@ use tokio::sync::OnceCell;
 use tracing::{debug, error, info, warn};
 
 use crate::config::Provisioning;
+use crate::sightings::Place;
 use crate::site::Site;
 
 /// What the boot services know.
@@ -82,6 +83,7 @@ impl BootServices {
         let (kind, mac, message) = match &event {
             dhcp::Event::Answered { mac, kind, address } => {
                 info!(%mac, %address, ?kind, "DHCP answered");
+                self.note_dhcp(*mac, true, format!("{mac} got address {address}"));
                 return;
             }
             dhcp::Event::Silent {
@@ -90,6 +92,13 @@ impl BootServices {
             } => ("boot.unknown", mac, dhcp::Silence::NotExpected.to_string()),
             dhcp::Event::Silent { mac, reason } => ("boot.refused", mac, reason.to_string()),
         };
+        if let Some(mac) = mac {
+            self.note_dhcp(
+                *mac,
+                false,
+                format!("{mac} got no answer by DHCP: {message}"),
+            );
+        }
         let who = mac.map_or_else(|| "somebody".to_owned(), |mac| mac.to_string());
         self.site.metrics.boot_refused.inc();
         warn!(%who, "DHCP silent: {message}");
@@ -105,6 +114,16 @@ impl BootServices {
         tokio::spawn(async move {
             if let Err(error) = site.store.append_events(&[event], site.now()).await {
                 warn!(%error, "the event could not be recorded");
+            }
+        });
+    }
+
+    /// Notes what came by DHCP from a NIC, if it is a node's.
+    fn note_dhcp(&self, mac: MacAddress, well: bool, what: String) {
+        let site = self.site.clone();
+        tokio::spawn(async move {
+            if let Ok(Some(node)) = site.store.node_of_mac(mac).await {
+                site.sightings.note(node, Place::Dhcp, well, what);
             }
         });
     }
@@ -190,6 +209,9 @@ async fn boot_file(
         }
     };
     debug!(%boot, %method, "boot file");
+    let told = format!("{} fetches the boot file ({method})", peer.ip());
+    let sightings = &services.site.sightings;
+    sightings.note(record.node, Place::BootFile, true, told);
     let headers = [
         (CONTENT_TYPE, uki::MEDIA_TYPE.to_owned()),
         (CONTENT_LENGTH, uki.len().to_string()),

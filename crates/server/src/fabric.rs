@@ -12,6 +12,7 @@ use bessemer_store::NodeRecord;
 use tokio::time::Instant;
 
 use crate::config::{Config, SwitchDriver};
+use crate::sightings::Place;
 use crate::site::Site;
 
 /// The switches by name.
@@ -70,10 +71,17 @@ impl Fabric {
             let vlan = port_plan::vlan(role, index == 0, vlans, tenant);
             let plan = PortPlan::access(vlan, format!("{} {}", node.name, role_name(role)))
                 .map_err(|error| failure(&error))?;
-            switch
-                .apply_port(switch_port, &plan, deadline)
-                .await
-                .map_err(|error| failure(&error))?;
+            let applied = switch.apply_port(switch_port, &plan, deadline).await;
+            let told = match &applied {
+                Ok(()) => format!(
+                    "port {switch_port} of {name}: VLAN {vlan} ({}), read back",
+                    role_name(role)
+                ),
+                Err(error) => format!("port {switch_port} of {name}: {error}"),
+            };
+            let well = applied.is_ok();
+            site.sightings.note(node.id, Place::Switch, well, told);
+            applied.map_err(|error| failure(&error))?;
         }
         Ok(())
     }

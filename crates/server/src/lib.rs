@@ -26,6 +26,7 @@ pub mod keyring;
 pub mod metrics;
 pub mod phone_home;
 mod server;
+pub mod sightings;
 pub mod site;
 mod tls_listener;
 

@@ -26,6 +26,7 @@ use crate::fabric::Fabric;
 use crate::images::ImageLibrary;
 use crate::keyring::{Keyring, KeyringError, digest};
 use crate::metrics::Metrics;
+use crate::sightings::Sightings;
 use crate::site::{AgentBells, ProgressBoard, Site};
 use crate::tls_listener::TlsListener;
 use crate::{agents, api, chunk_service, phone_home};
@@ -172,6 +173,7 @@ impl Server {
             keyring,
             metrics: Arc::new(Metrics::default()),
             progress: ProgressBoard::default(),
+            sightings: Sightings::default(),
             agents: AgentBells::default(),
             phone_home_base,
             boot_media_base,

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::images::ImageLibrary;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
+use crate::sightings::Sightings;
 
 /// What every part of the server shares. Cheap to clone.
 #[derive(Clone)]
@@ -34,6 +35,8 @@ pub struct Site {
     pub progress: ProgressBoard,
     /// The clients of the management controllers.
     pub bmcs: Arc<BmcPool>,
+    /// What has been seen of each node lately.
+    pub sightings: Sightings,
     /// Wakes agents that wait for a command.
     pub agents: AgentBells,
     /// The URL under which tenants reach the phone-home service, without a path.

@@ -95,6 +95,7 @@ async fn members_may_not_do_what_operators_do() {
         (Method::GET, "/v1/nodes/n1"),
         (Method::DELETE, "/v1/nodes/n1"),
         (Method::GET, "/v1/nodes/n1/history"),
+        (Method::GET, "/v1/nodes/n1/explain"),
         (Method::POST, "/v1/nodes/n1/hold"),
         (Method::POST, "/v1/nodes/n1/unhold"),
         (Method::POST, "/v1/nodes/n1/provide"),

@@ -88,6 +88,13 @@ impl Store {
         row.as_ref().map(boot_record).transpose()
     }
 
+    /// The node that has this NIC, if any.
+    pub async fn node_of_mac(&self, mac: MacAddress) -> Result<Option<NodeId>, Error> {
+        const SQL: &str = "SELECT node FROM mac_address WHERE mac = $1";
+        let row = self.database().row(SQL, values![mac]).await?;
+        row.map(|row| row.parsed("node")).transpose()
+    }
+
     /// This boot, while it is its node's latest.
     pub async fn boot(&self, boot: BootId) -> Result<Option<BootRecord>, Error> {
         const SQL: &str = select_boot!("WHERE id = $1");

@@ -2,6 +2,7 @@
 //!
 //! Requests refuse fields they do not know, so that a misspelt one is an error and not a surprise.
 
+mod explanation;
 mod images;
 mod nodes;
 mod servers;
@@ -13,6 +14,7 @@ use utoipa::ToSchema;
 
 use bessemer_core::id::{ProjectId, TokenId};
 
+pub use explanation::{AgentExplained, LikelyCause, NodeExplanation, Sighting};
 pub use images::{Image, ImageCreate, ImageStatus};
 pub use nodes::{
     Bmc, BmcCreate, BmcTrust, Node, NodeCreate, NodeHistoryEntry, NodePort, NodePortCreate,

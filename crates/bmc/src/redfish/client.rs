@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::endpoint::Endpoint;
 use super::resource::{Resource, link, messages, parse};
 use super::transport::{Answer, Authentication, Limits, Request, Transport};
-use crate::{Credentials, Error};
+use crate::{Credentials, Error, Exchange};
 
 /// DSP0266, section 6.3: where every service begins.
 const SERVICE_ROOT: &str = "/redfish/v1/";
@@ -86,6 +86,10 @@ impl Client {
 
     pub(super) fn bmc(&self) -> &str {
         self.transport.bmc()
+    }
+
+    pub(super) fn exchanges(&self) -> Vec<Exchange> {
+        self.transport.exchanges()
     }
 
     pub(super) fn requests(&self) -> u64 {

@@ -35,7 +35,7 @@ use self::client::Client;
 use self::media::Companions;
 use self::remembered::Remembered;
 use crate::{
-    Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Identity,
+    Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Exchange, Identity,
     PowerAction, PowerState, SerialConsole,
 };
 
@@ -147,6 +147,10 @@ impl Bmc for RedfishBmc {
             offered: Vec::new(),
         };
         async move { Err(none) }.boxed()
+    }
+
+    fn exchanges(&self) -> Vec<Exchange> {
+        self.client.exchanges()
     }
 
     fn requests(&self) -> u64 {

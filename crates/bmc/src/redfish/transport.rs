@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::endpoint::{Endpoint, Security};
-use crate::{Credentials, Error};
+use crate::exchange::ExchangeLog;
+use crate::{Credentials, Error, Exchange, ExchangeEnd};
 
 /// DSP0266, section 13.3: the session's token.
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
@@ -100,6 +101,7 @@ pub(super) struct Transport {
     bmc: String,
     limits: Limits,
     requests: AtomicU64,
+    log: ExchangeLog,
 }
 
 impl Transport {
@@ -126,11 +128,16 @@ impl Transport {
             bmc,
             limits,
             requests: AtomicU64::new(0),
+            log: ExchangeLog::default(),
         })
     }
 
     pub(super) fn bmc(&self) -> &str {
         &self.bmc
+    }
+
+    pub(super) fn exchanges(&self) -> Vec<Exchange> {
+        self.log.all()
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -225,6 +232,7 @@ impl Transport {
             Err(_) => Err(self.timed_out(request)),
         };
         let status = result.as_ref().map(|answer| answer.status.as_u16()).ok();
+        self.note(request, &result);
         tracing::debug!(
             bmc = self.bmc,
             request = request.name(),
@@ -233,6 +241,24 @@ impl Transport {
             "BMC request"
         );
         result
+    }
+
+    /// Keeps what came of a request, for people.
+    fn note(&self, request: &Request<'_>, result: &Result<Answer, Error>) {
+        let (answer, end) = match result {
+            Ok(answer) => {
+                let end = match answer.status {
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ExchangeEnd::Denied,
+                    status if status.is_client_error() || status.is_server_error() => {
+                        ExchangeEnd::Refused
+                    }
+                    _ => ExchangeEnd::Answered,
+                };
+                (answer.status.to_string(), end)
+            }
+            Err(error) => (error.to_string(), ExchangeEnd::Silent),
+        };
+        self.log.note(&request.name(), answer, end);
     }
 
     fn build(

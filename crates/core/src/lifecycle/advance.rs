@@ -374,7 +374,7 @@ fn give_up(
         state.phase.attempts()
     ))
     .expected_seen(doing(state.step), failure.message)
-    .remedy(remedy(state, failure.class));
+    .remedy(remedy(state.phase, failure.class));
     reason.next = Some("nothing by itself".into());
     let mut decision = enter(spec, seen, state, Phase::Failed, now);
     decision.next.reason = reason;

@@ -37,6 +37,7 @@ pub use observed::{AgentSeen, Observed};
 pub use script::StepProfile;
 pub use spec::{Deployment, Goal, NodeSpec, PortControl, Timing};
 pub use state::{Cleanliness, NodeState, Phase, Step};
+pub use words::{after_stop, doing, remedy};
 
 use jiff::Timestamp;
 

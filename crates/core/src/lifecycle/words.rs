@@ -4,9 +4,9 @@ use super::spec::{Goal, NodeSpec};
 use super::state::{NodeState, Phase, Step};
 use crate::reason::{FailureClass, Reason};
 
-/// What a person can do about a failure of this class, in this state.
-pub(super) fn remedy(state: &NodeState, class: FailureClass) -> &'static str {
-    match (class, state.phase) {
+/// What a person can do about a failure of this class, in this phase.
+pub fn remedy(phase: Phase, class: FailureClass) -> &'static str {
+    match (class, phase) {
         (FailureClass::Bug, _) => "report this as a bug, with `bessemer node show`",
         (_, Phase::Deploying) => {
             "mend what was seen and rebuild the server, or delete the server (its node is then erased)"
@@ -19,7 +19,7 @@ pub(super) fn remedy(state: &NodeState, class: FailureClass) -> &'static str {
 }
 
 /// What a person can do about a node that an operator has stopped in this phase.
-pub(super) fn after_stop(phase: Phase) -> &'static str {
+pub fn after_stop(phase: Phase) -> &'static str {
     match phase {
         Phase::Deploying => "rebuild the server, or delete the server (its node is then erased)",
         _ => "`bessemer node provide` goes on with it",
@@ -27,7 +27,7 @@ pub(super) fn after_stop(phase: Phase) -> &'static str {
 }
 
 /// What a step does, for people.
-pub(super) fn doing(step: Step) -> &'static str {
+pub fn doing(step: Step) -> &'static str {
     match step {
         Step::CheckBmc => "log in to the BMC and read which machine it manages",
         Step::PowerOff | Step::PowerDown => "switch the machine off",

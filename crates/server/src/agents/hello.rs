@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::Agents;
 use super::session::Refusal;
 use crate::keyring::{digest, same_secret};
+use crate::sightings::Place;
 
 const REPLAYED: &str = "the token of this boot has been used already";
 const OVER: &str = "this boot is over";
@@ -43,6 +44,8 @@ pub(super) async fn hello(
         HelloOutcome::Replayed => return refuse(&agents, &hello, REPLAYED.into()).await,
         HelloOutcome::Unknown => return refuse(&agents, &hello, OVER.into()).await,
     }
+    site.sightings
+        .note(node.id, Place::Agent, true, "an agent called");
     info!(node = %node.name, version = %hello.version.escape_debug(), "agent connected");
     site.metrics.agent_hellos.inc();
     site.bell.notify_one();
@@ -93,6 +96,11 @@ async fn refuse<T>(agents: &Agents, hello: &Hello, why: String) -> Result<T, Ref
     let boot = agents.site.store.boot(hello.boot).await.ok().flatten();
     let reason = Reason::new(format!("agent refused: {why}"))
         .remedy("if nobody replaced hardware, somebody on the provisioning network is pretending");
+    if let Some(boot) = &boot {
+        let told = format!("an agent was turned away: {why}");
+        let sightings = &agents.site.sightings;
+        sightings.note(boot.node, Place::Agent, false, told);
+    }
     let event = NewEvent {
         kind: "agent.refused",
         node: boot.map(|boot| boot.node),

@@ -15,6 +15,7 @@ use tracing::info;
 
 use super::session::{Refusal, Session};
 use super::{Agents, commands};
+use crate::sightings::Place;
 
 /// The longest message that an agent may put into a failure.
 const MAX_MESSAGE: usize = 2000;
@@ -52,6 +53,7 @@ async fn take_report(
 ) -> Result<Session, Refusal> {
     let site = &agents.site;
     let node = session.node.id;
+    site.sightings.agent_says(node, &told(&status));
     let open = session.intent.as_ref();
     let (command, outcome, inventory) = match status {
         AgentStatus::Idle => {
@@ -86,10 +88,32 @@ async fn take_report(
         .await
         .map_err(Refusal::unavailable)?;
     if recorded {
+        let (well, told) = match &outcome {
+            Outcome::Failed { failure } => (false, failure.message.as_str()),
+            _ => (true, "done"),
+        };
+        let told = format!("command {command}: {told}");
+        let place = Place::AgentWork;
+        site.sightings.note(node, place, well, told);
         info!(node = %session.node.name, %command, "agent reported");
         site.bell.notify_one();
     }
     session.refresh(agents).await
+}
+
+/// What an agent says that it is doing, in words.
+fn told(status: &AgentStatus) -> String {
+    match status {
+        AgentStatus::Idle => "waiting for a command".into(),
+        AgentStatus::Running { command, progress } => format!(
+            "command {command}: {}, {} of {} bytes",
+            progress.step, progress.bytes, progress.total
+        ),
+        AgentStatus::Done { command, .. } => format!("command {command}: done"),
+        AgentStatus::Failed { command, failure } => {
+            format!("command {command}: {}", failure.message)
+        }
+    }
 }
 
 /// Whether the result is the one that was asked for, of the machine that was meant.

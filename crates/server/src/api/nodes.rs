@@ -4,6 +4,7 @@
 //! conductor is rung for.
 
 mod enroll;
+mod explain;
 mod power;
 mod wishes;
 
@@ -30,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(list, create))
         .routes(routes!(show, update, delete))
         .routes(routes!(history))
+        .routes(routes!(explain::explain))
         .routes(routes!(wishes::hold))
         .routes(routes!(wishes::unhold))
         .routes(routes!(wishes::provide))
@@ -171,6 +173,7 @@ async fn delete(
     let now = site.now();
     site.store.delete_node(node.id, query.force, now).await?;
     site.progress.set(node.id, None);
+    site.sightings.forget(node.id);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,5 +1,6 @@
 //! Checks of values that several requests hold: names, VLANs, free text.
 
+use bessemer_wire::api::PowerSeen;
 use uuid::Uuid;
 
 use super::problem::Refusal;
@@ -75,6 +76,17 @@ pub(super) fn quoted(text: &str) -> String {
     let short: String = text.chars().take(MAX_NAME + 1).collect();
     let dots = if short.len() < text.len() { "…" } else { "" };
     format!("`{}{dots}`", short.escape_debug())
+}
+
+/// A power state as the API tells it.
+pub(super) fn power_seen(power: bessemer_bmc::PowerState) -> PowerSeen {
+    match power {
+        bessemer_bmc::PowerState::On => PowerSeen::On,
+        bessemer_bmc::PowerState::Off => PowerSeen::Off,
+        bessemer_bmc::PowerState::PoweringOn => PowerSeen::PoweringOn,
+        bessemer_bmc::PowerState::PoweringOff => PowerSeen::PoweringOff,
+        bessemer_bmc::PowerState::Unknown => PowerSeen::Unknown,
+    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use bessemer_server::config::Config;
 use bessemer_server::images::ImageLibrary;
 use bessemer_server::keyring::{Keyring, digest};
 use bessemer_server::metrics::Metrics;
+use bessemer_server::sightings::Sightings;
 use bessemer_server::site::{AgentBells, ProgressBoard, Site};
 use bessemer_store::{Claim, Commit, Location, Store, StoreOptions, TokenRecord, Work};
 use bessemer_tls::{Trust, client_config};
@@ -124,6 +125,7 @@ impl Api {
             images: ImageLibrary::open(&folder.path().join("images")).unwrap(),
             metrics: Arc::new(Metrics::default()),
             progress: ProgressBoard::default(),
+            sightings: Sightings::default(),
             agents: AgentBells::default(),
             phone_home_base: None,
             boot_media_base: None,

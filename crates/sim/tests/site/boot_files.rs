@@ -78,6 +78,12 @@ async fn a_boot_file_is_for_one_boot_of_one_machine() {
         .unwrap()
         .to_owned();
     let file = fetch(own, &url).await.bytes().await.unwrap();
+    let explained = site.api.explain_node(&node.name).await.unwrap();
+    let seen: Vec<_> = explained.boot.iter().map(|each| &each.what).collect();
+    assert!(
+        format!("{seen:?}").contains("fetches the boot file (GET)"),
+        "{seen:?}"
+    );
     assert_eq!(file.len().to_string(), size);
 
     // What the file says opens the door to the agent that it starts.

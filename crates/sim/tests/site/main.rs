@@ -4,6 +4,7 @@
 mod agents;
 mod boot_files;
 mod crashes;
+mod explain;
 mod faults;
 mod harness;
 mod lifecycle;

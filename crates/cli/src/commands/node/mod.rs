@@ -1,6 +1,7 @@
 //! `bessemer node`: physical machines, for operators.
 
 mod enroll;
+mod explain;
 mod set;
 mod verbs;
 mod view;
@@ -24,11 +25,13 @@ use crate::output::Format;
       --bmc-password-file ./bmc-password --mac 52:54:00:12:34:56 --wait
   bessemer node list
   bessemer node show rack1-u07
+  bessemer node explain rack1-u07
   bessemer node hold rack1-u07 --reason 'new fans on Tuesday' --wait")]
 pub(super) enum Command {
     Enroll(enroll::Enroll),
     List(List),
     Show(Show),
+    Explain(explain::Explain),
     History(History),
     Power(Power),
     Hold(verbs::Hold),
@@ -153,6 +156,7 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
             }
             format.one(&node, |node| view::details(node, Timestamp::now()))?;
         }
+        Command::Explain(arguments) => explain::run(arguments, context).await?,
         Command::History(History { node, limit }) => {
             let states = client.node_history(&node, limit).await?;
             let now = Timestamp::now();

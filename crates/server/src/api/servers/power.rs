@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use bessemer_core::lifecycle::{Action, Intent, Outcome, Phase};
 use bessemer_store::{ServerRecord, ServerRequest};
 use bessemer_wire::api::{
-    PowerRequestSeen, PowerSeen, PowerVerb, RequestStatus, ServerPower, ServerPowerRequest,
+    PowerRequestSeen, PowerVerb, RequestStatus, ServerPower, ServerPowerRequest,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::order::idempotency_header;
 use crate::api::extract::{Answer, Body, Caller, Path};
 use crate::api::problem::{Kind, Refusal, sentence};
+use crate::api::values::power_seen;
 use crate::site::Site;
 
 /// How long the operating system may take to shut down unless the request says otherwise.
@@ -200,14 +201,4 @@ fn seen(intent: &Intent, outcome: Outcome) -> Option<PowerRequestSeen> {
         status,
         message,
     })
-}
-
-fn power_seen(power: bessemer_bmc::PowerState) -> PowerSeen {
-    match power {
-        bessemer_bmc::PowerState::On => PowerSeen::On,
-        bessemer_bmc::PowerState::Off => PowerSeen::Off,
-        bessemer_bmc::PowerState::PoweringOn => PowerSeen::PoweringOn,
-        bessemer_bmc::PowerState::PoweringOff => PowerSeen::PoweringOff,
-        bessemer_bmc::PowerState::Unknown => PowerSeen::Unknown,
-    }
 }

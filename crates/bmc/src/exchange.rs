@@ -1,0 +1,81 @@
+//! The latest requests to a BMC and what came of them, kept in memory for people who look for the
+//! cause of something.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+/// Exchanges that are kept of each BMC.
+const KEPT: usize = 20;
+
+/// The longest text kept of a request or an answer, in characters.
+const MAX_TEXT: usize = 200;
+
+/// One request and what came of it. Bodies and credentials are never in here.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// When it ended.
+    pub at: Instant,
+    /// What was asked: method and path, or the command's name.
+    pub request: String,
+    /// The status that came back, or what went wrong.
+    pub answer: String,
+    /// How the BMC took it.
+    pub end: ExchangeEnd,
+}
+
+/// How a BMC took a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExchangeEnd {
+    /// It answered as asked.
+    Answered,
+    /// It answered that this account may not.
+    Denied,
+    /// It answered something else.
+    Refused,
+    /// Nothing usable came back.
+    Silent,
+}
+
+/// A bounded list of exchanges, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct ExchangeLog(Mutex<VecDeque<Exchange>>);
+
+impl ExchangeLog {
+    pub(crate) fn note(&self, request: &str, answer: String, end: ExchangeEnd) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Exchange {
+            at: Instant::now(),
+            request: request.chars().take(MAX_TEXT).collect(),
+            answer: answer.chars().take(MAX_TEXT).collect(),
+            end,
+        });
+    }
+
+    pub(crate) fn all(&self) -> Vec<Exchange> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_are_kept_and_cut() {
+        let log = ExchangeLog::default();
+        for number in 0..KEPT + 5 {
+            let request = format!("GET /{number}{}", "x".repeat(1000));
+            log.note(&request, "200".into(), ExchangeEnd::Answered);
+        }
+        let kept = log.all();
+        assert_eq!(kept.len(), KEPT);
+        assert!(kept[0].request.starts_with("GET /5x"));
+        assert_eq!(kept[0].request.len(), MAX_TEXT);
+    }
+}

@@ -1,0 +1,93 @@
+//! A node explained: what it waits for, what was seen of it, and what is likely wrong.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use bessemer_core::id::NodeId;
+use bessemer_core::lifecycle::{Phase, Step};
+use bessemer_core::reason::Reason;
+
+use super::verbs::PowerSeen;
+
+/// A node explained.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NodeExplanation {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it is, in the words that the field knows.
+    pub provision_state: String,
+    /// The phase it is in; for a failed node, the one it failed in.
+    pub phase: Phase,
+    /// The step it is at; for a failed node, the one it failed at.
+    pub step: Step,
+    /// What that step does, for people.
+    pub doing: String,
+    /// Since when it is, or was, at that step.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// When the present wait is given up.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub deadline: Option<Timestamp>,
+    /// How many times the phase has been started.
+    pub attempt: u32,
+    /// How many times it is started at most.
+    pub attempts: u32,
+    /// How many times the step has been tried in this attempt.
+    pub tries: u32,
+    /// What its state says.
+    pub reason: Reason,
+    /// What is likely wrong.
+    pub cause: LikelyCause,
+    /// Whether the machine is on, as its management controller says now; absent if it does not.
+    #[serde(default)]
+    pub power: Option<PowerSeen>,
+    /// The latest requests to its management controller.
+    pub bmc: Vec<Sighting>,
+    /// What came from its NICs to the boot services: DHCP, TFTP, HTTP.
+    pub boot: Vec<Sighting>,
+    /// Its agent.
+    pub agent: AgentExplained,
+    /// What its switch ports read back, latest last.
+    pub switch: Vec<Sighting>,
+    /// The last lines of its serial console, where it is read.
+    pub console: Vec<String>,
+}
+
+/// What is likely wrong, and what to do about it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LikelyCause {
+    /// A name that never changes, such as `no_dhcp`; see `docs/troubleshooting.md`.
+    pub name: String,
+    /// What it is.
+    pub summary: String,
+    /// What a person can do.
+    pub remedy: String,
+}
+
+/// What is known of a node's agent.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AgentExplained {
+    /// What it said last.
+    #[serde(default)]
+    pub last: Option<Sighting>,
+    /// Calls, results and refusals.
+    pub recent: Vec<Sighting>,
+}
+
+/// Something that was seen.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Sighting {
+    /// When; the last time, if it was seen several times in a row.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Whether it is as it should be.
+    pub well: bool,
+    /// How many times in a row.
+    pub times: u32,
+    /// What, in words.
+    pub what: String,
+}
