@@ -138,6 +138,18 @@ pub enum Error {
         /// The BMC's own words.
         messages: String,
     },
+    /// The BMC accepted a request, worked on it, and failed.
+    #[error("BMC {bmc} accepted {request}, but its task ended as {state}{messages}")]
+    TaskFailed {
+        /// The BMC's address.
+        bmc: String,
+        /// The request.
+        request: String,
+        /// `TaskState` (DSP0268, Task).
+        state: String,
+        /// The BMC's own words.
+        messages: String,
+    },
     /// What the BMC answered makes no sense.
     #[error("BMC {bmc} does not keep to the protocol: {detail}")]
     Protocol {
@@ -182,6 +194,7 @@ impl Error {
         match self {
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
+            | Self::TaskFailed { .. }
             | Self::NotVerified { .. }
             | Self::ConsoleLost { .. } => FailureClass::Transient,
             // In use, busy, too many requests, or the BMC's own bad moment.

@@ -30,6 +30,12 @@ pub struct BmcInventory {
     pub nics: Vec<Nic>,
     /// Disks, whether or not they are part of a RAID volume.
     pub drives: Vec<Drive>,
+    /// What disks are attached to.
+    pub storage_controllers: Vec<StorageController>,
+    /// What the firmware can boot, in the order in which it tries.
+    pub boot_options: Vec<BootOption>,
+    /// Drives that the BMC imitates.
+    pub media_drives: Vec<MediaDrive>,
     /// What could not be read, one sentence each.
     pub unread: Vec<String>,
 }
@@ -69,4 +75,41 @@ pub struct Drive {
     pub serial: Option<String>,
     /// Size in bytes.
     pub size_bytes: Option<u64>,
+}
+
+/// What disks are attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageController {
+    /// The BMC's name for the storage that it controls.
+    pub id: String,
+    /// Model name.
+    pub model: Option<String>,
+    /// Serial number.
+    pub serial: Option<String>,
+    /// Version of its firmware.
+    pub firmware_version: Option<String>,
+}
+
+/// An entry of the firmware's boot menu.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootOption {
+    /// The firmware's name for it, such as `Boot0004`.
+    pub reference: String,
+    /// Name for people.
+    pub name: Option<String>,
+    /// UEFI device path.
+    pub device_path: Option<String>,
+    /// Whether it is tried; those that do not say are.
+    pub enabled: bool,
+}
+
+/// A drive that the BMC imitates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaDrive {
+    /// The BMC's name for it.
+    pub id: String,
+    /// What it imitates, in the words of DSP0268 (VirtualMedia, `MediaTypes`).
+    pub kinds: Vec<String>,
+    /// Where the image in it came from, or its name.
+    pub image: Option<String>,
 }

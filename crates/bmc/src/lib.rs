@@ -25,4 +25,6 @@ pub use console::{ConsoleEnd, SerialConsole};
 pub use credentials::Credentials;
 pub use error::Error;
 pub use exchange::{Exchange, ExchangeEnd};
-pub use hardware::{BmcInventory, Cpu, Drive, Identity, Nic};
+pub use hardware::{
+    BmcInventory, BootOption, Cpu, Drive, Identity, MediaDrive, Nic, StorageController,
+};

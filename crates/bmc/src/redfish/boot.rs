@@ -7,6 +7,7 @@ use super::RedfishBmc;
 use super::goal::Goal;
 use super::quirks::{BootModeAttribute, Quirks};
 use super::resource::{Resource, link, text, texts};
+use super::system::managers;
 use crate::{BootDevice, BootMode, Capabilities, Error};
 
 /// Targets that mean the CD drive a BMC imitates (DSP0268, Resource, `BootSource`).
@@ -51,7 +52,7 @@ impl RedfishBmc {
         if let Some(enabled) = of_system.and_then(Value::as_bool) {
             return Ok(enabled);
         }
-        let Some(path) = system.value.pointer("/Links/ManagedBy/0").and_then(link) else {
+        let Some(path) = managers(system).next() else {
             return Ok(false);
         };
         let manager = self.client.get(path, deadline).await?.value;

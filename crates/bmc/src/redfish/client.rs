@@ -140,8 +140,11 @@ impl Client {
             body: Some(body),
             if_match,
         };
-        self.exchange(&request, deadline).await?;
-        Ok(())
+        let answer = self.exchange(&request, deadline).await?;
+        match answer.status {
+            StatusCode::ACCEPTED => self.see_through(&request, &answer, deadline).await,
+            _ => Ok(()),
+        }
     }
 
     /// Paths of all members of a collection, over all its pages (DSP0266, section 9.4).
@@ -221,8 +224,18 @@ impl Client {
             .map_err(|_| self.transport.timed_out(request))
     }
 
-    /// Sends `request` under a login, made anew once if the BMC has forgotten it.
+    /// Sends `request` under a login. The answer is one that says yes.
     async fn exchange(&self, request: &Request<'_>, deadline: Instant) -> Result<Answer, Error> {
+        let answer = self.ask(request, deadline).await?;
+        self.accepted(request, answer)
+    }
+
+    /// Sends `request` under a login, made anew once if the BMC has forgotten it.
+    pub(super) async fn ask(
+        &self,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
         let mut state = self.lock(request, deadline).await?;
         let kept = matches!(state.login, Login::Session { .. });
         if matches!(state.login, Login::None) {
@@ -230,11 +243,10 @@ impl Client {
         }
         let answer = self.send(&state.login, request, deadline).await?;
         if !(kept && answer.status == StatusCode::UNAUTHORIZED) {
-            return self.accepted(request, answer);
+            return Ok(answer);
         }
         self.log_in(&mut state, deadline).await?;
-        let answer = self.send(&state.login, request, deadline).await?;
-        self.accepted(request, answer)
+        self.send(&state.login, request, deadline).await
     }
 
     async fn send(
@@ -338,15 +350,31 @@ impl Client {
         }
     }
 
+    pub(super) fn limits(&self) -> &Limits {
+        self.transport.limits()
+    }
+
+    /// What a BMC said, without the password.
+    pub(super) fn messages(&self, value: &Value) -> String {
+        self.credentials.scrub(&messages(value))
+    }
+
     /// The answer, if the BMC did what it was asked.
     fn accepted(&self, request: &Request<'_>, answer: Answer) -> Result<Answer, Error> {
+        if answer.status.is_success() {
+            Ok(answer)
+        } else {
+            Err(self.refusal(request, &answer))
+        }
+    }
+
+    /// What an answer that says no means.
+    pub(super) fn refusal(&self, request: &Request<'_>, answer: &Answer) -> Error {
         let bmc = self.bmc().to_owned();
         let username = self.credentials.username().to_owned();
-        if answer.status.is_success() {
-            return Ok(answer);
-        }
-        let messages = self.credentials.scrub(&messages(&answer.body));
-        Err(match answer.status {
+        let messages = parse(&answer.body).map(|value| self.messages(&value));
+        let messages = messages.unwrap_or_default();
+        match answer.status {
             StatusCode::UNAUTHORIZED => Error::WrongCredentials { bmc, username },
             StatusCode::FORBIDDEN => Error::Forbidden {
                 bmc,
@@ -360,7 +388,7 @@ impl Client {
                 status: status.as_u16(),
                 messages,
             },
-        })
+        }
     }
 }
 

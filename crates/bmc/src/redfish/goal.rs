@@ -119,7 +119,7 @@ impl RedfishBmc {
         goal: &impl Goal,
         deadline: Instant,
     ) -> Result<Resource, Error> {
-        if !matches!(error, Error::Refused { .. }) {
+        if !matches!(error, Error::Refused { .. } | Error::TaskFailed { .. }) {
             return Err(error);
         }
         match goal.look(self, deadline).await {

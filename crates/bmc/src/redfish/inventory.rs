@@ -10,8 +10,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::resource::{Resource, is_absent, link, number, text};
-use crate::{BmcInventory, Cpu, Drive, Error, Nic};
+use super::resource::{Resource, is_absent, link, number, text, texts};
+use super::system::managers;
+use crate::{BmcInventory, BootOption, Cpu, Drive, Error, MediaDrive, Nic, StorageController};
 
 /// Resources read for one inventory. A machine with 60 drives stays well below.
 const MOST_RESOURCES: usize = 512;
@@ -34,7 +35,9 @@ pub(super) async fn read(
     reader.memory(system);
     reader.cpus(system).await?;
     reader.nics(system).await?;
-    reader.drives(system).await?;
+    reader.storage(system).await?;
+    reader.boot_options(system).await?;
+    reader.media_drives(system).await?;
     Ok(reader.inventory)
 }
 
@@ -100,10 +103,11 @@ impl Reader<'_> {
         Ok(())
     }
 
-    async fn drives(&mut self, system: &Resource) -> Result<(), Error> {
+    async fn storage(&mut self, system: &Resource) -> Result<(), Error> {
         // A drive can be reached through more than one controller.
         let mut paths = BTreeSet::new();
         for storage in self.collection(&system.value, "Storage").await? {
+            self.controllers(&storage).await?;
             let drives = storage.value.get("Drives").and_then(Value::as_array);
             let links = drives.into_iter().flatten().filter_map(link);
             paths.extend(links.map(|path| path.trim_end_matches('/').to_owned()));
@@ -121,6 +125,86 @@ impl Reader<'_> {
                 model: text(value, "/Model").map(str::to_owned),
                 serial: text(value, "/SerialNumber").map(str::to_owned),
                 size_bytes: number(value, "/CapacityBytes"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Controllers stand in the storage itself (older) or in a collection (newer); where they are
+    /// in both, they are the same.
+    async fn controllers(&mut self, storage: &Resource) -> Result<(), Error> {
+        let embedded = storage.value.get("StorageControllers");
+        let embedded = embedded
+            .and_then(Value::as_array)
+            .filter(|all| !all.is_empty());
+        let controllers = match embedded {
+            Some(embedded) => embedded.clone(),
+            // Drives on the processor's own lanes have none.
+            None if storage.value.get("Controllers").is_none() => Vec::new(),
+            None => {
+                let members = self.collection(&storage.value, "Controllers").await?;
+                members.into_iter().map(|member| member.value).collect()
+            }
+        };
+        let owned = |value: &Value, pointer| text(value, pointer).map(str::to_owned);
+        for controller in controllers.iter().filter(|value| !is_absent(value)) {
+            self.inventory.storage_controllers.push(StorageController {
+                id: storage.id().to_owned(),
+                model: owned(controller, "/Model"),
+                serial: owned(controller, "/SerialNumber"),
+                firmware_version: owned(controller, "/FirmwareVersion"),
+            });
+        }
+        Ok(())
+    }
+
+    async fn boot_options(&mut self, system: &Resource) -> Result<(), Error> {
+        let Some(boot) = system.value.get("Boot") else {
+            return Ok(());
+        };
+        let order = boot.get("BootOrder").map(texts).unwrap_or_default();
+        let mut options = Vec::new();
+        for option in self.collection(boot, "BootOptions").await? {
+            let value = &option.value;
+            let owned = |pointer| text(value, pointer).map(str::to_owned);
+            options.push(BootOption {
+                reference: owned("/BootOptionReference").unwrap_or_else(|| option.id().to_owned()),
+                name: owned("/DisplayName"),
+                device_path: owned("/UefiDevicePath"),
+                enabled: value.get("BootOptionEnabled").and_then(Value::as_bool) != Some(false),
+            });
+        }
+        // Those that are not in the order come last.
+        options.sort_by_key(|option| {
+            let place = order
+                .iter()
+                .position(|reference| *reference == option.reference);
+            place.unwrap_or(usize::MAX)
+        });
+        self.inventory.boot_options = options;
+        Ok(())
+    }
+
+    /// Of the system; where it has none, of its managers.
+    async fn media_drives(&mut self, system: &Resource) -> Result<(), Error> {
+        let mut drives = Vec::new();
+        if system.value.get("VirtualMedia").is_some() {
+            drives = self.collection(&system.value, "VirtualMedia").await?;
+        }
+        if drives.is_empty() {
+            for path in managers(system) {
+                if let Some(manager) = self.resource(path).await? {
+                    drives.extend(self.collection(&manager.value, "VirtualMedia").await?);
+                }
+            }
+        }
+        for drive in drives {
+            let value = &drive.value;
+            let image = text(value, "/Image").or_else(|| text(value, "/ImageName"));
+            self.inventory.media_drives.push(MediaDrive {
+                id: drive.id().to_owned(),
+                kinds: value.get("MediaTypes").map(texts).unwrap_or_default(),
+                image: image.map(str::to_owned),
             });
         }
         Ok(())

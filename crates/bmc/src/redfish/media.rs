@@ -15,10 +15,8 @@ use tokio::time::Instant;
 use super::RedfishBmc;
 use super::goal::Goal;
 use super::resource::{Resource, link, text, texts};
+use super::system::managers;
 use crate::Error;
-
-/// Managers of a system that are asked for drives.
-const MOST_MANAGERS: usize = 4;
 
 /// Drives of one collection that are looked at.
 const MOST_DRIVES: usize = 8;
@@ -91,9 +89,7 @@ impl RedfishBmc {
     async fn find_drive(&self, deadline: Instant) -> Result<String, Error> {
         let system = self.system(deadline).await?;
         let mut found = self.best_drive(&system, deadline).await?;
-        let managers = system.value.pointer("/Links/ManagedBy");
-        let managers = managers.and_then(Value::as_array).into_iter().flatten();
-        for path in managers.filter_map(link).take(MOST_MANAGERS) {
+        for path in managers(&system) {
             if found.is_some() {
                 break;
             }

@@ -3,7 +3,7 @@
 //! A thin client of our own, because what matters here (verified power, one-shot boot, vendor
 //! quirks, distrust) is what generic clients leave out. The parts, from the wire up:
 //! `transport` sends one bounded HTTP request; `client` keeps the one-at-a-time rule and the
-//! session; `resource` reads JSON that may lack anything; `system` finds the machine; `goal` is how
+//! session; `tasks` sees requests through that take longer; `resource` reads JSON that may lack anything; `system` finds the machine; `goal` is how
 //! anything is brought about; `power`, `boot`, `media` and `inventory` are what is done with it;
 //! `quirks` is where makers differ.
 
@@ -19,6 +19,7 @@ mod quirks;
 mod remembered;
 mod resource;
 mod system;
+mod tasks;
 mod transport;
 
 use std::sync::{Arc, Mutex};

@@ -90,31 +90,46 @@ pub(super) fn is_absent(value: &Value) -> bool {
     text(value, "/Status/State") == Some("Absent")
 }
 
-/// What an error answer says for people (DSP0266, section 8.6), ready to be appended to a
-/// sentence; empty if it says nothing.
-pub(super) fn messages(body: &[u8]) -> String {
-    let Some(value) = parse(body) else {
-        return String::new();
-    };
+/// What an error answer (DSP0266, section 8.6) or a task says for people, ready to be appended to
+/// a sentence; empty if it says nothing.
+pub(super) fn messages(value: &Value) -> String {
     let extended = value
         .pointer("/error/@Message.ExtendedInfo")
         .or_else(|| value.get("@Message.ExtendedInfo"))
+        .or_else(|| value.get("Messages"))
         .and_then(Value::as_array);
     let mut messages: Vec<String> = extended
         .into_iter()
         .flatten()
-        .filter_map(|info| text(info, "/Message").or_else(|| text(info, "/MessageId")))
+        .filter_map(message)
         .take(MOST_MESSAGES)
-        .map(printable)
         .collect();
     if messages.is_empty() {
-        messages.extend(text(&value, "/error/message").map(printable));
+        messages.extend(text(value, "/error/message").map(printable));
     }
     if messages.is_empty() {
         String::new()
     } else {
         format!(": {}", messages.join(" "))
     }
+}
+
+/// One message; where it has no words, its name and what it is about.
+fn message(info: &Value) -> Option<String> {
+    if let Some(words) = text(info, "/Message") {
+        return Some(printable(words));
+    }
+    let about = ["MessageArgs", "RelatedProperties"];
+    let about = about
+        .iter()
+        .filter_map(|name| info.get(name))
+        .flat_map(texts);
+    let parts: Vec<_> = text(info, "/MessageId")
+        .map(str::to_owned)
+        .into_iter()
+        .chain(about)
+        .collect();
+    (!parts.is_empty()).then(|| printable(&parts.join(" ")))
 }
 
 fn printable(text: &str) -> String {
@@ -160,11 +175,21 @@ mod tests {
         let info: Vec<Value> = (0..9)
             .map(|_| json!({"Message": format!("a\u{1b}[31m{}", "b".repeat(999))}))
             .collect();
-        let body = json!({"error": {"@Message.ExtendedInfo": info}}).to_string();
-        let shown = messages(body.as_bytes());
+        let shown = messages(&json!({"error": {"@Message.ExtendedInfo": info}}));
         assert!(shown.len() < 1300 && !shown.contains('\u{1b}'), "{shown}");
-        let plain = json!({"error": {"code": "x", "message": "No."}}).to_string();
-        assert_eq!(messages(plain.as_bytes()), ": No.");
-        assert_eq!(messages(b"<html>"), "");
+        let plain = json!({"error": {"code": "x", "message": "No."}});
+        assert_eq!(messages(&plain), ": No.");
+        assert_eq!(messages(&json!({"error": 7})), "");
+    }
+
+    #[test]
+    fn messages_without_words_say_what_they_are_about() {
+        let info = json!([{"MessageId": "Base.1.4.ActionParameterUnknown",
+            "MessageArgs": ["InsertMedia", "TransferMethod"], "RelatedProperties": ["#/A"]}]);
+        let shown = messages(&json!({"error": {"@Message.ExtendedInfo": info}}));
+        assert_eq!(
+            shown,
+            ": Base.1.4.ActionParameterUnknown InsertMedia TransferMethod #/A"
+        );
     }
 }

@@ -1,13 +1,17 @@
 //! The computer system: finding it, and reading which machine it is.
 
 use bessemer_core::hardware::MachineIdentity;
+use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::RedfishBmc;
 use super::quirks::Quirks;
-use super::resource::{Resource, last_segment, text};
+use super::resource::{Resource, last_segment, link, text};
 use crate::{Error, Identity};
+
+/// Managers of a system that are looked at.
+const MOST_MANAGERS: usize = 4;
 
 impl RedfishBmc {
     /// Reads the computer system, which says most of what there is to know in one request.
@@ -59,6 +63,13 @@ impl RedfishBmc {
                 }),
         }
     }
+}
+
+/// Paths of the managers of a system.
+pub(super) fn managers(system: &Resource) -> impl Iterator<Item = &str> {
+    let managers = system.value.pointer("/Links/ManagedBy");
+    let managers = managers.and_then(Value::as_array).into_iter().flatten();
+    managers.filter_map(link).take(MOST_MANAGERS)
 }
 
 /// Which machine the system is.

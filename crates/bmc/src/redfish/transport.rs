@@ -34,7 +34,7 @@ pub struct Limits {
     /// Bytes of an answer; longer ones are not read to the end.
     pub body_bytes: usize,
     /// How often reading is repeated after a refused or broken connection or a "503 Service
-    /// Unavailable". Writing never is.
+    /// Unavailable". Writing is repeated only where the BMC says when to come again.
     pub retries: u32,
     /// Pause before the first repetition, doubled for each further one. A BMC's `Retry-After`
     /// lengthens it, to ten times this at most.
@@ -50,6 +50,16 @@ impl Default for Limits {
             retries: 2,
             retry_pause: Duration::from_millis(500),
         }
+    }
+}
+
+impl Limits {
+    /// How long to wait where a BMC may have said how long and we would wait for `pause`.
+    pub(super) fn wait(&self, retry_after: Option<Duration>, pause: Duration) -> Duration {
+        let longest = self.retry_pause * 10;
+        retry_after
+            .unwrap_or(pause)
+            .clamp(pause.min(longest), longest)
     }
 }
 
@@ -90,7 +100,15 @@ pub(super) struct Answer {
     pub(super) location: Option<String>,
     pub(super) token: Option<Zeroizing<String>>,
     pub(super) body: Vec<u8>,
-    retry_after: Option<Duration>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Answer {
+    /// Whether the BMC has done nothing yet, and says when to ask again: "Conflict", "Too Many
+    /// Requests" or "Service Unavailable" with `Retry-After` (RFC 9110, section 10.2.3).
+    fn says_when_to_come_again(&self) -> bool {
+        self.retry_after.is_some() && matches!(self.status.as_u16(), 409 | 429 | 503)
+    }
 }
 
 /// The connection to one BMC.
@@ -140,11 +158,16 @@ impl Transport {
         self.log.all()
     }
 
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Sends `request`; if it only reads, again after failures that are likely to pass.
+    /// Sends `request`; again after failures that are likely to pass, if it only reads or the BMC
+    /// itself asks for that.
     pub(super) async fn send(
         &self,
         request: &Request<'_>,
@@ -152,21 +175,17 @@ impl Transport {
         deadline: Instant,
     ) -> Result<Answer, Error> {
         let mut pause = self.limits.retry_pause;
-        let mut retries = if request.method == Method::GET {
-            self.limits.retries
-        } else {
-            0
-        };
+        let mut retries = self.limits.retries;
+        let reads = request.method == Method::GET;
         loop {
             let result = self.follow(request, authentication, deadline).await;
             let wait = match &result {
-                Err(Error::Unreachable { .. }) => pause,
-                Ok(answer) if answer.status == StatusCode::SERVICE_UNAVAILABLE => {
-                    let longest = self.limits.retry_pause * 10;
-                    answer
-                        .retry_after
-                        .unwrap_or(pause)
-                        .clamp(pause.min(longest), longest)
+                Err(Error::Unreachable { .. }) if reads => pause,
+                Ok(answer)
+                    if answer.says_when_to_come_again()
+                        || reads && answer.status == StatusCode::SERVICE_UNAVAILABLE =>
+                {
+                    self.limits.wait(answer.retry_after, pause)
                 }
                 _ => return result,
             };

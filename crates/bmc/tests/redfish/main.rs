@@ -2,10 +2,13 @@
 //! kind that a BMC, or whoever answers in its place, is capable of.
 
 mod boot;
+mod capabilities;
+mod hostile;
 mod media;
 mod power;
 mod service;
 mod session;
+mod tasks;
 mod tls;
 mod transport;
 mod trees;

@@ -11,15 +11,15 @@ async fn machine(tree: &str) -> Service {
     Service::start(from_json(&tree)).await
 }
 
-async fn dell() -> Service {
+pub(crate) async fn dell() -> Service {
     machine(include_str!("../fixtures/dell.json")).await
 }
 
-async fn hpe() -> Service {
+pub(crate) async fn hpe() -> Service {
     machine(include_str!("../fixtures/hpe.json")).await
 }
 
-async fn supermicro() -> Service {
+pub(crate) async fn supermicro() -> Service {
     machine(include_str!("../fixtures/supermicro.json")).await
 }
 
@@ -93,6 +93,162 @@ async fn dell_inventory() {
         1_920_383_410_176,
     );
     assert_eq!(first_drive(&inventory), expected);
+}
+
+/// Storage, model, serial number and firmware of each controller.
+fn controllers(inventory: &BmcInventory) -> Vec<(&str, &str, &str, &str)> {
+    let controllers = inventory.storage_controllers.iter();
+    controllers
+        .map(|controller| {
+            (
+                controller.id.as_str(),
+                controller.model.as_deref().unwrap_or("-"),
+                controller.serial.as_deref().unwrap_or("-"),
+                controller.firmware_version.as_deref().unwrap_or("-"),
+            )
+        })
+        .collect()
+}
+
+/// Reference and name of each boot option.
+fn boot_options(inventory: &BmcInventory) -> Vec<(&str, &str)> {
+    let options = inventory.boot_options.iter();
+    options
+        .map(|option| (option.reference.as_str(), option.name.as_deref().unwrap()))
+        .collect()
+}
+
+fn media_drives(inventory: &BmcInventory) -> Vec<(&str, String)> {
+    assert!(
+        inventory
+            .media_drives
+            .iter()
+            .all(|drive| drive.image.is_none())
+    );
+    let drives = inventory.media_drives.iter();
+    drives
+        .map(|drive| (drive.id.as_str(), drive.kinds.join(" ")))
+        .collect()
+}
+
+#[tokio::test]
+async fn dell_storage_and_boot() {
+    let service = dell().await;
+    let inventory = service.client().inventory(soon()).await.unwrap();
+    let ssata = "C620 Series Chipset Family SSATA Controller [AHCI mode]";
+    let sata = "C620 Series Chipset Family SATA Controller [AHCI mode]";
+    let mut found = controllers(&inventory);
+    found.sort();
+    // The three drives hang on the processor.
+    let expected = [
+        ("AHCI.Embedded.1-1", ssata, "-", "-"),
+        ("AHCI.Embedded.2-1", sata, "-", "-"),
+    ];
+    assert_eq!(found, expected);
+    // In the machine's order, which is not that of the numbers.
+    let expected = [
+        ("Boot0000", "HTTP Device 1: NIC in Slot 5 Port 1"),
+        ("Boot0001", "Unavailable: ubuntu"),
+        ("Boot0003", "Unavailable: Linux Default"),
+        ("Boot0004", "Unavailable: ubuntu"),
+        (
+            "Boot0002",
+            "PCIe SSD in Slot 2 in Bay 1: EFI Fixed Disk Boot Device 1",
+        ),
+    ];
+    assert_eq!(boot_options(&inventory), expected);
+    let path = "VenHw(986D1755-B9D0-4F8D-A0DA-D1DB18672045)";
+    assert_eq!(inventory.boot_options[0].device_path.as_deref(), Some(path));
+    assert!(inventory.boot_options.iter().all(|option| option.enabled));
+    // The system's two, not its manager's other two.
+    let kinds = "CD DVD USBStick".to_owned();
+    assert_eq!(
+        media_drives(&inventory),
+        [("1", kinds.clone()), ("2", kinds)]
+    );
+}
+
+#[tokio::test]
+async fn hpe_storage_and_boot() {
+    let service = hpe().await;
+    let inventory = service.client().inventory(soon()).await.unwrap();
+    let found = controllers(&inventory);
+    // Sixteen NVMe drives are their own controllers.
+    assert_eq!(found.len(), 17);
+    let nvme = (
+        "DA000000",
+        "MZXLR6T4HALA-000H3",
+        "S6C1NA0TA01511",
+        "MPK7625Q",
+    );
+    assert!(found.contains(&nvme));
+    let raid = (
+        "DE081000",
+        "HPE Smart Array P408i-p SR Gen10",
+        "PFJHD0D52H60DG",
+        "5.32",
+    );
+    assert!(found.contains(&raid));
+    assert_eq!(inventory.boot_options.len(), 30);
+    let first = "Slot 5 Port 1 : Mellanox Network Adapter - B8:3F:D2:D7:F7:4A (HTTP(S) IPv6)";
+    assert_eq!(boot_options(&inventory)[0], ("Boot002C", first));
+    let windows = "Windows Boot Manager - sSATA port1";
+    assert_eq!(boot_options(&inventory)[8], ("Boot0013", windows));
+    let last = "NVMe Drive Port 2C Box 1 Bay 7 : NVM Express Controller - \
+                S6C1NA0TA04201-MZXLR6T4HALA-000H3-9A382500";
+    assert_eq!(boot_options(&inventory)[29], ("Boot0019", last));
+    let expected = [
+        ("1", "Floppy USBStick".to_owned()),
+        ("2", "CD DVD".to_owned()),
+    ];
+    assert_eq!(media_drives(&inventory), expected);
+}
+
+#[tokio::test]
+async fn supermicro_storage_and_boot() {
+    let service = supermicro().await;
+    let inventory = service.client().inventory(soon()).await.unwrap();
+    assert_eq!(controllers(&inventory), [("NVMeSSD", "-", "-", "03")]);
+    // The shell has the lowest number and comes last.
+    let found = boot_options(&inventory);
+    let shell = ("Boot0018", "UEFI: Built-in EFI Shell");
+    assert_eq!(found.last(), Some(&shell));
+    let pxe = "(B26/D0/F0) UEFI PXE IPv4 Nvidia Network Adapter - 94:6D:AE:91:FB:22 - 946DAE91FB22";
+    assert_eq!(found[0], ("Boot0019", pxe));
+    assert_eq!(found.len(), 12);
+    let kinds = "CD DVD Floppy USBStick".to_owned();
+    let names = ["VirtualMedia1", "VirtualMedia2", "VirtualMedia3"];
+    assert_eq!(
+        media_drives(&inventory),
+        names.map(|name| (name, kinds.clone()))
+    );
+}
+
+#[tokio::test]
+async fn every_makers_drive_takes_an_image_and_gives_it_back() {
+    for (service, drive) in [
+        (
+            dell().await,
+            "/redfish/v1/Systems/System.Embedded.1/VirtualMedia/1",
+        ),
+        (hpe().await, "/redfish/v1/Managers/1/VirtualMedia/2"),
+        (
+            supermicro().await,
+            "/redfish/v1/Managers/1/VirtualMedia/VirtualMedia1",
+        ),
+    ] {
+        let client = service.client();
+        let url = "http://10.77.0.1/boot/b1/agent.iso";
+        client.insert_media(url, soon()).await.unwrap();
+        let held = service.world(|world| world.resources[drive].clone());
+        assert_eq!(
+            (&held["Inserted"], &held["Image"]),
+            (&json!(true), &json!(url))
+        );
+        client.eject_media(soon()).await.unwrap();
+        let held = service.world(|world| world.resources[drive].clone());
+        assert_eq!(held["Inserted"], false, "{drive}");
+    }
 }
 
 #[tokio::test]
@@ -231,6 +387,7 @@ async fn inventory_reports_what_it_could_not_read() {
         ),
         (None, 0, 0)
     );
+    // The three things that are missing altogether, and two members that are.
     assert_eq!(inventory.unread.len(), 5);
     for part in [
         "memory",
