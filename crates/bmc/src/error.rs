@@ -6,6 +6,8 @@ use std::time::Duration;
 use bessemer_core::reason::FailureClass;
 use bessemer_tls::Fingerprint;
 
+use crate::ipmi::is_busy;
+
 /// Why a BMC did not do what it was asked to. Messages name the BMC and the remedy, and never
 /// hold a password.
 #[derive(Debug, thiserror::Error)]
@@ -170,6 +172,41 @@ pub enum Error {
         /// Time since the call began.
         waited: Duration,
     },
+    /// Something that was configured does not fit this BMC's protocol.
+    #[error("BMC {bmc}: the {field} {problem}")]
+    Unusable {
+        /// The BMC's address.
+        bmc: String,
+        /// What it is.
+        field: &'static str,
+        /// What is wrong with it, and the remedy.
+        problem: &'static str,
+    },
+    /// The BMC opens no IPMI session.
+    #[error(
+        "BMC {bmc} refuses an IPMI session: {meaning} (status {status:#04x}). Close other sessions, \
+         and check that the account is enabled for IPMI over LAN"
+    )]
+    SessionRefused {
+        /// The BMC's address.
+        bmc: String,
+        /// RAKP status code (IPMI 2.0, table 13-15).
+        status: u8,
+        /// In the specification's words.
+        meaning: &'static str,
+    },
+    /// The BMC answered an IPMI command with an error.
+    #[error("BMC {bmc} answered {request} with completion code {code:#04x}: {meaning}")]
+    CompletionCode {
+        /// The BMC's address.
+        bmc: String,
+        /// The command.
+        request: String,
+        /// Completion code (IPMI 2.0, table 5-2).
+        code: u8,
+        /// In the specification's words.
+        meaning: &'static str,
+    },
     /// The serial console was open and is no more.
     #[error("BMC {bmc}: the serial console was lost: {detail}")]
     ConsoleLost {
@@ -202,9 +239,21 @@ impl Error {
                 status: 409 | 412 | 429 | 500..=599,
                 ..
             } => FailureClass::Transient,
-            Self::Refused { .. } | Self::Protocol { .. } => FailureClass::Permanent,
+            // Not in the present state, or busy: IPMI's way to say the same.
+            Self::CompletionCode { code: 0xd5, .. } => FailureClass::Transient,
+            Self::CompletionCode { code, .. } if is_busy(*code) => FailureClass::Transient,
+            // Sessions of others time out.
+            Self::SessionRefused {
+                status: 0x01 | 0x0b,
+                ..
+            } => FailureClass::Transient,
+            Self::Refused { .. } | Self::Protocol { .. } | Self::CompletionCode { .. } => {
+                FailureClass::Permanent
+            }
             Self::BadAddress { .. }
             | Self::Trust { .. }
+            | Self::Unusable { .. }
+            | Self::SessionRefused { .. }
             | Self::CertificateMismatch { .. }
             | Self::CertificateRefused { .. }
             | Self::WrongCredentials { .. }

@@ -7,7 +7,8 @@
 //! harmless, and success means *seen*, not *accepted*: BMCs that answer "204 No Content" and do
 //! nothing are not rare.
 //!
-//! What a BMC can do is [`Bmc`]; how is up to the protocol: [`redfish`] (DMTF DSP0266) today.
+//! What a BMC can do is [`Bmc`]; how is up to the protocol: [`redfish`] (DMTF DSP0266), or [`ipmi`]
+//! (IPMI 2.0 over LAN) for machines without it and for serial consoles.
 //! A BMC is a slow, fragile peer whose answers are never trusted: sizes, counts, redirects and
 //! times are bounded, one request is in flight at a time, and every [`Error`] says whose turn it
 //! is ([`Error::class`]).
@@ -18,6 +19,7 @@ mod credentials;
 mod error;
 mod exchange;
 mod hardware;
+pub mod ipmi;
 pub mod redfish;
 
 pub use bmc::{Bmc, BootDevice, BootMode, Capabilities, PowerAction, PowerState};
