@@ -22,6 +22,7 @@ use crate::{Error, Result};
 
 mod announcements;
 mod index;
+mod pending;
 
 pub use announcements::Announcements;
 pub use index::Index;
@@ -61,6 +62,8 @@ impl Shared {
 #[derive(Clone, Debug)]
 pub struct Drivers {
     shared: Arc<Shared>,
+    /// Where disks may be on their way; `None` where there are none to wait for.
+    machine: Option<Machine>,
 }
 
 impl Drivers {
@@ -93,7 +96,10 @@ impl Drivers {
                 path: "drivers".into(),
                 source,
             })?;
-        Ok(Self { shared })
+        Ok(Self {
+            shared,
+            machine: Some(machine.clone()),
+        })
     }
 
     /// Drivers of a machine whose kernel has loaded them all.
@@ -107,6 +113,7 @@ impl Drivers {
                 state: Mutex::new(state),
                 changed: Condvar::new(),
             }),
+            machine: None,
         }
     }
 
@@ -125,14 +132,45 @@ impl Drivers {
         }
     }
 
-    /// Waits until the devices present at the start have their drivers and no further one has
-    /// appeared for a moment; at most `limit`. Says whether that came about.
+    /// Waits until the devices present at the start have their drivers, no further one has appeared
+    /// for a moment, and no disk is on its way; at most `limit`. Says whether that came about.
     pub fn wait_until_settled(&self, limit: Duration) -> bool {
-        self.wait_for(limit, || {
-            let state = self.shared.state();
-            (state.first_round_over && state.last_change.elapsed() >= QUIET).then_some(())
-        })
-        .is_some()
+        let settled = self.wait_for(limit, || self.is_settled().then_some(()));
+        if settled.is_none() {
+            let waited_for = self.machine.iter().flat_map(pending::pending);
+            let names: Vec<String> = waited_for.collect();
+            say(format_args!("not ready yet: {}", names.join(" ")));
+        }
+        settled.is_some()
+    }
+
+    fn is_settled(&self) -> bool {
+        let state = self.shared.state();
+        let quiet = state.first_round_over && state.last_change.elapsed() >= QUIET;
+        drop(state);
+        quiet
+            && self
+                .machine
+                .iter()
+                .all(|machine| pending::pending(machine).is_empty())
+    }
+
+    /// Waits until `found` succeeds, or until all disks are there and it still does not; at most
+    /// `limit`.
+    pub fn wait_for_disk<T>(
+        &self,
+        limit: Duration,
+        mut found: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        loop {
+            // In this order: what settles after the look may be what was looked for.
+            let last = self.is_settled() || Instant::now() >= deadline;
+            match found() {
+                Err(_) if !last => std::thread::sleep(Duration::from_millis(20)),
+                outcome => return outcome,
+            }
+        }
     }
 }
 

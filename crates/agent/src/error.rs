@@ -94,6 +94,17 @@ pub enum Error {
         /// Every disk that is there.
         found: String,
     },
+    /// More than one disk is what a command names.
+    #[error(
+        "several disks answer to {wanted} ({found}): they cannot be told apart by serial number \
+         and world-wide name, so none is written; take one out"
+    )]
+    AmbiguousDisk {
+        /// What the command says.
+        wanted: String,
+        /// Those that it could be.
+        found: String,
+    },
     /// Nothing to erase: on a machine with disks that means a missing driver.
     #[error(
         "no disk is visible, so nothing can be said about what the disks hold: check the storage \
@@ -258,6 +269,7 @@ impl Error {
             | Self::NoInterface { .. }
             | Self::Conductor { .. }
             | Self::NoSuchDisk { .. }
+            | Self::AmbiguousDisk { .. }
             | Self::NoDisks
             | Self::NotErased { .. }
             | Self::WriteProtected

@@ -17,6 +17,7 @@
 //! - [`inventory`]: what the machine is made of.
 
 pub mod client;
+pub mod clock;
 pub mod console;
 pub mod drivers;
 pub mod error;

@@ -5,6 +5,7 @@
 
 use std::process::ExitCode;
 
+use bessemer_agent::clock::Clock;
 use bessemer_agent::console::say;
 use bessemer_agent::drivers::Drivers;
 use bessemer_agent::machine::Machine;
@@ -76,6 +77,7 @@ fn live(machine: &Machine) -> anyhow::Result<Ending> {
             target: network::next_hop(&parameters.conductor, &address)?,
         },
         lldp: Neighbors::listen(machine),
+        clock: Clock::of(machine),
         machine: machine.clone(),
         drivers,
     };

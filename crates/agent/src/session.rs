@@ -146,6 +146,7 @@ impl Session {
                 Ok(welcome) => {
                     self.contact.made();
                     self.ledger.see(welcome.generation);
+                    self.context.clock.agree(welcome.now);
                     let (node, generation) = (welcome.node, welcome.generation);
                     say(format_args!(
                         "conductor: this is node {node}, generation {generation}"

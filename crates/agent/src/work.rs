@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_core::lifecycle::Leave;
-use bessemer_wire::agent::{CommandResult, Work};
+use bessemer_wire::agent::{CommandResult, DiskSelector, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
+use crate::clock::Clock;
 use crate::drivers::Drivers;
+use crate::inventory::disks;
 use crate::machine::Machine;
 use crate::network::Neighbor;
 use crate::network::lldp::Neighbors;
@@ -30,8 +32,9 @@ mod patience;
 mod verify;
 mod write_image;
 
-/// How long devices may go on appearing before a command that looks at all of them begins anyway.
-const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+/// How long devices may go on appearing before a command that looks at disks begins anyway: a disk
+/// that stands still takes up to 100 s to spin up.
+const SETTLE_LIMIT: Duration = Duration::from_secs(180);
 
 /// How long the neighbour may take to answer when the hand-over is prepared.
 const NEIGHBOR_LIMIT: Duration = Duration::from_secs(3);
@@ -47,6 +50,8 @@ pub struct Context {
     pub lldp: Neighbors,
     /// The conductor.
     pub client: Client,
+    /// Its clock.
+    pub clock: Clock,
     /// Whose silence at layer 2 means that the machine has left the provisioning network.
     pub neighbor: Neighbor,
 }
@@ -112,17 +117,24 @@ pub async fn carry_out(context: Context, work: Work, job: Arc<Job>) -> Result<Co
                 image,
                 in_clear: chunks_in_clear,
             };
-            device::be_patient(&context.machine);
+            let (waiting, meant) = (context.clone(), disk.clone());
+            blocking(move || wait_for_disk(&waiting, &meant)).await?;
             let written = write_image::write_image(context, source, disk.clone(), job).await;
             written.map_err(|error| error.of_device(&disk))
         }
         Work::WriteConfigDrive { disk } => {
+            let (waiting, meant) = (context.clone(), disk.clone());
+            blocking(move || wait_for_disk(&waiting, &meant)).await?;
             let written = config_drive::write_config_drive(context, disk.clone(), job).await;
             written.map_err(|error| error.of_device(&disk))?;
             Ok(CommandResult::Nothing)
         }
         Work::LoadKernel { disk } => {
-            blocking(move || kernel::load(&context.machine, &disk)).await?;
+            blocking(move || {
+                wait_for_disk(&context, &disk)?;
+                kernel::load(&context.machine, &disk)
+            })
+            .await?;
             Ok(CommandResult::Nothing)
         }
         Work::HandOver { leave, .. } => {
@@ -141,6 +153,16 @@ where
     let task = tokio::task::spawn_blocking(work);
     task.await
         .unwrap_or_else(|error| Err(Error::Bug(error.to_string())))
+}
+
+/// Waits until the disk is there: the first command may arrive before the drivers of storage are
+/// loaded, as the network comes first.
+fn wait_for_disk(context: &Context, selector: &DiskSelector) -> Result<()> {
+    context
+        .drivers
+        .wait_for_disk(SETTLE_LIMIT, || disks::select(&context.machine, selector))?;
+    device::be_patient(&context.machine);
+    Ok(())
 }
 
 fn inspect(context: &Context) -> Result<CommandResult> {

@@ -20,6 +20,7 @@
 //! A command is an intent of the conductor. The agent keeps a ledger of the commands it has seen:
 //! the same id again gives the recorded result again, an older generation is refused.
 
+use bessemer_core::Timestamp;
 use bessemer_core::hardware::{Inventory, MachineIdentity};
 use bessemer_core::id::{BootId, Generation, ImageId};
 use bessemer_core::lifecycle::{IntentKey, Leave};
@@ -68,6 +69,8 @@ pub struct Welcome {
     pub node: String,
     /// The newest generation: the agent's ledger starts here.
     pub generation: Generation,
+    /// What time it is. The clock of the node may be years off.
+    pub now: Timestamp,
 }
 
 /// What the agent reports; the answer brings the next command.
@@ -246,6 +249,9 @@ pub struct DiskSelector {
     pub serial: String,
     /// Size in bytes; must agree.
     pub size_bytes: u64,
+    /// World-wide name, where there is one; must agree with that of a disk that has one.
+    #[serde(default)]
+    pub wwn: Option<String>,
 }
 
 #[cfg(test)]

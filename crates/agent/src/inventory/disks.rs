@@ -14,57 +14,76 @@ const SYSFS_SECTOR: u64 = 512;
 /// Names of block devices that are made of software or of other block devices.
 const NOT_DISKS: [&str; 8] = ["loop", "ram", "zram", "sr", "fd", "dm-", "md", "nbd"];
 
-/// Every disk, sorted by kernel name.
+/// Every disk, sorted by kernel name. A disk that is seen over several paths is listed once, by the
+/// first of them.
 pub fn all(machine: &Machine) -> Vec<Disk> {
-    machine
-        .names("sys/block")
-        .into_iter()
-        .filter_map(|name| disk(machine, name))
-        .collect()
+    let mut disks: Vec<Disk> = Vec::new();
+    for name in machine.names("sys/block") {
+        if let Some(disk) = disk(machine, name)
+            && !disks.iter().any(|known| is_same(known, &disk))
+        {
+            disks.push(disk);
+        }
+    }
+    disks
+}
+
+/// Whether these are two paths to one disk. A world-wide name alone is no proof: makers have given
+/// one to a whole series.
+fn is_same(one: &Disk, other: &Disk) -> bool {
+    one.wwn.is_some()
+        && !one.serial.is_empty()
+        && (&one.wwn, &one.serial, one.size_bytes) == (&other.wwn, &other.serial, other.size_bytes)
 }
 
 /// The disk that is meant. The serial number decides where there is one, since kernel names
-/// change from boot to boot; the size must agree in any case.
+/// change from boot to boot; what else is known must agree in any case.
 pub fn select(machine: &Machine, selector: &DiskSelector) -> Result<Disk> {
     let disks = all(machine);
     let is_meant = |disk: &&Disk| {
-        disk.size_bytes == selector.size_bytes
-            && if selector.serial.is_empty() {
-                disk.name == selector.name
-            } else {
-                disk.serial == selector.serial
-            }
+        let same_name = match selector.serial.as_str() {
+            "" => disk.name == selector.name,
+            serial => disk.serial == serial && namespace(&disk.name) == namespace(&selector.name),
+        };
+        let wwns = disk.wwn.as_ref().zip(selector.wwn.as_ref());
+        same_name
+            && disk.size_bytes == selector.size_bytes
+            && wwns.is_none_or(|(found, wanted)| found == wanted)
     };
-    let mut meant = disks.iter().filter(is_meant);
-    match (meant.next(), meant.next()) {
-        (Some(disk), None) => Ok(disk.clone()),
-        // Several with one serial number: paths to one disk, or a maker's carelessness.
-        (Some(_), Some(_)) => disks
-            .iter()
-            .filter(is_meant)
-            .find(|disk| disk.name == selector.name)
-            .cloned()
-            .ok_or_else(|| no_such_disk(selector, &disks)),
-        (None, _) => Err(no_such_disk(selector, &disks)),
+    let meant: Vec<&Disk> = disks.iter().filter(is_meant).collect();
+    match meant[..] {
+        [disk] => Ok(disk.clone()),
+        [] => Err(Error::NoSuchDisk {
+            wanted: describe(&selector.name, &selector.serial, selector.size_bytes),
+            found: describe_all(disks.iter()),
+        }),
+        _ => Err(Error::AmbiguousDisk {
+            wanted: describe(&selector.name, &selector.serial, selector.size_bytes),
+            found: describe_all(meant.into_iter()),
+        }),
     }
 }
 
-fn no_such_disk(selector: &DiskSelector, disks: &[Disk]) -> Error {
-    let describe = |name: &str, serial: &str, size: u64| {
-        let serial = if serial.is_empty() { "none" } else { serial };
-        format!("{name} with serial number {serial} and {size} bytes")
-    };
-    let found: Vec<String> = disks
-        .iter()
+/// Which namespace of its controller an NVMe disk is: the `n1` of `nvme0n1`. Namespaces of one
+/// controller share its serial number, and their numbers stay.
+fn namespace(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix("nvme")?;
+    rest.find('n').map(|at| &rest[at..])
+}
+
+fn describe(name: &str, serial: &str, size: u64) -> String {
+    let serial = if serial.is_empty() { "none" } else { serial };
+    format!("{name} with serial number {serial} and {size} bytes")
+}
+
+fn describe_all<'a>(disks: impl Iterator<Item = &'a Disk>) -> String {
+    let texts: Vec<String> = disks
         .map(|disk| describe(&disk.name, &disk.serial, disk.size_bytes))
         .collect();
-    Error::NoSuchDisk {
-        wanted: describe(&selector.name, &selector.serial, selector.size_bytes),
-        found: if found.is_empty() {
-            "none".into()
-        } else {
-            found.join(", ")
-        },
+    if texts.is_empty() {
+        "none".into()
+    } else {
+        texts.join(", ")
     }
 }
 
@@ -78,6 +97,7 @@ fn disk(machine: &Machine, name: String) -> Option<Disk> {
     let is_set = |file: &str| text(file).as_deref() == Some("1");
     let device = machine.path(format!("{folder}/device"));
     if NOT_DISKS.iter().any(|prefix| name.starts_with(prefix))
+        || is_boot_area(&name)
         || !device.exists()
         || is_set("removable")
         || is_set("hidden")
@@ -99,6 +119,11 @@ fn disk(machine: &Machine, name: String) -> Option<Disk> {
         transport: transport(&name, &device),
         name,
     })
+}
+
+/// The hardware partitions of an eMMC: a few MiB for firmware, write-protected or behind a key.
+fn is_boot_area(name: &str) -> bool {
+    name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"))
 }
 
 /// How large the kernel takes a disk to be now.
@@ -222,6 +247,8 @@ mod tests {
         write(root, "sys/block/sdb/device/vendor", "virtual medium");
         write(root, "sys/block/sdb/size", "8\n");
         write(root, "sys/block/sdb/removable", "1\n");
+        write(root, "sys/block/mmcblk0boot0/device/type", "MMC\n");
+        write(root, "sys/block/mmcblk0boot0/size", "8192\n");
         write(root, "sys/block/sdc/device/vendor", "empty card reader");
         write(root, "sys/block/sdc/size", "0\n");
         folder
@@ -253,6 +280,80 @@ mod tests {
         );
     }
 
+    /// A SCSI disk with this serial number and world-wide name, of 1 MiB.
+    fn scsi(root: &Path, name: &str, serial: &str, wwn: &str) {
+        write(root, &format!("sys/block/{name}/size"), "2048\n");
+        write(root, &format!("sys/block/{name}/serial"), serial);
+        write(root, &format!("sys/block/{name}/device/wwid"), wwn);
+    }
+
+    fn selector(name: &str, serial: &str, wwn: Option<&str>) -> DiskSelector {
+        DiskSelector {
+            name: name.into(),
+            serial: serial.into(),
+            size_bytes: 1 << 20,
+            wwn: wwn.map(String::from),
+        }
+    }
+
+    #[test]
+    fn one_disk_over_two_paths_is_one_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::under(folder.path());
+        scsi(folder.path(), "sda", "A", "naa.1");
+        scsi(folder.path(), "sdb", "B", "naa.2");
+        scsi(folder.path(), "sdc", "A", "naa.1");
+        // Two disks of a careless maker.
+        scsi(folder.path(), "sdd", "D", "naa.3");
+        scsi(folder.path(), "sde", "E", "naa.3");
+        let names: Vec<String> = all(&machine).into_iter().map(|disk| disk.name).collect();
+        assert_eq!(names, ["sda", "sdb", "sdd", "sde"]);
+        // It was `sdc` when it was inspected.
+        let found = select(&machine, &selector("sdc", "A", Some("naa.1"))).unwrap();
+        assert_eq!(found.name, "sda");
+    }
+
+    #[test]
+    fn two_disks_that_cannot_be_told_apart_are_not_guessed_between() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::under(folder.path());
+        scsi(folder.path(), "sda", "SAME", "t10.unusable");
+        scsi(folder.path(), "sdb", "SAME", "t10.unusable");
+        let error = select(&machine, &selector("sda", "SAME", None)).unwrap_err();
+        let failure = error.failure();
+        assert_eq!(failure.class, bessemer_core::reason::FailureClass::Operator);
+        for part in [
+            "several",
+            "sda with serial number SAME",
+            "sdb with serial number SAME",
+        ] {
+            assert!(failure.message.contains(part), "{}", failure.message);
+        }
+        // A world-wide name tells them apart.
+        scsi(folder.path(), "sdb", "SAME", "naa.7");
+        let found = select(&machine, &selector("sda", "SAME", Some("naa.7")));
+        assert!(found.is_err(), "sda has no such name, and may still be it");
+        scsi(folder.path(), "sda", "SAME", "naa.6");
+        let found = select(&machine, &selector("sda", "SAME", Some("naa.7"))).unwrap();
+        assert_eq!(found.name, "sdb");
+    }
+
+    #[test]
+    fn namespaces_of_one_controller_are_told_apart_by_their_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::under(folder.path());
+        for name in ["nvme1n1", "nvme1n2"] {
+            write(
+                folder.path(),
+                &format!("sys/block/{name}/device/serial"),
+                "NV",
+            );
+            write(folder.path(), &format!("sys/block/{name}/size"), "2048\n");
+        }
+        let found = select(&machine, &selector("nvme0n2", "NV", None)).unwrap();
+        assert_eq!(found.name, "nvme1n2");
+    }
+
     #[test]
     fn the_serial_number_decides_and_the_size_must_agree() {
         let root = fixture();
@@ -262,6 +363,7 @@ mod tests {
                 name: name.into(),
                 serial: serial.into(),
                 size_bytes,
+                wwn: None,
             };
             select(&machine, &selector).map(|disk| disk.name)
         };

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bessemer_agent::client::Client;
+use bessemer_agent::clock::Clock;
 use bessemer_agent::drivers::Drivers;
 use bessemer_agent::machine::Machine;
 use bessemer_agent::network::Neighbor;
@@ -270,6 +271,7 @@ async fn hello(State(shared): State<Arc<Shared>>, Json(hello): Json<Hello>) -> R
         Json(Welcome {
             node: "n1".into(),
             generation,
+            now: "2026-11-21T12:00:00Z".parse().unwrap(),
         })
         .into_response()
     };
@@ -470,6 +472,7 @@ pub(crate) fn selector(name: &str, size_bytes: u64) -> DiskSelector {
         name: name.into(),
         serial: format!("serial-{name}"),
         size_bytes,
+        wwn: None,
     }
 }
 
@@ -516,6 +519,7 @@ pub(crate) fn agent(conductor: &Conductor, files: &Files, pin: Fingerprint) -> J
         machine: files.machine(),
         drivers: Drivers::none_needed(),
         lldp: Neighbors::default(),
+        clock: Clock::left_alone(),
         client: Client::new(&url, pin, secret).unwrap(),
         neighbor: Neighbor {
             interface: "lo".into(),

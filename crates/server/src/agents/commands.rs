@@ -88,5 +88,6 @@ async fn disk(agents: &Agents, session: &Session, image: ImageId) -> Result<Disk
         name: disk.name.clone(),
         serial: disk.serial.clone(),
         size_bytes: disk.size_bytes,
+        wwn: disk.wwn.clone(),
     })
 }

@@ -52,6 +52,7 @@ pub(super) async fn hello(
     Ok(Json(Welcome {
         node: node.name,
         generation: node.spec.generation,
+        now: site.now(),
     }))
 }
 
