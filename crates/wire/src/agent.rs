@@ -299,6 +299,7 @@ mod tests {
             name: "sda".into(),
             serial: "D".into(),
             size_bytes: 512,
+            wwn: Some("naa.1".into()),
         };
         let work = |chunks_in_clear| Work::WriteImage {
             image,
@@ -307,7 +308,7 @@ mod tests {
         };
         let text = |rest: &str| {
             format!(
-                r#"{{"work":"write_image","image":"{image}","disk":{{"name":"sda","serial":"D","size_bytes":512}}{rest}}}"#
+                r#"{{"work":"write_image","image":"{image}","disk":{{"name":"sda","serial":"D","size_bytes":512,"wwn":"naa.1"}}{rest}}}"#
             )
         };
         let url = work(Some(ChunkUrl("http://h/planted".into())));
