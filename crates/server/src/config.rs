@@ -4,21 +4,26 @@
 //! boot services: enough to look around. `[provisioning]` turns the boot services on.
 //! Unknown keys are refused, so that a misspelt one is noticed.
 
+mod reference;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use bessemer_core::lifecycle::Timing;
 use bessemer_core::net::Ipv4Subnet;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use reference::reference;
 
 /// Everything that can be configured.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where the server keeps what must last: database, keys, images. Default
-    /// `/var/lib/bessemer`.
+    /// Folder for what must last: database, keys, images; made with mode 700. `serve --data`
+    /// overrides it.
     pub data: PathBuf,
-    /// A PostgreSQL URL; without one, SQLite in the data folder.
+    /// PostgreSQL URL; without one, SQLite as `bessemer.db` in the data folder. Never shown.
     pub database_url: Option<DatabaseUrl>,
     /// The API.
     pub api: Api,
@@ -26,13 +31,16 @@ pub struct Config {
     pub provisioning: Option<Provisioning>,
     /// Where management controllers fetch boot media; without it no machine boots by virtual media.
     pub boot_media: Option<BootMedia>,
-    /// How new servers' operating systems say that they are up.
+    /// How new servers' operating systems say that they are up; without it no server ever becomes
+    /// `active`.
     pub phone_home: Option<PhoneHome>,
-    /// Switches that we control. A site without any is `flat`.
+    /// A switch that we control, once for each. A site without any is *flat*.
     pub switch: Vec<Switch>,
-    /// The VLAN that exists nowhere: where ports are that must not reach anything. 1 to 4094.
+    /// The VLAN that exists nowhere: where ports are that must not reach anything. 1 to 4094, and
+    /// not the provisioning VLAN.
     pub parked_vlan: u16,
-    /// How long things may and usually do take on this site's hardware.
+    /// How long things may and usually do take on this site's hardware: whole seconds, but for
+    /// the rate.
     pub timing: Timing,
 }
 
@@ -53,7 +61,7 @@ impl Default for Config {
 }
 
 /// A database URL, which may hold a password and so is never shown.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct DatabaseUrl(pub String);
 
@@ -64,17 +72,18 @@ impl std::fmt::Debug for DatabaseUrl {
 }
 
 /// Where the API listens.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
-    /// Address and port. Default `127.0.0.1:8480`; port 0 takes any free one.
+    /// Address and port; port 0 takes any free one.
     pub listen: SocketAddr,
     /// Whether it may listen on other than loopback addresses without TLS, tokens then crossing
     /// the network in the clear: for use behind a proxy that does TLS.
     pub insecure: bool,
-    /// PEM certificate chain; with `key`, the API is served over TLS.
+    /// PEM certificate chain; with `key`, the API is served over TLS. If neither file exists, a
+    /// self-signed pair is made.
     pub certificate: Option<PathBuf>,
-    /// PEM private key.
+    /// Its PEM private key; both or neither.
     pub key: Option<PathBuf>,
 }
 
@@ -90,47 +99,50 @@ impl Default for Api {
 }
 
 /// The network on which machines boot the agent.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provisioning {
     /// Our network interface on it. Without one no DHCP is served (for tests and for sites whose
     /// machines boot by other means).
     #[serde(default)]
     pub interface: Option<String>,
-    /// Our address on it.
+    /// Our address on it, already configured on the interface.
     pub address: Ipv4Addr,
-    /// Its subnet.
+    /// Its IPv4 subnet, such as `10.77.0.0/24`.
+    #[schemars(with = "String")]
     pub subnet: Ipv4Subnet,
     /// First address leased to agents.
     pub pool_first: Ipv4Addr,
-    /// Last address leased to agents.
+    /// Last one; the pool must not contain `address`. One is used by each node that has an agent
+    /// booting or running.
     pub pool_last: Ipv4Addr,
-    /// Its VLAN on the switches; needed where there are any.
+    /// Its VLAN on the switches, 1 to 4094; required where there is a `[[switch]]`.
     #[serde(default)]
     pub vlan: Option<u16>,
     /// The folder with `vmlinuz`, `initramfs.zst` and `linuxx64.efi.stub`, as `ramdisk/build`
-    /// makes it. Default `/usr/share/bessemer/ramdisk`.
+    /// makes it; read when the first machine boots, and kept.
     #[serde(default = "default_ramdisk")]
     pub ramdisk: PathBuf,
-    /// Port of the agent protocol (TLS). Default 8443; 0 takes any free one.
+    /// TCP port of the agent protocol (TLS), on `address`; 0 takes any free one.
     #[serde(default = "default_agent_port")]
     pub agent_port: u16,
-    /// Port from which firmware loads the agent (HTTP). Default 8481; 0 takes any free one.
+    /// TCP port from which firmware loads the agent (HTTP), on `address`; 0 takes any free one.
     #[serde(default = "default_boot_port")]
     pub boot_port: u16,
-    /// What DHCP is served on `interface`. Default `full`.
+    /// What DHCP is served on `interface`.
     #[serde(default)]
     pub dhcp: DhcpMode,
-    /// How the chunks of images travel to agents. Default `http`.
+    /// How the chunks of images travel to agents; they are always checked against the block map,
+    /// which travels over TLS.
     #[serde(default)]
     pub image_transport: ImageTransport,
-    /// More words for the agent's kernel command line. Default `console=ttyS0,115200 quiet`.
+    /// More words for the agent's kernel command line.
     #[serde(default = "default_kernel_arguments")]
     pub kernel_arguments: String,
 }
 
 /// How the chunks of images travel to agents. What they must be always travels over TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageTransport {
     /// In the clear, from the boot port: whoever reads the provisioning network's traffic reads
@@ -158,7 +170,7 @@ fn default_kernel_arguments() -> String {
 }
 
 /// What DHCP is served on the provisioning network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DhcpMode {
     /// Addresses and boot files; ours is the only DHCP server there.
@@ -171,7 +183,7 @@ pub enum DhcpMode {
 }
 
 /// Where management controllers fetch boot media.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BootMedia {
     /// Where they are served (HTTP): an address that management controllers reach and tenants do
@@ -183,22 +195,22 @@ pub struct BootMedia {
 }
 
 /// How new servers' operating systems say that they are up.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PhoneHome {
-    /// Where we listen for it: an address that tenants' networks reach and that serves nothing
-    /// else.
+    /// Address and port that tenants' networks reach; nothing else is served there.
     pub listen: SocketAddr,
-    /// The URL under which tenants reach that address, if it is another one.
+    /// The URL under which tenants reach it, if it is another one than `http://` and `listen`;
+    /// without quotes.
     #[serde(default)]
     pub url: Option<String>,
 }
 
 /// A switch that we control.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Switch {
-    /// Its name, as nodes' ports refer to it.
+    /// Its name, as nodes' ports refer to it; unique.
     pub name: String,
     /// How it is spoken to.
     pub driver: SwitchDriver,
@@ -207,7 +219,7 @@ pub struct Switch {
 }
 
 /// How a switch is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SwitchDriver {
     /// Open vSwitch's database protocol (RFC 7047).

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bessemer_core::lifecycle::Timing;
-use bessemer_server::config::Config;
+use bessemer_core::diagnosis::Cause;
+use bessemer_core::lifecycle::{Phase, Step, Timing, after_stop, doing, remedy};
+use bessemer_core::reason::FailureClass;
+use bessemer_server::config::{Config, reference};
 
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -99,11 +101,11 @@ fn every_key_is_in_the_example_and_explained() {
     let keys = all_keys();
     assert!(keys.len() > 30, "{keys:?}");
     let example: toml::Table = toml::from_str(&example_with_everything()).unwrap();
-    let guide = read("docs/operators.md");
+    let reference = read("docs/configuration.md");
     for key in &keys {
         assert!(
-            guide.contains(&format!("| `{key}` | ")),
-            "docs/operators.md does not explain `{key}`"
+            reference.contains(&format!("| `{key}` | ")),
+            "docs/configuration.md does not explain `{key}`"
         );
         let value = match key.split_once('.') {
             None => example.get(key),
@@ -119,14 +121,66 @@ fn every_key_is_in_the_example_and_explained() {
     }
 }
 
-/// The defaults in the guide's table are those of the code, for what is numbers.
+/// The reference is made from the code; after a change it is made anew by
+/// `UPDATE_CONFIGURATION=1 cargo test -p bessemer-server --test docs`.
 #[test]
-fn the_guide_tells_the_defaults_of_timing() {
-    let guide = read("docs/operators.md");
+fn the_configuration_reference_is_checked_in() {
+    let made = reference();
+    if std::env::var_os("UPDATE_CONFIGURATION").is_some() {
+        fs::write(project().join("docs/configuration.md"), &made).unwrap();
+    }
+    assert!(
+        read("docs/configuration.md") == made,
+        "docs/configuration.md is not what the code says: run `UPDATE_CONFIGURATION=1 cargo test \
+         -p bessemer-server --test docs`"
+    );
+}
+
+/// The defaults in the reference are those of the code, for what is numbers.
+#[test]
+fn the_reference_tells_the_defaults_of_timing() {
+    let reference = read("docs/configuration.md");
     let timing = serde_json::to_value(Timing::default()).unwrap();
     for (key, value) in timing.as_object().unwrap() {
         let row = format!("| `timing.{key}` | {value} | ");
-        assert!(guide.contains(&row), "docs/operators.md lacks `{row}`");
+        assert!(
+            reference.contains(&row),
+            "docs/configuration.md lacks `{row}`"
+        );
+    }
+}
+
+/// Whatever a node's reason or explanation can name as its step, cause or remedy is in the guide.
+#[test]
+fn troubleshooting_covers_every_cause() {
+    let guide = read("docs/troubleshooting.md");
+    let plain: String = guide.split_whitespace().collect::<Vec<_>>().join(" ");
+    let covered = |text: &str, what: &str| {
+        assert!(
+            plain.contains(text),
+            "docs/troubleshooting.md lacks the {what} `{text}`"
+        );
+    };
+    for cause in Cause::ALL {
+        covered(&format!("`{}`", cause.name()), "cause");
+        covered(cause.summary(), "summary");
+        covered(cause.remedy(), "remedy");
+    }
+    for step in Step::ALL {
+        covered(&format!("`{}`", step.name()), "step");
+        covered(doing(*step), "words");
+    }
+    let classes = [
+        FailureClass::Transient,
+        FailureClass::Permanent,
+        FailureClass::Operator,
+        FailureClass::Bug,
+    ];
+    for phase in Phase::ALL {
+        covered(after_stop(*phase), "remedy");
+        for class in classes {
+            covered(remedy(*phase, class), "remedy");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands: one file for each noun, with its arguments beside what they do.
 
 mod completions;
+mod config;
 mod event;
 mod flavor;
 mod image;
@@ -77,6 +78,8 @@ enum Command {
     Events(event::Arguments),
     #[command(subcommand)]
     Token(token::Command),
+    #[command(subcommand)]
+    Config(config::Command),
     Completions(completions::Arguments),
     #[command(hide = true)]
     Man(manual::Arguments),
@@ -92,6 +95,7 @@ struct Context {
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Config(command) => config::run(command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => manual::run(&arguments),
         command => {
@@ -118,7 +122,9 @@ async fn ask(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Server(command) => server::run(command, context).await,
         Command::Events(arguments) => event::run(arguments, context).await,
         Command::Token(command) => token::run(command, context).await,
-        Command::Serve(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
+        Command::Serve(_) | Command::Config(_) | Command::Completions(_) | Command::Man(_) => {
+            Ok(())
+        }
     }
 }
 

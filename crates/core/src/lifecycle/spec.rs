@@ -1,5 +1,6 @@
 //! What is wanted of a node. The API writes it; only the conductor acts on it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -73,7 +74,7 @@ pub enum PortControl {
 }
 
 /// How long things may take, and usually do, on a node's hardware. All in seconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timing {
     /// The longest a request to BMC or switch may take until its effect is verified.
@@ -82,9 +83,9 @@ pub struct Timing {
     pub agent_boot_deadline: u32,
     /// An agent silent for longer is taken for gone.
     pub agent_silence: u32,
-    /// The longest that inspection may take.
+    /// The longest that inspection may take; also config drive, kernel and arming.
     pub inspect_deadline: u32,
-    /// The longest that erasing may take.
+    /// The longest that erasing every disk may take.
     pub erase_deadline: u32,
     /// The longest that writing an image may take.
     pub write_deadline: u32,
@@ -92,11 +93,11 @@ pub struct Timing {
     pub os_boot_deadline: u32,
     /// The pause before the first retry; it doubles each time, up to a minute.
     pub retry_pause: u32,
-    /// Usual time from power-on to the agent's call.
+    /// Usual time from power-on to the agent's call; for plans, and for what is called late.
     pub expected_agent_boot: u32,
-    /// Usual time from hand-over to the OS saying that it is up.
+    /// Usual time from hand-over to the OS saying that it is up; as above.
     pub expected_os_boot: u32,
-    /// Usual rate of writing an image, in bytes per second.
+    /// Usual rate of writing an image, in bytes per second; for plans only.
     pub expected_write_rate: u64,
 }
 
