@@ -83,7 +83,7 @@ pub struct Api {
     /// PEM certificate chain; with `key`, the API is served over TLS. If neither file exists, a
     /// self-signed pair is made.
     pub certificate: Option<PathBuf>,
-    /// Its PEM private key; both or neither.
+    /// PEM private key of `certificate`; both or neither.
     pub key: Option<PathBuf>,
 }
 
@@ -113,7 +113,7 @@ pub struct Provisioning {
     pub subnet: Ipv4Subnet,
     /// First address leased to agents.
     pub pool_first: Ipv4Addr,
-    /// Last one; the pool must not contain `address`. One is used by each node that has an agent
+    /// Last address leased to agents; the pool must not contain `address`. One is used by each node that has an agent
     /// booting or running.
     pub pool_last: Ipv4Addr,
     /// Its VLAN on the switches, 1 to 4094; required where there is a `[[switch]]`.

@@ -95,7 +95,8 @@ pub struct Timing {
     pub retry_pause: u32,
     /// Usual time from power-on to the agent's call; for plans, and for what is called late.
     pub expected_agent_boot: u32,
-    /// Usual time from hand-over to the OS saying that it is up; as above.
+    /// Usual time from hand-over to the OS saying that it is up; for plans, and for what is
+    /// called late.
     pub expected_os_boot: u32,
     /// Usual rate of writing an image, in bytes per second; for plans only.
     pub expected_write_rate: u64,

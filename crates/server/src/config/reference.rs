@@ -18,7 +18,7 @@ values that make no sense stop the start with a message that names the key. A ch
 the next start.
 ";
 
-/// The reference as Markdown: one table for each section, in the order of the code.
+/// The reference as Markdown: one table for each section, in alphabetical order.
 pub fn reference() -> String {
     // Everything in its place instead of by reference: then each key has all that is said of it.
     let mut settings = SchemaSettings::draft2020_12();
