@@ -10,6 +10,7 @@ mod authentication;
 mod error;
 mod faults;
 mod media;
+mod metadata;
 mod resources;
 mod router;
 mod server;

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::Bmc;
-use super::sessions::SESSION_LIMIT;
 use crate::machine::{Inventory, InventoryDrive, InventoryNic};
 
 const ROOT: &str = "/redfish/v1";
@@ -23,6 +22,12 @@ pub(super) async fn find(bmc: &Bmc, path: &str) -> Option<Value> {
         ["Chassis"] => Some(singleton("Chassis", "ChassisCollection", CHASSIS)),
         ["Managers"] => Some(singleton("Managers", "ManagerCollection", MANAGER)),
         ["Chassis", "1"] => Some(chassis(bmc).await),
+        ["Chassis", "1", "Drives"] => Some(drives(inventory)),
+        ["Chassis", "1", "Drives", id] => inventory
+            .drives
+            .iter()
+            .find(|drive| drive.id == *id)
+            .map(drive),
         ["Managers", "1"] => Some(manager()),
         ["Systems", "1", rest @ ..] => system_part(inventory, rest),
         _ => None,
@@ -43,11 +48,6 @@ fn system_part(inventory: &Inventory, path: &[&str]) -> Option<Value> {
             .map(ethernet_interface),
         ["Storage"] => Some(part_collection("Storage", "StorageCollection", ["1"])),
         ["Storage", "1"] => Some(storage(inventory)),
-        ["Storage", "1", "Drives", id] => inventory
-            .drives
-            .iter()
-            .find(|drive| drive.id == *id)
-            .map(drive),
         ["Processors"] => Some(part_collection(
             "Processors",
             "ProcessorCollection",
@@ -132,7 +132,6 @@ fn session_service(bmc: &Bmc) -> Value {
         "ServiceEnabled": true,
         "SessionTimeout": bmc.sessions.timeout().as_secs(),
         "Sessions": {"@odata.id": SESSIONS},
-        "Oem": {"Bessemer": {"SessionLimit": SESSION_LIMIT}},
     })
 }
 
@@ -159,6 +158,7 @@ async fn chassis(bmc: &Bmc) -> Value {
         "SerialNumber": inventory.serial_number,
         "PowerState": bmc.machine().power_state().await,
         "Status": {"State": "Enabled", "Health": "OK"},
+        "Drives": {"@odata.id": format!("{CHASSIS}/Drives")},
         "Links": {
             "ComputerSystems": [{"@odata.id": SYSTEM}],
             "ManagedBy": [{"@odata.id": MANAGER}],
@@ -200,11 +200,21 @@ fn ethernet_interface(nic: &InventoryNic) -> Value {
     })
 }
 
+fn drive_path(drive: &InventoryDrive) -> String {
+    format!("{CHASSIS}/Drives/{}", drive.id)
+}
+
+fn drives(inventory: &Inventory) -> Value {
+    let path = format!("{CHASSIS}/Drives");
+    let members = inventory.drives.iter().map(drive_path);
+    collection(&path, "DriveCollection", "Drives", members)
+}
+
 fn storage(inventory: &Inventory) -> Value {
     let drives: Vec<_> = inventory
         .drives
         .iter()
-        .map(|drive| json!({"@odata.id": format!("{SYSTEM}/Storage/1/Drives/{}", drive.id)}))
+        .map(|drive| json!({"@odata.id": drive_path(drive)}))
         .collect();
     json!({
         "@odata.id": format!("{SYSTEM}/Storage/1"),
@@ -219,7 +229,7 @@ fn storage(inventory: &Inventory) -> Value {
 
 fn drive(drive: &InventoryDrive) -> Value {
     json!({
-        "@odata.id": format!("{SYSTEM}/Storage/1/Drives/{}", drive.id),
+        "@odata.id": drive_path(drive),
         "@odata.type": "#Drive.v1_20_0.Drive",
         "Id": drive.id,
         "Name": drive.id,

@@ -17,7 +17,9 @@ use super::Bmc;
 use super::authentication::{TOKEN_HEADER, require};
 use super::error::RedfishError;
 use super::resources::{self, SESSIONS, SYSTEM};
-use super::{media, system};
+use super::{media, metadata, system};
+
+const XML: (HeaderName, &str) = (header::CONTENT_TYPE, "application/xml;charset=utf-8");
 
 /// No request of the verbs offered here needs more.
 const BODY_LIMIT: usize = 16 * 1024;
@@ -29,6 +31,8 @@ pub fn router(bmc: Arc<Bmc>) -> Router {
         .route("/redfish/v1", get(service_root))
         .route("/redfish/v1/", get(service_root))
         .route("/redfish/v1/odata", get(odata))
+        .route("/redfish/v1/$metadata", get(service_metadata))
+        .route(metadata::OWN_SCHEMA.0, get(own_schema))
         .route(SESSIONS, post(log_in));
     let closed = Router::new()
         .route(SESSIONS, get(list_sessions))
@@ -91,6 +95,14 @@ async fn service_root(State(bmc): State<Arc<Bmc>>) -> Json<Value> {
 
 async fn odata() -> Json<Value> {
     Json(resources::odata())
+}
+
+async fn service_metadata() -> impl IntoResponse {
+    ([XML], metadata::document())
+}
+
+async fn own_schema() -> impl IntoResponse {
+    ([XML], metadata::OWN_SCHEMA.1)
 }
 
 /// Every resource that can only be read.

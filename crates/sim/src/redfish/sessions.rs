@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Simultaneous sessions; real controllers allow 6 to 64.
-pub(super) const SESSION_LIMIT: usize = 8;
+const SESSION_LIMIT: usize = 8;
 
 #[derive(Debug)]
 struct Session {

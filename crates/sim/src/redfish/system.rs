@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::Bmc;
 use super::error::RedfishError;
+use super::metadata::OWN_TYPE;
 use super::resources::{CHASSIS, MANAGER, SYSTEM};
 use super::router::json_object;
 use crate::machine::{BootMode, BootOverride, BootTarget, OverrideEnabled};
@@ -79,11 +80,9 @@ async fn representation(bmc: &Bmc) -> Value {
             "CoreCount": inventory.processor_cores,
             "LogicalProcessorCount": inventory.processor_cores,
             "Model": inventory.processor_model,
-            "Status": {"State": "Enabled", "Health": "OK"},
         },
         "MemorySummary": {
             "TotalSystemMemoryGiB": f64::from(inventory.memory_mib) / 1024.0,
-            "Status": {"State": "Enabled", "Health": "OK"},
         },
         "EthernetInterfaces": {"@odata.id": format!("{SYSTEM}/EthernetInterfaces")},
         "Storage": {"@odata.id": format!("{SYSTEM}/Storage")},
@@ -100,7 +99,7 @@ async fn representation(bmc: &Bmc) -> Value {
                 "ResetType@Redfish.AllowableValues": RESET_TYPES,
             }
         },
-        "Oem": {"Bessemer": {"BootCount": machine.boot_count()}},
+        "Oem": {"Bessemer": {"@odata.type": OWN_TYPE, "BootCount": machine.boot_count()}},
     })
 }
 

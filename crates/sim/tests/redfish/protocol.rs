@@ -76,7 +76,7 @@ async fn every_link_leads_to_the_resource_it_names() {
         "/redfish/v1/Managers/1",
         "/redfish/v1/SessionService",
         "/redfish/v1/Systems/1/EthernetInterfaces/NIC1",
-        "/redfish/v1/Systems/1/Storage/1/Drives/Drive1",
+        "/redfish/v1/Chassis/1/Drives/Drive1",
         "/redfish/v1/Systems/1/Processors/CPU1",
         "/redfish/v1/Systems/1/Memory/DIMM1",
     ] {
@@ -103,9 +103,7 @@ async fn the_system_shows_what_the_machine_is_made_of() {
         .get("/redfish/v1/Systems/1/EthernetInterfaces/NIC1")
         .await;
     assert_eq!(nic["MACAddress"], "52:54:00:51:00:01");
-    let drive = rig
-        .get("/redfish/v1/Systems/1/Storage/1/Drives/Drive1")
-        .await;
+    let drive = rig.get("/redfish/v1/Chassis/1/Drives/Drive1").await;
     assert_eq!(drive["CapacityBytes"], 8_u64 << 30);
 }
 
