@@ -50,7 +50,15 @@ fn sources(name: &str) -> Vec<(PathBuf, String)> {
 /// Invariant 1.
 #[test]
 fn core_knows_no_input_or_output() {
-    let allowed = ["jiff", "schemars", "serde", "serde_json", "thiserror", "utoipa", "uuid"];
+    let allowed = [
+        "jiff",
+        "schemars",
+        "serde",
+        "serde_json",
+        "thiserror",
+        "utoipa",
+        "uuid",
+    ];
     let allowed: BTreeSet<String> = allowed.map(str::to_owned).into();
     assert_eq!(dependencies("core"), allowed);
     for (path, text) in sources("core") {
