@@ -9,6 +9,7 @@
 //!   loopback) and one that is a QEMU process with real firmware ([`machine::QemuMachine`]).
 //! * [`redfish`]: the management controller itself, Redfish over HTTP or HTTPS, with faults that a
 //!   test can switch on.
+//! * [`ipmi`]: its other face, IPMI 2.0 over LAN, serial console included.
 //! * [`agent`]: what runs inside of a simulated machine: an agent on the real protocol, and the
 //!   tenant's system that calls home.
 //! * [`rack`]: namespaces, an Open vSwitch bridge, disks and QEMU machines wired together into a
@@ -18,6 +19,7 @@
 
 pub mod agent;
 mod error;
+pub mod ipmi;
 pub mod machine;
 pub mod rack;
 pub mod redfish;

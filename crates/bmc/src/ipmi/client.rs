@@ -24,8 +24,8 @@ const MOST_SESSIONS: u32 = 3;
 const MOST_BEGINNINGS: u32 = 8;
 
 /// How often a command is sent to a BMC that is busy, and the first pause between.
-const MOST_BUSY: u32 = 4;
-const BUSY_PAUSE: Duration = Duration::from_millis(250);
+pub(super) const MOST_BUSY: u32 = 4;
+pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 /// A command: what it is for people, and its numbers (appendix G).
 #[derive(Debug, Clone, Copy)]

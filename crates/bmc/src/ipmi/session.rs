@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use super::client::{BUSY_PAUSE, MOST_BUSY, is_busy};
 use super::link::{Answered, IMPATIENT, Link, PATIENT, random};
 use super::wire::{
     CipherSuite, Exchange, Message, OpenSession, OpenedSession, Packet, PayloadType, Rakp1, Rakp2,
@@ -113,11 +114,20 @@ impl Session {
         deadline: Instant,
     ) -> Result<(), Refused> {
         let wanted = [login.privilege as u8];
-        let answer = self
-            .command(APPLICATION, SET_SESSION_PRIVILEGE, &wanted, deadline)
-            .await?;
+        let mut tries = 0;
+        let answer = loop {
+            let answer = self
+                .command(APPLICATION, SET_SESSION_PRIVILEGE, &wanted, deadline)
+                .await?;
+            tries += 1;
+            if tries == MOST_BUSY || !answer.first().is_some_and(|code| is_busy(*code)) {
+                break answer;
+            }
+            tokio::time::sleep(BUSY_PAUSE).await;
+        };
         match answer.first() {
             Some(0) => Ok(()),
+            Some(code) if is_busy(*code) => Err(Refused::OutOfStep),
             // Not available to this account, or above its limit.
             _ if login.privilege == Privilege::Administrator => Err(Refused::Privilege),
             _ => Err(Refused::Other(forbidden(login))),

@@ -145,10 +145,10 @@ impl Host {
 
     async fn boot(self: Arc<Self>, target: BootTarget, medium: Option<Bytes>, firmware: Firmware) {
         let parameters = match target {
-            BootTarget::UefiHttp => Some(offered(&firmware, self.mac).await),
+            BootTarget::UefiHttp | BootTarget::Pxe => Some(offered(&firmware, self.mac).await),
             BootTarget::Cd => medium.as_deref().and_then(on_medium),
             // A tenant's OS that is started again has nothing to say to us.
-            BootTarget::None | BootTarget::Hdd | BootTarget::Pxe => None,
+            BootTarget::None | BootTarget::Hdd => None,
         };
         let Some(parameters) = parameters else { return };
         lock(&self.boots).push(parameters.clone());

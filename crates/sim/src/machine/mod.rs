@@ -14,11 +14,12 @@ mod simulated;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 use uuid::Uuid;
 
 pub use medium::command_line;
 pub use qemu::{Accelerator, QemuMachine, QemuSettings};
-pub use simulated::{CdDrive, MachineEvent, SimulatedMachine};
+pub use simulated::{CdDrive, MachineEvent, SerialPort, SimulatedMachine};
 
 /// Whether a server runs. The names are those of Redfish's `PowerState` (DSP2046, Resource).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,6 +169,11 @@ pub enum MachineError {
     },
 }
 
+/// A serial line's bytes, both ways.
+pub trait SerialLine: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> SerialLine for T {}
+
 /// What a management controller can do with a server.
 ///
 /// Commands return once they are carried out as far as the controller can see: a machine powered
@@ -216,6 +222,12 @@ pub trait Machine: Send + Sync + 'static {
     /// # Errors
     /// When the machine refuses.
     fn eject_media(&self) -> BoxFuture<'_, Result<(), MachineError>>;
+
+    /// The machine's serial line, from now on. There is one of it.
+    ///
+    /// # Errors
+    /// When the machine has none at this moment, being off.
+    fn serial_line(&self) -> BoxFuture<'_, std::io::Result<Box<dyn SerialLine>>>;
 
     /// Powers the machine on.
     ///

@@ -24,9 +24,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
 
 use self::process::Process;
-use super::{BootMode, BootOverride, BootTarget, Inventory, Machine, MachineError, PowerState};
+use super::{
+    BootMode, BootOverride, BootTarget, Inventory, Machine, MachineError, PowerState, SerialLine,
+};
 
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,6 +256,14 @@ impl Machine for QemuMachine {
             // Its space matters more than its presence: an error does no harm.
             let _ = tokio::fs::remove_file(&self.settings.medium).await;
             Ok(())
+        }
+        .boxed()
+    }
+
+    fn serial_line(&self) -> BoxFuture<'_, std::io::Result<Box<dyn SerialLine>>> {
+        async {
+            let stream = UnixStream::connect(&self.settings.serial_socket).await?;
+            Ok(Box::new(stream) as Box<dyn SerialLine>)
         }
         .boxed()
     }

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::{
     BootMode, BootOverride, BootTarget, Inventory, InventoryDrive, InventoryNic, Machine,
-    MachineError, PowerState,
+    MachineError, PowerState, SerialLine,
 };
 
 /// Events a slow listener may fall behind before it loses the oldest.
@@ -63,12 +65,68 @@ impl CdDrive {
     }
 }
 
+/// The machine's end of its serial line: all clones are one. What is written while nobody listens
+/// is lost, as on a wire.
+#[derive(Debug, Clone)]
+pub struct SerialPort {
+    written: broadcast::Sender<Bytes>,
+    typed: broadcast::Sender<Bytes>,
+}
+
+impl SerialPort {
+    fn new() -> Self {
+        Self {
+            written: broadcast::Sender::new(EVENT_BACKLOG),
+            typed: broadcast::Sender::new(EVENT_BACKLOG),
+        }
+    }
+
+    /// Writes to the console; `false` if nobody listens.
+    pub fn write(&self, bytes: impl Into<Bytes>) -> bool {
+        self.written.send(bytes.into()).is_ok()
+    }
+
+    /// What is typed from now on.
+    pub fn typed(&self) -> broadcast::Receiver<Bytes> {
+        self.typed.subscribe()
+    }
+
+    /// The other end.
+    fn connect(&self) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let mut written = self.written.subscribe();
+        let typed = self.typed.clone();
+        tokio::spawn(async move {
+            let (mut reader, mut writer) = tokio::io::split(ours);
+            let mut buffer = [0; 1024];
+            loop {
+                tokio::select! {
+                    bytes = written.recv() => match bytes {
+                        Ok(bytes) if writer.write_all(&bytes).await.is_ok() => {}
+                        Err(RecvError::Lagged(_)) => {}
+                        _ => return,
+                    },
+                    read = reader.read(&mut buffer) => match read {
+                        // Nobody at the machine looks at what is typed: that is no error.
+                        Ok(count) if count > 0 => {
+                            let _ = typed.send(Bytes::copy_from_slice(&buffer[..count]));
+                        }
+                        _ => return,
+                    },
+                }
+            }
+        });
+        theirs
+    }
+}
+
 /// A simulated server.
 #[derive(Debug)]
 pub struct SimulatedMachine {
     inventory: Inventory,
     state: Mutex<State>,
     drive: CdDrive,
+    serial: SerialPort,
     events: broadcast::Sender<MachineEvent>,
 }
 
@@ -85,6 +143,7 @@ impl SimulatedMachine {
                 stuck_in_firmware: false,
             }),
             drive: CdDrive::default(),
+            serial: SerialPort::new(),
             events: broadcast::Sender::new(EVENT_BACKLOG),
         }
     }
@@ -113,6 +172,11 @@ impl SimulatedMachine {
                 capacity_bytes: 8 << 30,
             }],
         })
+    }
+
+    /// The machine's end of its serial line.
+    pub fn serial(&self) -> SerialPort {
+        self.serial.clone()
     }
 
     /// What happens from now on.
@@ -251,6 +315,14 @@ impl Machine for SimulatedMachine {
         async {
             self.drive.set(None);
             Ok(())
+        }
+        .boxed()
+    }
+
+    fn serial_line(&self) -> BoxFuture<'_, std::io::Result<Box<dyn SerialLine>>> {
+        async {
+            let line = self.serial.connect();
+            Ok(Box::new(line) as Box<dyn SerialLine>)
         }
         .boxed()
     }

@@ -53,8 +53,8 @@ impl FaultControl {
         self.faults.borrow().clone()
     }
 
-    /// Uses up one of the 503 answers, if any is left.
-    pub(super) fn take_unavailable_answer(&self) -> bool {
+    /// Uses up one of the 503 (or, by IPMI, "busy") answers, if any is left.
+    pub(crate) fn take_unavailable_answer(&self) -> bool {
         self.faults.send_if_modified(|faults| {
             let any = faults.unavailable_answers > 0;
             faults.unavailable_answers = faults.unavailable_answers.saturating_sub(1);

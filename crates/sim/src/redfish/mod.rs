@@ -85,6 +85,11 @@ impl Bmc {
         &self.machine
     }
 
+    /// The account, for the controller's other face.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// The switches for this controller's faults.
     pub fn faults(&self) -> &FaultControl {
         &self.faults

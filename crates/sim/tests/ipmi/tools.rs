@@ -1,0 +1,143 @@
+//! `ipmitool` and `ipmiconsole` against the lab's controller, by both cipher suites.
+
+use bessemer_sim::machine::{BootTarget, Machine, OverrideEnabled, PowerState};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Child;
+
+use crate::support::{LIMIT, Lab};
+
+const SUITES: [&str; 2] = ["3", "17"];
+
+#[track_caller]
+fn says(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "`{word}` is not in: {text}");
+    }
+}
+
+#[tokio::test]
+async fn power_is_read_and_switched() {
+    let lab = Lab::start().await;
+    for suite in SUITES {
+        says(&lab.ask(suite, "chassis power status").await, &["is off"]);
+        lab.ask(suite, "chassis power on").await;
+        assert_eq!(lab.machine.power_state().await, PowerState::On);
+        says(&lab.ask(suite, "chassis power status").await, &["is on"]);
+        let boots = lab.machine.boot_count();
+        lab.ask(suite, "chassis power cycle").await;
+        lab.ask(suite, "chassis power reset").await;
+        assert_eq!(lab.machine.boot_count(), boots + 2);
+        lab.ask(suite, "chassis power off").await;
+        assert_eq!(lab.machine.power_state().await, PowerState::Off);
+    }
+}
+
+#[tokio::test]
+async fn the_boot_device_is_set_for_one_boot_and_shown() {
+    let lab = Lab::start().await;
+    for suite in SUITES {
+        lab.ask(suite, "chassis bootdev pxe options=efiboot").await;
+        let set = lab.machine.boot_override();
+        assert_eq!(set.target, BootTarget::Pxe);
+        assert_eq!(set.enabled, OverrideEnabled::Once);
+        let shown = lab.ask(suite, "chassis bootparam get 5").await;
+        says(&shown, &["Boot Flag Valid", "EFI boot", "Force PXE"]);
+        lab.ask(suite, "chassis power on").await;
+        assert_eq!(lab.machine.boot_override().target, BootTarget::None);
+        let shown = lab.ask(suite, "chassis bootparam get 5").await;
+        says(&shown, &["Boot Flag Invalid"]);
+        lab.ask(suite, "chassis power off").await;
+    }
+}
+
+#[tokio::test]
+async fn identity_fru_and_sensors_are_shown() {
+    let lab = Lab::start().await;
+    for suite in SUITES {
+        let fru = lab.ask(suite, "fru print 0").await;
+        says(&fru, &["Bessemer", "Simulated Server", "SIM00007"]);
+        says(&lab.ask(suite, "mc info").await, &["IPMI Version", "2.0"]);
+        let guid = lab.ask(suite, "mc guid smbios").await;
+        let uuid = lab.machine.inventory().uuid.to_string();
+        says(&guid, &[&uuid]);
+        let sensors = lab.ask(suite, "sdr list").await;
+        says(
+            &sensors,
+            &["Inlet Temp", "21 degrees C", "CPU Temp", "9 Watts"],
+        );
+        lab.ask(suite, "chassis power on").await;
+        says(
+            &lab.ask(suite, "sdr list").await,
+            &["44 degrees C", "180 Watts"],
+        );
+        lab.ask(suite, "chassis power off").await;
+    }
+    let suites = lab.ask("3", "channel getciphers ipmi").await;
+    says(&suites, &["3", "17"]);
+}
+
+/// Speaks on the serial line and listens, through a console program on a terminal.
+async fn converse(lab: &Lab, mut program: Child, ready: &str) {
+    let mut keys = program.stdin.take().unwrap();
+    let mut screen = program.stdout.take().unwrap();
+    let mut typed = lab.machine.serial().typed();
+    let port = lab.machine.serial();
+    let mut shown = Vec::new();
+    let talking = async {
+        let mut buffer = [0; 4096];
+        let mut asked = false;
+        loop {
+            let read = screen.read(&mut buffer).await.unwrap();
+            assert!(read > 0, "ended: {}", String::from_utf8_lossy(&shown));
+            shown.extend_from_slice(&buffer[..read]);
+            let text = String::from_utf8_lossy(&shown);
+            if text.contains(ready) && !asked {
+                asked = true;
+                // Nobody listens until the controller has the line.
+                while !port.write("\r\nlab login: ") {
+                    tokio::task::yield_now().await;
+                }
+            }
+            if text.contains("lab login: ") {
+                break;
+            }
+        }
+        keys.write_all(b"root\r").await.unwrap();
+        keys.flush().await.unwrap();
+        let mut heard = Vec::new();
+        while !String::from_utf8_lossy(&heard).contains("root\r") {
+            heard.extend(typed.recv().await.unwrap());
+        }
+    };
+    let talked = tokio::time::timeout(LIMIT, talking).await;
+    talked.unwrap_or_else(|_| panic!("no login: {}", String::from_utf8_lossy(&shown)));
+    program.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn ipmitool_has_the_serial_console() {
+    let lab = Lab::start().await;
+    for suite in SUITES {
+        says(&lab.ask(suite, "sol info 1").await, &["115.2", "Enabled"]);
+        let program = lab.on_terminal(&lab.ipmitool(suite, "sol activate"));
+        converse(&lab, program, "SOL Session operational").await;
+        lab.ask(suite, "sol deactivate").await;
+    }
+}
+
+#[tokio::test]
+async fn ipmiconsole_has_the_serial_console() {
+    let lab = Lab::start_on_the_usual_port().await;
+    let configuration = lab.freeipmi_configuration();
+    for suite in SUITES {
+        let address = lab.server.address();
+        let line = format!(
+            "ipmiconsole --config-file={configuration} -h {} -I {suite} --privilege-level=OPERATOR",
+            address.ip()
+        );
+        let line: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
+        let program = lab.on_terminal(&line);
+        converse(&lab, program, "SOL established").await;
+        lab.ask(suite, "sol deactivate").await;
+    }
+}
