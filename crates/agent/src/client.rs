@@ -8,7 +8,7 @@ use std::time::Duration;
 use bessemer_core::id::ImageId;
 use bessemer_image::map::BlockMap;
 use bessemer_tls::{Fingerprint, Trust};
-use bessemer_wire::agent::{ChunkUrl, Hello, POLL_SECONDS, Poll, PollAnswer, Welcome};
+use bessemer_wire::agent::{ChunkUrl, Hello, MAX_POLL_SECONDS, Poll, PollAnswer, Welcome};
 use bytes::{Bytes, BytesMut};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -20,7 +20,13 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long the answer to a poll may take: the conductor holds it back, then the network's share.
-const POLL_LIMIT: Duration = Duration::from_secs(POLL_SECONDS + 10);
+const POLL_LIMIT: Duration = Duration::from_secs(MAX_POLL_SECONDS + 10);
+
+/// How soon the kernel asks whether a silent conductor is still there, how often, and how many
+/// times in vain: a poll that is open for minutes would otherwise outlive its conductor.
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TRIES: u32 = 3;
 
 /// The largest JSON answer but for block maps, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -144,6 +150,9 @@ impl Client {
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
                 .connect_timeout(CONNECT_LIMIT)
+                .tcp_keepalive(KEEP_ALIVE_AFTER)
+                .tcp_keepalive_interval(KEEP_ALIVE_INTERVAL)
+                .tcp_keepalive_retries(KEEP_ALIVE_TRIES)
                 .tcp_nodelay(true)
                 .build()
                 .map_err(|source| ClientError::NoAnswer {

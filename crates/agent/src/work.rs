@@ -87,6 +87,7 @@ impl Job {
 /// What a command does, for people.
 pub fn name(work: &Work) -> &'static str {
     match work {
+        Work::Prove { .. } => "proving to be alive",
         Work::Inspect => "inspecting",
         Work::Erase => "erasing",
         Work::WriteImage { .. } => "writing image",
@@ -100,6 +101,11 @@ pub fn name(work: &Work) -> &'static str {
 /// session does it, once the conductor knows.
 pub async fn carry_out(context: Context, work: Work, job: Arc<Job>) -> Result<CommandResult> {
     match work {
+        Work::Prove { nonce } => {
+            // Read anew: what was true at the start of a long wait may not be at its end.
+            let identity = inventory::identity(&context.machine);
+            Ok(CommandResult::Proven { nonce, identity })
+        }
         Work::Inspect => blocking(move || inspect(&context)).await,
         Work::Erase => {
             blocking(move || {
@@ -130,12 +136,12 @@ pub async fn carry_out(context: Context, work: Work, job: Arc<Job>) -> Result<Co
             Ok(CommandResult::Nothing)
         }
         Work::LoadKernel { disk } => {
-            blocking(move || {
+            let release = blocking(move || {
                 wait_for_disk(&context, &disk)?;
                 kernel::load(&context.machine, &disk)
             })
             .await?;
-            Ok(CommandResult::Nothing)
+            Ok(CommandResult::KernelLoaded { release })
         }
         Work::HandOver { leave, .. } => {
             blocking(move || prepare_hand_over(&context, leave)).await?;

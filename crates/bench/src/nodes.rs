@@ -9,6 +9,7 @@ use bessemer_core::hardware::{
     Cpu, Disk, FirmwareMode, Inventory, LldpNeighbor, MachineIdentity, Nic, Transport,
 };
 use bessemer_core::id::NodeId;
+use bessemer_core::lifecycle::Standby;
 use bessemer_core::net::MacAddress;
 use bessemer_store::{Location, Store, StoreOptions};
 use bessemer_wire::api::{BmcCreate, BmcTrust, Node, NodeCreate, NodePortCreate};
@@ -50,6 +51,7 @@ fn node(name: String, bmc: SocketAddr, mac: [u8; 4]) -> anyhow::Result<Bytes> {
         })
     };
     let node = NodeCreate {
+        standby: Standby::ByFlavor,
         name,
         bmc: BmcCreate {
             url: format!("http://{bmc}"),

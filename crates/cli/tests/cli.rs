@@ -309,6 +309,7 @@ async fn a_password_is_read_from_standard_input_and_told_to_nobody_else() {
             "bmc": { "url": "https://10.0.0.7", "username": "root", "password": "pass word",
                 "trust": "insecure" },
             "ports": [{ "mac": "52:54:00:12:34:56", "switch": "leaf1", "switch_port": "swp7" }],
+            "standby": "by_flavor",
         })
     );
 }

@@ -27,6 +27,7 @@ mod document;
 mod error;
 mod events;
 mod images;
+mod kexec;
 mod nodes;
 mod offers;
 mod servers;

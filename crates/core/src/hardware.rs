@@ -65,6 +65,15 @@ pub struct Inventory {
     pub nics: Vec<Nic>,
 }
 
+impl Inventory {
+    /// The model of the machine, for people and to tell models apart: maker and product.
+    pub fn model(&self) -> String {
+        format!("{} {}", self.manufacturer, self.product)
+            .trim()
+            .to_owned()
+    }
+}
+
 /// How the machine's firmware started the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

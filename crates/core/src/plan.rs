@@ -38,21 +38,22 @@ pub struct PlanStep {
 /// No plan is longer: phases and scripts are finite, so reaching this is a bug in them.
 const MAX_STEPS: usize = 100;
 
-/// The plan for a node in `state` whose spec is (or would be) `spec`: up to where it rests.
-pub fn foretell(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Plan {
+/// The plan for a node in `state`, of which `seen` has been seen, whose spec is (or would be)
+/// `spec`: up to where it settles.
+pub fn foretell(spec: &NodeSpec, state: &NodeState, seen: &Observed, now: Timestamp) -> Plan {
     let mut plan = Plan {
         steps: Vec::new(),
         posts: 0,
         expected_seconds: 0,
     };
-    let (mut state, mut seen, mut now) = (state.clone(), Observed::default(), now);
+    let (mut state, mut seen, mut now) = (state.clone(), seen.clone(), now);
     for _ in 0..MAX_STEPS {
         let decision = step(spec, &seen, &state, now);
         state = decision.next;
-        if state.at_rest() {
+        if state.settled() {
             break;
         }
-        let profile = state.step.profile(spec);
+        let profile = state.step.profile(spec, &state);
         now += SignedDuration::from_secs(i64::from(profile.expected));
         plan.posts += profile.posts;
         plan.expected_seconds = plan.expected_seconds.saturating_add(profile.expected);
@@ -63,20 +64,22 @@ pub fn foretell(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Plan {
             posts: profile.posts,
             expected_seconds: profile.expected,
         });
-        seen = perfect(spec, &state, now);
+        seen = perfect(spec, &state, &seen, now);
     }
     plan
 }
 
 /// What a machine on which everything works has shown after this step.
-fn perfect(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Observed {
+fn perfect(spec: &NodeSpec, state: &NodeState, seen: &Observed, now: Timestamp) -> Observed {
     let boot = state.boot(spec.node);
     Observed {
         intent: Some((IntentKey::of(state, state.step), Outcome::Done)),
         agent: Some(AgentSeen {
             boot,
             last_seen: now,
+            replace: false,
         }),
         os_up: (state.step == Step::AwaitOs).then_some(state.generation),
+        kexec_failed: seen.kexec_failed,
     }
 }

@@ -42,6 +42,7 @@ pub trait Switch: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortPlan {
     vlan: u16,
+    isolated: bool,
     description: String,
 }
 
@@ -63,7 +64,24 @@ impl PortPlan {
                 format!("the description must be one line of at most {LONGEST_DESCRIPTION} bytes");
             return Err(Error::BadPlan { problem });
         }
-        Ok(Self { vlan, description })
+        Ok(Self {
+            vlan,
+            isolated: false,
+            description,
+        })
+    }
+
+    /// The same, kept from every other isolated port: a *protected* port, or one in an *isolated*
+    /// private VLAN (RFC 5517). Ports that are not isolated, such as the conductor's, it reaches.
+    #[must_use]
+    pub fn isolated(mut self, isolated: bool) -> Self {
+        self.isolated = isolated;
+        self
+    }
+
+    /// Whether the port is kept from other isolated ones.
+    pub fn is_isolated(&self) -> bool {
+        self.isolated
     }
 
     /// The VLAN whose frames the port carries untagged.
@@ -81,10 +99,16 @@ impl fmt::Display for PortPlan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "access port of VLAN {} ({})",
-            self.vlan, self.description
+            "{}access port of VLAN {} ({})",
+            isolation(self.isolated),
+            self.vlan,
+            self.description
         )
     }
+}
+
+fn isolation(isolated: bool) -> &'static str {
+    if isolated { "isolated " } else { "" }
 }
 
 /// What a port carries, as read from the switch.
@@ -94,6 +118,8 @@ pub enum PortState {
     Access {
         /// That VLAN.
         vlan: u16,
+        /// Whether it is kept from other isolated ports.
+        isolated: bool,
         /// The description that [`PortPlan`] set; empty if there is none.
         description: String,
     },
@@ -107,8 +133,12 @@ impl PortState {
     /// Whether a port in this state needs nothing done to be as planned.
     pub fn satisfies(&self, plan: &PortPlan) -> bool {
         match self {
-            Self::Access { vlan, description } => {
-                *vlan == plan.vlan && *description == plan.description
+            Self::Access {
+                vlan,
+                isolated,
+                description,
+            } => {
+                *vlan == plan.vlan && *isolated == plan.isolated && *description == plan.description
             }
             Self::Other(_) => false,
             Self::Uncontrolled => true,
@@ -119,8 +149,16 @@ impl PortState {
 impl fmt::Display for PortState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Access { vlan, description } => {
-                write!(formatter, "access port of VLAN {vlan} ({description})")
+            Self::Access {
+                vlan,
+                isolated,
+                description,
+            } => {
+                let isolation = isolation(*isolated);
+                write!(
+                    formatter,
+                    "{isolation}access port of VLAN {vlan} ({description})"
+                )
             }
             Self::Other(words) => formatter.write_str(words),
             Self::Uncontrolled => formatter.write_str("not controlled"),

@@ -15,6 +15,7 @@ mod events;
 mod extract;
 mod flavors;
 mod images;
+mod kexec;
 mod keys;
 mod monitor;
 mod networks;
@@ -63,6 +64,7 @@ fn documented() -> OpenApiRouter<Site> {
         .merge(servers::routes())
         .merge(images::routes())
         .merge(flavors::routes())
+        .merge(kexec::routes())
         .merge(networks::routes())
         .merge(keys::routes())
         .merge(events::routes())

@@ -16,6 +16,10 @@ use serde::{Deserialize, Serialize};
 
 pub use reference::reference;
 
+/// The least `timing.standby_silence`: the longest poll of an idle agent, and the interval in which
+/// other conductors come to know of it.
+const SHORTEST_STANDBY_SILENCE: u32 = 300;
+
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -119,6 +123,11 @@ pub struct Provisioning {
     /// Its VLAN on the switches, 1 to 4094; required where there is a `[[switch]]`.
     #[serde(default)]
     pub vlan: Option<u16>,
+    /// The VLAN of nodes that wait for orders in the agent, if it is another than `vlan`: such as
+    /// an isolated secondary of it (private VLAN, RFC 5517). The conductor must be reachable there
+    /// under the same address.
+    #[serde(default)]
+    pub standby_vlan: Option<u16>,
     /// The folder with `vmlinuz`, `initramfs.zst` and `linuxx64.efi.stub`, as `ramdisk/build`
     /// makes it; read when the first machine boots, and kept.
     #[serde(default = "default_ramdisk")]
@@ -279,6 +288,12 @@ impl Config {
     /// Names the first key whose value makes no sense.
     pub fn check(&self) -> Result<(), ConfigError> {
         vlan("parked_vlan", self.parked_vlan)?;
+        if self.timing.standby_silence < SHORTEST_STANDBY_SILENCE {
+            return wrong(
+                "timing.standby_silence",
+                "at least 300: idle agents call only every few minutes",
+            );
+        }
         let tls = self.api.certificate.is_some();
         if tls != self.api.key.is_some() {
             return wrong(
@@ -318,6 +333,12 @@ impl Config {
         }
         if let Some(provisioning) = &self.provisioning {
             provisioning.check(!self.switch.is_empty())?;
+            if provisioning.standby_vlan == Some(self.parked_vlan) {
+                return wrong(
+                    "provisioning.standby_vlan",
+                    "it is `parked_vlan`: nodes in standby must reach the conductor",
+                );
+            }
             if provisioning.vlan == Some(self.parked_vlan) {
                 return wrong(
                     "parked_vlan",
@@ -356,6 +377,9 @@ impl Provisioning {
                 "provisioning.pool_first",
                 "the pool must not contain our own `address`",
             );
+        }
+        if let Some(id) = self.standby_vlan {
+            vlan("provisioning.standby_vlan", id)?;
         }
         match self.vlan {
             Some(id) => vlan("provisioning.vlan", id),
@@ -412,6 +436,18 @@ mod tests {
                 "provisioning.pool_last",
             ),
             (format!("{provisioning}'10.77.0.9'"), "before"),
+            (
+                format!("{provisioning}'10.77.0.99'\nstandby_vlan = 4095"),
+                "provisioning.standby_vlan",
+            ),
+            (
+                format!("{provisioning}'10.77.0.99'\nstandby_vlan = 4094"),
+                "provisioning.standby_vlan",
+            ),
+            (
+                "[timing]\nstandby_silence = 299".to_string(),
+                "timing.standby_silence",
+            ),
             (
                 format!(
                     "{provisioning}'10.77.0.99'\n[[switch]]\nname='a'\ndriver='ovsdb'\naddress='unix:/x'"

@@ -50,11 +50,16 @@ impl Fabric {
     ) -> Result<(), Failure> {
         let tenant = match role {
             PortRole::Tenant => Some(tenant_vlan(node, site).await?),
-            PortRole::Parked | PortRole::Provisioning => None,
+            PortRole::Parked | PortRole::Standby | PortRole::Provisioning => None,
         };
         let vlans = SiteVlans {
             parked: site.config.parked_vlan,
             provisioning: site.config.provisioning.as_ref().and_then(|each| each.vlan),
+            standby: site
+                .config
+                .provisioning
+                .as_ref()
+                .and_then(|each| each.standby_vlan),
         };
         let limit = Duration::from_secs(u64::from(site.config.timing.bmc_deadline));
         let deadline = Instant::now() + limit;
@@ -70,7 +75,8 @@ impl Fabric {
             };
             let vlan = port_plan::vlan(role, index == 0, vlans, tenant);
             let plan = PortPlan::access(vlan, format!("{} {}", node.name, role_name(role)))
-                .map_err(|error| failure(&error))?;
+                .map_err(|error| failure(&error))?
+                .isolated(index == 0 && port_plan::isolated(role));
             let applied = switch.apply_port(switch_port, &plan, deadline).await;
             let told = match &applied {
                 Ok(()) => format!(
@@ -110,6 +116,7 @@ async fn tenant_vlan(node: &NodeRecord, site: &Site) -> Result<u16, Failure> {
 fn role_name(role: PortRole) -> &'static str {
     match role {
         PortRole::Parked => "parked",
+        PortRole::Standby => "standby",
         PortRole::Provisioning => "provisioning",
         PortRole::Tenant => "tenant",
     }

@@ -12,6 +12,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bessemer_core::id::{BootId, Generation, ImageId, ServerId};
+use bessemer_core::lifecycle::IntentKey;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -169,6 +170,12 @@ impl Keyring {
         self.token(&format!("phone-home/{server}/{generation}"))
     }
 
+    /// The question by which the agent of a boot proves to be alive. Nobody knows it beforehand, and
+    /// asked again for the same intent it is the same.
+    pub fn proof_nonce(&self, boot: BootId, intent: &IntentKey) -> String {
+        self.token(&format!("proof/{boot}/{intent}"))
+    }
+
     /// What is stored of a request, to tell whether it comes again: not to be guessed from by
     /// whoever reads the database, since the request may hold a secret.
     pub fn request_digest(&self, request: &str) -> String {
@@ -177,6 +184,15 @@ impl Keyring {
 
     fn token(&self, purpose: &str) -> String {
         hex(hmac::sign(&self.derive, purpose.as_bytes()).as_ref())
+    }
+
+    /// A random number less than `bound`, for jitter; 0 if the system gives no randomness.
+    pub fn random_below(&self, bound: u64) -> u64 {
+        let mut bytes = [0; 8];
+        match self.random.fill(&mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes).checked_rem(bound).unwrap_or(0),
+            Err(_) => 0,
+        }
     }
 
     /// A new random secret: 64 hexadecimal digits.

@@ -21,6 +21,7 @@ pub mod conductor;
 pub mod config;
 mod data_folder;
 mod fabric;
+pub mod heard;
 pub mod images;
 pub mod keyring;
 pub mod metrics;

@@ -23,6 +23,7 @@ use crate::conductor::Conductor;
 use crate::config::{Config, ConfigError, ImageTransport, Provisioning};
 use crate::data_folder::{self, Alone};
 use crate::fabric::Fabric;
+use crate::heard::Heard;
 use crate::images::ImageLibrary;
 use crate::keyring::{Keyring, KeyringError, digest};
 use crate::metrics::Metrics;
@@ -174,6 +175,7 @@ impl Server {
             metrics: Arc::new(Metrics::default()),
             progress: ProgressBoard::default(),
             sightings: Sightings::default(),
+            heard: Heard::default(),
             agents: AgentBells::default(),
             phone_home_base,
             boot_media_base,
@@ -209,6 +211,9 @@ impl Server {
             site.store.take_back_leases().await?;
         }
         site.store.excuse_agents(site.now()).await?;
+        parts
+            .tracker
+            .spawn(agents::store_heard(site.clone(), parts.stop.clone()));
         start_conductor(&parts, &site, fabric, alone);
         Ok(server)
     }

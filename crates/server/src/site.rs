@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::bmcs::BmcPool;
 use crate::config::Config;
+use crate::heard::Heard;
 use crate::images::ImageLibrary;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
@@ -37,6 +38,8 @@ pub struct Site {
     pub bmcs: Arc<BmcPool>,
     /// What has been seen of each node lately.
     pub sightings: Sightings,
+    /// When agents were last heard of.
+    pub heard: Heard,
     /// Wakes agents that wait for a command.
     pub agents: AgentBells,
     /// The URL under which tenants reach the phone-home service, without a path.

@@ -8,7 +8,6 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use bessemer_core::Timestamp;
-use bessemer_core::hardware::Inventory;
 use bessemer_core::id::{BootId, Generation, NodeId, ServerId};
 use bessemer_core::lifecycle::{Executor, Intent, IntentKey, NodeState, Outcome};
 use bessemer_core::net::MacAddress;
@@ -16,8 +15,9 @@ use bessemer_core::net::MacAddress;
 use crate::Error;
 use crate::database::{Row, Transaction};
 use crate::intents;
+use crate::kexec;
 use crate::nodes::{node_record, select_node, set_inventory, wake};
-use crate::records::{BootRecord, HelloOutcome, NewBoot, NodeRecord};
+use crate::records::{BootRecord, HelloOutcome, Learned, NewBoot, NodeRecord};
 use crate::store::{Store, Write};
 use crate::value::values;
 
@@ -195,15 +195,14 @@ impl Store {
         write.commit_quietly().await
     }
 
-    /// Writes down how an intent of the agent ended, with the inventory if that is what came of
-    /// it, and wakes the node. Returns false, and does nothing, unless the intent is still pending
+    /// Writes down how an intent of the agent ended, with what it has found out, and wakes the node. Returns false, and does nothing, unless the intent is still pending
     /// and the boot is the node's present one.
     pub async fn agent_outcome(
         &self,
         boot: BootId,
         key: &IntentKey,
         outcome: &Outcome,
-        inventory: Option<&Inventory>,
+        learned: Learned<'_>,
         now: Timestamp,
     ) -> Result<bool, Error> {
         const SEEN: &str = "UPDATE boot SET last_seen = $2 WHERE id = $1 AND session IS NOT NULL";
@@ -218,8 +217,12 @@ impl Store {
             write.roll_back().await?;
             return Ok(false);
         }
-        if let Some(inventory) = inventory {
-            set_inventory(&mut write, node, inventory).await?;
+        match learned {
+            Learned::Nothing => {}
+            Learned::Inventory(inventory) => set_inventory(&mut write, node, inventory).await?,
+            Learned::Kernel(image, kernel) => {
+                kexec::learn_kernel(&mut write, image, kernel).await?;
+            }
         }
         write.commit().await?;
         Ok(true)

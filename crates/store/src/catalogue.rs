@@ -2,12 +2,14 @@
 
 use std::net::Ipv4Addr;
 
+use bessemer_core::Timestamp;
 use bessemer_core::id::{FlavorId, KeyPairId, NetworkId, ProjectId};
 
 use crate::Error;
 use crate::database::Row;
 use crate::nodes::{as_id, by_id_first};
 use crate::records::{FlavorRecord, KeyPairRecord, NetworkRecord, ProjectRecord};
+use crate::standby;
 use crate::store::Store;
 use crate::value::{Value, json, values};
 
@@ -24,18 +26,32 @@ macro_rules! select_network {
 }
 
 impl Store {
-    /// Writes down a new flavor. [`Error::Conflict`] if there is one of this name.
-    pub async fn create_flavor(&self, flavor: &FlavorRecord) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO flavor (id, name, hardware) VALUES ($1, $2, $3)";
+    /// Writes down a new flavor; if its nodes wait in the agent, they are woken.
+    /// [`Error::Conflict`] if there is one of this name.
+    pub async fn create_flavor(&self, flavor: &FlavorRecord, now: Timestamp) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO flavor (id, name, hardware, standby, hand_over)
+            VALUES ($1, $2, $3, $4, $5)";
         let hardware = json("hardware", &flavor.hardware)?;
-        let values = values![flavor.id, &flavor.name, hardware];
-        self.insert_named("create_flavor", SQL, values, ("flavor", &flavor.name))
-            .await
+        let hand_over = flavor.hand_over.name();
+        let values = values![flavor.id, &flavor.name, hardware, flavor.standby, hand_over];
+        let mut write = self.write("create_flavor").await?;
+        match write.execute(SQL, values).await {
+            Ok(_) => {}
+            Err(error) if error.is_unique_violation() => {
+                return Err(name_taken("flavor", &flavor.name));
+            }
+            Err(error) => return Err(error),
+        }
+        if flavor.standby {
+            standby::wake_available(&mut write, now).await?;
+        }
+        write.commit().await
     }
 
     /// The flavor with this name or id.
     pub async fn flavor(&self, name_or_id: &str) -> Result<FlavorRecord, Error> {
-        const SQL: &str = "SELECT id, name, hardware FROM flavor WHERE name = $1 OR id = $2";
+        const SQL: &str = "SELECT id, name, hardware, standby, hand_over FROM flavor
+            WHERE name = $1 OR id = $2";
         let values = values![name_or_id, as_id(name_or_id)];
         let row = by_id_first(self.database().rows(SQL, values).await?, name_or_id)?;
         flavor_record(&row.ok_or_else(|| Error::not_found("flavor", name_or_id))?)
@@ -43,7 +59,7 @@ impl Store {
 
     /// Every flavor, by name.
     pub async fn flavors(&self) -> Result<Vec<FlavorRecord>, Error> {
-        const SQL: &str = "SELECT id, name, hardware FROM flavor ORDER BY name";
+        const SQL: &str = "SELECT id, name, hardware, standby, hand_over FROM flavor ORDER BY name";
         let rows = self.database().rows(SQL, values![]).await?;
         rows.iter().map(flavor_record).collect()
     }
@@ -215,13 +231,17 @@ impl Store {
         let mut write = self.write(gate).await?;
         match write.execute(sql, values).await {
             Ok(_) => write.commit().await,
-            Err(error) if error.is_unique_violation() => Err(Error::conflict(
-                "name",
-                format!("the name `{name}` belongs to another {what} already"),
-            )),
+            Err(error) if error.is_unique_violation() => Err(name_taken(what, name)),
             Err(error) => Err(error),
         }
     }
+}
+
+fn name_taken(what: &str, name: &str) -> Error {
+    Error::conflict(
+        "name",
+        format!("the name `{name}` belongs to another {what} already"),
+    )
 }
 
 fn flavor_record(row: &Row) -> Result<FlavorRecord, Error> {
@@ -229,6 +249,8 @@ fn flavor_record(row: &Row) -> Result<FlavorRecord, Error> {
         id: row.parsed("id")?,
         name: row.text("name")?,
         hardware: row.json("hardware")?,
+        standby: row.integer("standby")? != 0,
+        hand_over: row.name("hand_over")?,
     })
 }
 

@@ -10,6 +10,7 @@
 //! - `reconcile`: claim, read, commit: how the conductor moves a node;
 //! - `nodes`, `wishes`, `actions`, `boots`, `servers`, `orders`, `rebuilds`, `images`, `catalogue`,
 //!   `tokens`, `events`: a subject each;
+//! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
 //! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
 //! - `database`, `value`, `page`: one SQL text for both databases.
 
@@ -21,6 +22,7 @@ mod error;
 mod events;
 mod images;
 mod intents;
+mod kexec;
 mod nodes;
 mod open;
 mod orders;
@@ -29,6 +31,7 @@ mod rebuilds;
 mod reconcile;
 mod records;
 mod servers;
+mod standby;
 mod store;
 mod tokens;
 mod value;

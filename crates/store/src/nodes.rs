@@ -25,7 +25,7 @@ macro_rules! select_node {
     (inventory: $inventory:literal, $rest:literal) => {
         concat!(
             "SELECT id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_trust, ports, \
-             port_control, goal, generation, abort, server, state, identity, ",
+             port_control, standby, goal, generation, abort, server, state, identity, ",
             $inventory,
             ", os_up, news, boot_method, boot_abilities FROM node ",
             $rest
@@ -181,13 +181,27 @@ impl Store {
         write.commit().await
     }
 
-    /// Changes what an operator decides about a node. It counts from the next boot on.
-    pub async fn change_node(&self, id: NodeId, changes: NodeChanges) -> Result<(), Error> {
+    /// Changes what an operator decides about a node, and wakes it if it is to go into standby, or
+    /// out of it. Its generation stays: a server that it has is not touched by this.
+    pub async fn change_node(
+        &self,
+        id: NodeId,
+        changes: NodeChanges,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         const BOOT_METHOD: &str = "UPDATE node SET boot_method = $2 WHERE id = $1";
+        const STANDBY: &str = "UPDATE node SET standby = $2 WHERE id = $1";
         let mut write = self.write("change_node").await?;
         if let Some(method) = changes.boot_method {
             let method = method.map(|method| method.name().to_owned());
             found(write.execute(BOOT_METHOD, values![id, method]).await?, id)?;
+        }
+        if let Some(standby) = changes.standby {
+            found(
+                write.execute(STANDBY, values![id, standby.name()]).await?,
+                id,
+            )?;
+            wake(&mut write, id, now).await?;
         }
         write.commit().await
     }
@@ -276,9 +290,9 @@ fn refuse_repeated_mac(node: &NewNode) -> Result<(), Error> {
 async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(), Error> {
     const NODE: &str = "INSERT INTO node (id, name, created_at, bmc_url, bmc_username,
         bmc_password, bmc_trust, ports, port_control, goal, goal_kind, generation, state, phase,
-        at_rest, clean, boot_method, due_at, news, lease_until, fence)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $3, 0,
-        0, 0)";
+        at_rest, clean, boot_method, standby, due_at, news, lease_until, fence)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $3,
+        0, 0, 0)";
     const MAC: &str = "INSERT INTO mac_address (mac, node) VALUES ($1, $2)";
     let generation = Generation(1);
     let state = NodeState::enrolled(generation, now);
@@ -301,6 +315,7 @@ async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(),
         state.at_rest(),
         state.cleanliness == Cleanliness::Clean,
         node.boot_method.map(|method| method.name().to_owned()),
+        name("standby", &node.standby)?,
     ];
     write.execute(NODE, values).await?;
     for port in &node.ports {
@@ -418,9 +433,11 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
             goal: row.json("goal")?,
             identity: identity.clone(),
             port_control: row.name("port_control")?,
+            standby: false,
             timing: Timing::default(),
             abort: row.optional_text("abort")?,
         },
+        standby: row.name("standby")?,
         state: row.json("state")?,
         identity,
         inventory: row.optional_json("inventory")?,

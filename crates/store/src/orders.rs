@@ -186,6 +186,7 @@ async fn claim<'o>(
         image: order.image,
         image_bytes: order.image_bytes,
         root_disk: None,
+        hand_over: order.hand_over,
     });
     let goal = json("goal", &goal)?;
     for (node, plan) in &order.candidates {
@@ -205,7 +206,7 @@ async fn insert(
     now: Timestamp,
 ) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO server (id, project, name, flavor, image, network, address,
-        node, keys, user_data, plan, boots_before, created_at)
+        node, keys, user_data, plan, posts_before, created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     let values = values![
         order.server,
@@ -219,7 +220,7 @@ async fn insert(
         json("keys", &order.keys)?,
         order.user_data_sealed.as_deref().map(sealed),
         json("plan", plan)?,
-        state.boots,
+        state.posts,
         now
     ];
     write.execute(SQL, values).await?;

@@ -77,6 +77,7 @@ async fn raise(
         image: rebuild.image,
         image_bytes: rebuild.image_bytes,
         root_disk: Some(rebuild.root_disk.clone()),
+        hand_over: rebuild.hand_over,
     });
     let values = values![rebuild.server, rebuild.seen, json("goal", &goal)?, now];
     let row = write.row(SQL, values).await?;
@@ -93,7 +94,7 @@ async fn update(
     now: Timestamp,
 ) -> Result<Row, Error> {
     const SQL: &str = "UPDATE server SET image = $2, keys = $3, user_data = $4, plan = $5,
-        boots_before = $6, rebuilt_at = $7, active_at = NULL WHERE id = $1
+        posts_before = $6, rebuilt_at = $7, active_at = NULL WHERE id = $1
         RETURNING name, project";
     let values = values![
         rebuild.server,
@@ -101,7 +102,7 @@ async fn update(
         json("keys", &rebuild.keys)?,
         rebuild.user_data_sealed.as_deref().map(sealed),
         json("plan", &rebuild.plan)?,
-        state.boots,
+        state.posts,
         now
     ];
     let row = write.row(SQL, values).await?;

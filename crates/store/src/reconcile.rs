@@ -16,8 +16,10 @@ use crate::Error;
 use crate::database::{Row, Transaction};
 use crate::events::{about_server, append};
 use crate::intents;
+use crate::kexec;
 use crate::nodes::{node_record, select_node};
 use crate::records::{Claim, Commit, NewEvent, Work};
+use crate::standby;
 use crate::store::{Store, Write};
 use crate::value::{due, json, values};
 
@@ -111,17 +113,22 @@ impl Store {
         let row = row.ok_or(Error::LeaseLost)?;
         let newest = intents::newest(&mut read, claim.node).await?;
         let agent = agent_seen(&mut read, claim.node).await?;
+        let mut node = node_record(&row)?;
+        let inventory = node.inventory.as_ref();
+        let kexec_failed = kexec::has_failed(&mut read, &node.spec.goal, inventory).await?;
+        node.spec.standby = standby::wanted(&mut read, node.standby, inventory).await?;
         read.roll_back().await?;
 
         let pending = newest.clone().filter(|(intent, outcome)| {
             *outcome == Outcome::Pending && intent.action.executor() == Executor::Conductor
         });
         Ok(Work {
-            node: node_record(&row)?,
+            node,
             seen: Observed {
                 intent: newest.map(|(intent, outcome)| (intent.key, outcome)),
                 agent,
                 os_up: row.optional_number("os_up")?.map(Generation),
+                kexec_failed,
             },
             intent: pending.map(|(intent, _)| intent),
             news: row.integer("news")?,
@@ -182,6 +189,9 @@ impl Store {
             const END_BOOT: &str = "DELETE FROM boot WHERE node = $1";
             write.execute(END_BOOT, values![claim.node]).await?;
         }
+        if let Some(worked) = commit.kexec {
+            kexec::remember(&mut write, claim.node, worked, now).await?;
+        }
         let mut events = commit.events.clone();
         if before.phase != next.phase
             && let Some(server) = row.optional_parsed("server")?
@@ -197,15 +207,12 @@ impl Store {
 
 /// The agent that has called, if its boot is still allowed.
 async fn agent_seen(read: &mut Transaction, node: NodeId) -> Result<Option<AgentSeen>, Error> {
-    const SQL: &str = "SELECT id, last_seen FROM boot
+    const SQL: &str = "SELECT id, last_seen, outdated FROM boot
         WHERE node = $1 AND session IS NOT NULL AND last_seen IS NOT NULL";
     let Some(row) = read.row(SQL, values![node]).await? else {
         return Ok(None);
     };
-    Ok(Some(AgentSeen {
-        boot: row.parsed("id")?,
-        last_seen: row.time("last_seen")?,
-    }))
+    standby::agent_seen(&row).map(Some)
 }
 
 /// Stores the state and gives the lease back, if the claim still holds.

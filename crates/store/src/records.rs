@@ -13,7 +13,9 @@ use bessemer_core::id::{
     BootId, FlavorId, Generation, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId,
     TokenId,
 };
-use bessemer_core::lifecycle::{Action, Goal, Intent, NodeSpec, NodeState, Observed, PortControl};
+use bessemer_core::lifecycle::{
+    Action, Goal, HandOver, Intent, NodeSpec, NodeState, Observed, PortControl, Standby,
+};
 use bessemer_core::net::{Ipv4Subnet, MacAddress};
 use bessemer_core::plan::Plan;
 use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort, Role};
@@ -33,6 +35,8 @@ pub struct NewNode {
     pub port_control: PortControl,
     /// How it is to boot the agent; chosen from what it can do if absent.
     pub boot_method: Option<BootMethod>,
+    /// Whether it waits for orders in the agent.
+    pub standby: Standby,
 }
 
 /// How to reach a management controller.
@@ -59,8 +63,11 @@ pub struct NodeRecord {
     pub bmc: BmcRecord,
     /// Its NICs, boot NIC first.
     pub ports: Vec<NodePort>,
-    /// What is wanted of it. (`timing` is the default: the server overlays the configured one.)
+    /// What is wanted of it. (`timing` is the default: the server overlays the configured one.
+    /// `standby` is false but in [`Work`]: it takes a look at the flavors.)
     pub spec: NodeSpec,
+    /// Whether it waits for orders in the agent, as set for this one node.
+    pub standby: Standby,
     /// Where it is.
     pub state: NodeState,
     /// Which machine it is.
@@ -82,6 +89,8 @@ pub struct NodeRecord {
 pub struct NodeChanges {
     /// How it is to boot the agent; `Some(None)` chooses by what it can do.
     pub boot_method: Option<Option<BootMethod>>,
+    /// Whether it waits for orders in the agent.
+    pub standby: Option<Standby>,
 }
 
 /// Which nodes a list holds.
@@ -127,6 +136,8 @@ pub struct Commit {
     pub wake_at: Option<Timestamp>,
     /// See [`Work::news`].
     pub news: i64,
+    /// Whether a `kexec` has just been seen to work, or not to.
+    pub kexec: Option<bool>,
     /// What to tell the world, in the same transaction.
     pub events: Vec<NewEvent>,
 }
@@ -238,8 +249,8 @@ pub struct ServerRecord {
     pub user_data_sealed: Option<Vec<u8>>,
     /// What was foretold.
     pub plan: Plan,
-    /// The node's boot counter when it was ordered.
-    pub boots_before: u64,
+    /// The node's POST counter when it was ordered.
+    pub posts_before: u64,
     /// When it was ordered.
     pub created_at: Timestamp,
     /// When it became active.
@@ -269,6 +280,8 @@ pub struct Order {
     pub image: ImageId,
     /// Bytes of the image that are to be written.
     pub image_bytes: u64,
+    /// How its operating system is started.
+    pub hand_over: HandOver,
     /// Its network.
     pub network: NetworkId,
     /// The keys that open it: name and public key.
@@ -297,6 +310,8 @@ pub struct Rebuild {
     pub image_bytes: u64,
     /// Kernel name of the disk that it goes to.
     pub root_disk: String,
+    /// How its operating system is started.
+    pub hand_over: HandOver,
     /// The keys that open it from now on: name and public key.
     pub keys: Vec<(String, String)>,
     /// Sealed user data from now on.
@@ -367,6 +382,38 @@ pub struct FlavorRecord {
     pub name: String,
     /// What a machine must be made of.
     pub hardware: FlavorHardware,
+    /// Whether nodes with this hardware wait for orders in the agent.
+    pub standby: bool,
+    /// How the operating systems of its servers are started.
+    pub hand_over: HandOver,
+}
+
+/// What became of `kexec` of one kernel on one model of machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KexecOutcome {
+    /// Maker and product, as SMBIOS tells.
+    pub model: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// How often the system came up.
+    pub worked: u64,
+    /// How often it did not.
+    pub failed: u64,
+    /// Whether it did the last time.
+    pub last_worked: bool,
+    /// When that was.
+    pub last_at: Timestamp,
+}
+
+/// What an agent has found out while carrying a command out.
+#[derive(Clone, Copy, Debug)]
+pub enum Learned<'a> {
+    /// Nothing that is kept.
+    Nothing,
+    /// What the machine is made of.
+    Inventory(&'a Inventory),
+    /// Release of the kernel that an image starts.
+    Kernel(ImageId, &'a str),
 }
 
 /// A network as it is stored.

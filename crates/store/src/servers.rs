@@ -22,7 +22,7 @@ macro_rules! select_server {
         concat!(
             "SELECT server.id, server.name, server.project, server.flavor, server.image, \
              server.network, server.address, server.node, server.keys, server.user_data, \
-             server.plan, server.boots_before, server.created_at, server.active_at, \
+             server.plan, server.posts_before, server.created_at, server.active_at, \
              server.rebuilt_at, node.goal, node.generation, node.state FROM server JOIN node ON node.id = server.node ",
             $rest
         )
@@ -119,7 +119,7 @@ fn server_record(row: &Row) -> Result<ServerRecord, Error> {
         keys: row.json("keys")?,
         user_data_sealed: row.optional_sealed("user_data")?,
         plan: row.json("plan")?,
-        boots_before: row.number("boots_before")?,
+        posts_before: row.number("posts_before")?,
         created_at: row.time("created_at")?,
         active_at: row.optional_time("active_at")?,
         rebuilt_at: row.optional_time("rebuilt_at")?,

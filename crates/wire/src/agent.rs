@@ -3,7 +3,7 @@
 //! | request | body | answer |
 //! | --- | --- | --- |
 //! | `POST /agent/v1/hello` | [`Hello`] | [`Welcome`] |
-//! | `POST /agent/v1/poll` | [`Poll`] | [`PollAnswer`], after up to [`POLL_SECONDS`] |
+//! | `POST /agent/v1/poll` | [`Poll`] | [`PollAnswer`], after up to [`MAX_POLL_SECONDS`] |
 //! | `GET /agent/v1/images/{image}/map` | | the block map, JSON |
 //! | `GET /agent/v1/images/{image}/chunks/{first}/{count}` | | so many chunks as they are stored, one after the other |
 //! | `GET /agent/v1/config-drive` | | the ISO 9660 image of the server being deployed |
@@ -30,6 +30,10 @@ use serde::{Deserialize, Serialize};
 
 /// How long the conductor keeps a poll open when there is nothing to say, in seconds.
 pub const POLL_SECONDS: u64 = 15;
+
+/// The longest that it keeps one open, in seconds: that of an agent that idles until its node is
+/// ordered. Agents wait a little longer than that for an answer.
+pub const MAX_POLL_SECONDS: u64 = 240;
 
 /// The largest request body of the agent protocol, in bytes.
 pub const MAX_AGENT_BODY: usize = 1 << 20;
@@ -144,6 +148,18 @@ pub enum CommandResult {
         /// One entry a disk: its name and how it was erased and verified.
         disks: Vec<ErasedDisk>,
     },
+    /// The agent is alive, and where it should be.
+    Proven {
+        /// The question, back.
+        nonce: String,
+        /// The machine that the agent finds itself on now.
+        identity: MachineIdentity,
+    },
+    /// The kernel is loaded.
+    KernelLoaded {
+        /// Its release, such as `6.1.0-25-amd64`.
+        release: String,
+    },
     /// The image is on the disk.
     Written {
         /// Bytes written to the disk (zeros not counted).
@@ -194,6 +210,11 @@ pub struct Command {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case")]
 pub enum Work {
+    /// Say that you are alive, and on which machine.
+    Prove {
+        /// To be sent back.
+        nonce: String,
+    },
     /// Find out what the machine is made of.
     Inspect,
     /// Erase every disk and read back that it is erased.
@@ -276,6 +297,28 @@ mod tests {
         let text = r#"{"id":"3.deploying.1.hand_over.1","generation":3,"expects":{"serial":"S","uuid":null},"work":{"work":"hand_over","leave":"when_unreachable","deadline_seconds":600}}"#;
         assert_eq!(serde_json::to_string(&command).unwrap(), text);
         assert_eq!(serde_json::from_str::<Command>(text).unwrap(), command);
+        let prove = Work::Prove { nonce: "n".into() };
+        let text = r#"{"work":"prove","nonce":"n"}"#;
+        assert_eq!(serde_json::to_string(&prove).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Work>(text).unwrap(), prove);
+        for (result, text) in [
+            (
+                CommandResult::Proven {
+                    nonce: "n".into(),
+                    identity: command.expects.clone(),
+                },
+                r#"{"result":"proven","nonce":"n","identity":{"serial":"S","uuid":null}}"#,
+            ),
+            (
+                CommandResult::KernelLoaded {
+                    release: "6.1".into(),
+                },
+                r#"{"result":"kernel_loaded","release":"6.1"}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&result).unwrap(), text);
+            assert_eq!(serde_json::from_str::<CommandResult>(text).unwrap(), result);
+        }
         let status = AgentStatus::Done {
             command: IntentKey("1.cleaning.1.erase.1".into()),
             result: CommandResult::Erased {

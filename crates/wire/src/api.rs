@@ -21,8 +21,8 @@ pub use nodes::{
     NodeUpdate, PowerRequest, PowerState,
 };
 pub use servers::{
-    Flavor, FlavorCreate, KeyPair, KeyPairCreate, Network, NetworkCreate, Server, ServerCreate,
-    ServerPlan, ServerStatus,
+    Flavor, FlavorCreate, KexecOutcome, KeyPair, KeyPairCreate, Network, NetworkCreate, Server,
+    ServerCreate, ServerPlan, ServerStatus,
 };
 pub use verbs::{
     NodeReason, PowerRequestSeen, PowerSeen, PowerVerb, RequestStatus, ServerPower,

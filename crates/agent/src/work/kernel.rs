@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 
 use bessemer_wire::agent::DiskSelector;
 
@@ -25,12 +26,15 @@ const MAX_ENTRIES: usize = 100;
 /// The largest initial RAM disk, in bytes.
 const MAX_INITRD: u64 = 1 << 30;
 
+/// The longest release of a kernel that is told, in bytes.
+const MAX_RELEASE: usize = 128;
+
 /// Folders in which a boot loader's configuration may be: with `/boot` in the root file system,
 /// or as a file system of its own.
 const BOOT_FOLDERS: [&str; 2] = ["/boot", ""];
 
-/// Finds the operating system on the disk and loads its kernel.
-pub(super) fn load(machine: &Machine, selector: &DiskSelector) -> Result<()> {
+/// Finds the operating system on the disk and loads its kernel; gives the kernel's release.
+pub(super) fn load(machine: &Machine, selector: &DiskSelector) -> Result<String> {
     let disk = disks::select(machine, selector)?.name;
     device::reread_partition_table(&machine.device(&disk))?;
     let mut looked_at = Vec::new();
@@ -125,7 +129,7 @@ fn guessed(tree: &Tree, uuid: &str) -> Option<BootEntry> {
     boot_entry::from_file_names("/boot", &tree.names("/boot"), uuid)
 }
 
-fn load_entry(tree: &Tree, entry: &BootEntry) -> Result<()> {
+fn load_entry(tree: &Tree, entry: &BootEntry) -> Result<String> {
     let open = |path: &str| {
         tree.file(path).map_err(|source| Error::File {
             action: "open",
@@ -142,7 +146,33 @@ fn load_entry(tree: &Tree, entry: &BootEntry) -> Result<()> {
     let initrd = join(initrds).map_err(Error::LoadKernel)?;
     let command_line = CString::new(entry.command_line.as_str())
         .map_err(|error| Error::LoadKernel(io::Error::new(io::ErrorKind::InvalidData, error)))?;
-    kexec_file_load(&kernel, initrd.as_ref(), &command_line).map_err(Error::LoadKernel)
+    kexec_file_load(&kernel, initrd.as_ref(), &command_line).map_err(Error::LoadKernel)?;
+    Ok(release(&kernel).unwrap_or_else(|| release_by_name(&entry.kernel)))
+}
+
+/// The release that a kernel says it is, up to the first blank: a text that its setup header points
+/// to (Linux, Documentation/arch/x86/boot.rst, `kernel_version`).
+fn release(kernel: &File) -> Option<String> {
+    let mut header = [0; 16];
+    kernel.read_exact_at(&mut header, 0x200).ok()?;
+    if &header[2..6] != b"HdrS" {
+        return None;
+    }
+    let pointer = u16::from_le_bytes([header[14], header[15]]);
+    let mut text = vec![0; MAX_RELEASE];
+    let read = kernel.read_at(&mut text, u64::from(pointer) + 0x200).ok()?;
+    text.truncate(read);
+    let words = text.split(|byte| *byte == 0).next()?;
+    let release = std::str::from_utf8(words).ok()?.split_whitespace().next()?;
+    let is_plain = release.bytes().all(|byte| byte.is_ascii_graphic());
+    (pointer > 0 && is_plain).then(|| release.to_owned())
+}
+
+/// The same by the file's name, which by custom is the release behind a dash.
+fn release_by_name(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let release = name.split_once('-').map_or(name, |(_, release)| release);
+    printable(release).chars().take(MAX_RELEASE).collect()
 }
 
 /// Several initial RAM disks as one file; the kernel unpacks archives that follow each other.
@@ -253,6 +283,32 @@ mod tests {
         joined.read_to_end(&mut text).unwrap();
         assert_eq!(text, b"12345\0\0\x00678\0");
         assert!(join(Vec::new()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_kernel_says_its_release() {
+        let folder = tempfile::tempdir().unwrap();
+        let kernel = |content: &[u8]| {
+            let path = folder.path().join("kernel");
+            fs::write(&path, content).unwrap();
+            File::open(path).unwrap()
+        };
+        let mut image = vec![0; 0x1000];
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x20e..0x210].copy_from_slice(&0x300_u16.to_le_bytes());
+        let text = b"6.1.0-25-amd64 (builder) #1 SMP\0";
+        image[0x500..0x500 + text.len()].copy_from_slice(text);
+        assert_eq!(release(&kernel(&image)).unwrap(), "6.1.0-25-amd64");
+        image[0x20e..0x210].copy_from_slice(&0xffff_u16.to_le_bytes());
+        assert_eq!(release(&kernel(&image)), None, "points beyond its end");
+        image[0x202] = 0;
+        assert_eq!(release(&kernel(&image)), None);
+        assert_eq!(release(&kernel(b"")), None);
+        assert_eq!(
+            release_by_name("/boot/vmlinuz-6.1.0-25-amd64"),
+            "6.1.0-25-amd64"
+        );
+        assert_eq!(release_by_name("/vmlinuz"), "vmlinuz");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use bessemer_core::flavor::{FlavorDisk, FlavorHardware};
+use bessemer_core::lifecycle::HandOver;
 use bessemer_wire::api::{Flavor, FlavorCreate};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::Context;
@@ -25,6 +27,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bessemer flavor create small --from-node rack1-u07
+  bessemer flavor create quick --from-node rack1-u07 --standby --hand-over try_kexec
   bessemer flavor create storage --threads 32 --memory 128G --disk 2x480 --disk 12x8000hdd")]
 pub(super) struct Create {
     /// Its name, unique.
@@ -54,6 +57,26 @@ pub(super) struct Create {
     /// The product name that SMBIOS tells, where it matters.
     #[arg(long, value_name = "NAME", requires = "threads")]
     product: Option<String>,
+    /// Let available nodes with this hardware wait for orders in the agent: an order then costs no
+    /// POST.
+    #[arg(long)]
+    standby: bool,
+    /// How the operating systems of its servers are started.
+    #[arg(
+        long, value_name = "WAY", value_parser = hand_over_parser(),
+        default_value = HandOver::TryKexec.name()
+    )]
+    hand_over: HandOver,
+}
+
+/// Reads a way to hand over by its name.
+fn hand_over_parser() -> impl TypedValueParser<Value = HandOver> {
+    let names = HandOver::ALL.iter().map(|way| way.name());
+    PossibleValuesParser::new(names).try_map(|name| {
+        let mut all = HandOver::ALL.iter().copied();
+        all.find(|way| way.name() == name)
+            .ok_or("there is no such way")
+    })
 }
 
 /// List flavors, and how many nodes of each can be had now.
@@ -158,6 +181,8 @@ impl Create {
             name: self.name,
             hardware,
             from_node: self.from_node,
+            standby: self.standby,
+            hand_over: self.hand_over,
         }
     }
 }
@@ -174,6 +199,8 @@ fn flavors(flavors: &[&Flavor]) -> String {
             disks(&hardware.disks),
             hardware.cpu_model.clone().unwrap_or_else(|| NOTHING.into()),
             hardware.product.clone().unwrap_or_else(|| NOTHING.into()),
+            if flavor.standby { "yes" } else { "no" }.into(),
+            flavor.hand_over.name().into(),
         ]
     });
     let header = [
@@ -185,6 +212,8 @@ fn flavors(flavors: &[&Flavor]) -> String {
         "DISKS",
         "CPU",
         "PRODUCT",
+        "STANDBY",
+        "HAND-OVER",
     ];
     table(header, rows)
 }
@@ -252,9 +281,9 @@ mod tests {
         .unwrap();
         let lines = [
             "NAME     AVAILABLE  ARCHITECTURE  THREADS  MEMORY   \
-             DISKS                                CPU  PRODUCT",
+             DISKS                                CPU  PRODUCT  STANDBY  HAND-OVER",
             "storage  2          x86_64        32       128 GiB  \
-             2 x 480 GiB SSD + 12 x 8000 GiB HDD  -    -",
+             2 x 480 GiB SSD + 12 x 8000 GiB HDD  -    -        no       try_kexec",
         ];
         assert_eq!(flavors(&[&flavor]), lines.join("\n"));
     }

@@ -5,6 +5,7 @@ mod config;
 mod event;
 mod flavor;
 mod image;
+mod kexec;
 mod key;
 mod manual;
 mod network;
@@ -77,6 +78,8 @@ enum Command {
     Server(server::Command),
     Events(event::Arguments),
     #[command(subcommand)]
+    Kexec(kexec::Command),
+    #[command(subcommand)]
     Token(token::Command),
     #[command(subcommand)]
     Config(config::Command),
@@ -121,6 +124,7 @@ async fn ask(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Key(command) => key::run(command, context).await,
         Command::Server(command) => server::run(command, context).await,
         Command::Events(arguments) => event::run(arguments, context).await,
+        Command::Kexec(command) => kexec::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
         Command::Serve(_) | Command::Config(_) | Command::Completions(_) | Command::Man(_) => {
             Ok(())

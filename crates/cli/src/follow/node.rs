@@ -41,7 +41,7 @@ fn outcome<T>(node: &Node, wanted: Option<Phase>) -> Option<Look<T>> {
     if state.phase == Phase::Failed && !stopped {
         return Some(Look::Failed(state.reason.clone()));
     }
-    if !state.at_rest() {
+    if !state.settled() {
         return Some(Look::UnderWay(Sight::of_node(node, None)));
     }
     // A node that has become available may be somebody's server before we look.

@@ -3,9 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::Decision;
+use super::hand_over;
 use super::intent::{Action, Executor, Intent, IntentKey, Leave, Outcome, PortRole};
 use super::observed::Observed;
+use super::script::script;
 use super::spec::{Deployment, Goal, NodeSpec, PortControl};
+use super::standby;
 use super::state::{Cleanliness, NodeState, Phase, Step};
 use super::words::{after_stop, at_rest_because, doing, remedy};
 use crate::reason::{Failure, FailureClass, Reason};
@@ -17,12 +20,14 @@ pub(super) fn advance(
     state: &NodeState,
     now: Timestamp,
 ) -> Decision {
+    if standby::is_other_way(spec, state) {
+        return enter(spec, seen, state, Phase::Available, now);
+    }
     if state.at_rest() {
-        return Decision {
-            next: state.clone(),
-            intent: None,
-            wake_at: None,
-        };
+        return wait(state, None);
+    }
+    if state.step == Step::Standby {
+        return standby::watch(spec, seen, state, now);
     }
     if let Some(retry_at) = state.retry_at {
         return if now < retry_at {
@@ -70,27 +75,44 @@ pub(super) fn enter(
     next.phase = phase;
     next.since = now;
     next.attempt = 1;
-    let first = first_step(seen, state, phase);
+    next.standby = spec.standby && matches!(phase, Phase::Cleaning | Phase::Available);
+    next.fallback = false;
+    next.fallback = hand_over::tries_kexec(spec, &next) && seen.kexec_failed;
+    let first = first_step(spec, seen, state, &next, now);
     begin_step(spec, next, first, now)
 }
 
-/// The step a phase begins with: an agent that is there already is not booted again, and a node
-/// that never got past enrolment or rests already has nothing to switch off.
-fn first_step(seen: &Observed, state: &NodeState, phase: Phase) -> usize {
-    let script = phase.script();
-    let from_inspection = state.phase == Phase::Inspecting && phase == Phase::Cleaning;
-    if from_inspection && seen.agent.is_some() {
-        return position(script, Step::Erase);
-    }
+/// The step that the phase of `next` begins with: an agent that is there already is not booted
+/// again, and a node that never got past enrolment or rests already has nothing to switch off.
+fn first_step(
+    spec: &NodeSpec,
+    seen: &Observed,
+    state: &NodeState,
+    next: &NodeState,
+    now: Timestamp,
+) -> usize {
+    let script = script(spec, next);
+    let at = |step| position(script, step);
     let dark = state.phase == Phase::Enrolled || (state.at_rest() && state.phase != Phase::Active);
-    if matches!(phase, Phase::Failed | Phase::Held | Phase::Retired) && dark {
-        return position(script, Step::Rest);
+    let idles = standby::idles(spec, seen, state, now);
+    match (state.phase, next.phase) {
+        (Phase::Inspecting, Phase::Cleaning) if seen.agent.is_some() => at(Step::Erase),
+        (_, Phase::Failed | Phase::Held | Phase::Retired) if dark => at(Step::Rest),
+        (Phase::Cleaning, Phase::Available) if next.standby && state.standby => at(Step::Standby),
+        (Phase::Available, Phase::Available) if next.standby && idles => at(Step::ConnectStandby),
+        (Phase::Cleaning, Phase::Available) if !next.standby && !state.standby => at(Step::Rest),
+        (Phase::Available, Phase::Available) if !next.standby && dark => at(Step::Rest),
+        (Phase::Available, Phase::Deploying) if idles => at(Step::ProveAgent),
+        // The agent is on its way: what its boot has cost is not paid twice.
+        (Phase::Available, Phase::Deploying) if state.step == Step::AwaitAgent => {
+            at(Step::AwaitAgent)
+        }
+        _ => 0,
     }
-    0
 }
 
 /// Where `step` stands in `script`: each step occurs at most once in a script.
-fn position(script: &[Step], step: Step) -> usize {
+pub(super) fn position(script: &[Step], step: Step) -> usize {
     script.iter().position(|&each| each == step).unwrap_or(0)
 }
 
@@ -165,7 +187,7 @@ fn until_deadline(state: &NodeState, now: Timestamp, message: &str) -> Verdict {
     }
 }
 
-fn wait(state: &NodeState, wake_at: Option<Timestamp>) -> Decision {
+pub(super) fn wait(state: &NodeState, wake_at: Option<Timestamp>) -> Decision {
     Decision {
         next: state.clone(),
         intent: None,
@@ -176,24 +198,35 @@ fn wait(state: &NodeState, wake_at: Option<Timestamp>) -> Decision {
 /// Goes on to the next step of the script, or the next phase.
 fn next_step(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp) -> Decision {
     let mut next = state.clone();
-    let index = position(state.phase.script(), state.step) + 1;
     if state.step == Step::Erase {
         next.cleanliness = Cleanliness::Clean;
         next.written_for = None;
     }
-    if index < state.phase.script().len() {
+    if hand_over::is_hopeless(spec, seen, state) {
+        return hand_over::power_cycle_instead(spec, state, hand_over::REMEMBERED, now);
+    }
+    let script = script(spec, state);
+    let index = position(script, state.step) + 1;
+    if index < script.len() {
         return begin_step(spec, next, index, now);
     }
     let phase = state.phase.after(spec);
     enter(spec, seen, &next, phase, now)
 }
 
-fn begin_step(spec: &NodeSpec, mut next: NodeState, index: usize, now: Timestamp) -> Decision {
-    next.step = next.phase.script()[index];
+/// Starts the step at `index` of the script.
+pub(super) fn begin_step(
+    spec: &NodeSpec,
+    mut next: NodeState,
+    index: usize,
+    now: Timestamp,
+) -> Decision {
+    next.step = script(spec, &next)[index];
     next.tries = 1;
     if next.step == Step::PrepareBoot {
         next.boots += 1;
     }
+    next.posts += u64::from(next.step.profile(spec, &next).posts);
     begin(spec, &next, now)
 }
 
@@ -207,18 +240,19 @@ fn begin(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Decision {
         if !matches!(next.phase, Phase::Failed) {
             next.reason = at_rest_because(spec, &next);
         }
-        return Decision {
-            next,
-            intent: None,
-            wake_at: None,
-        };
+        return wait(&next, None);
     }
-    let profile = next.step.profile(spec);
+    let profile = next.step.profile(spec, &next);
     let deadline = now + SignedDuration::from_secs(i64::from(profile.deadline));
     next.deadline = Some(deadline);
-    if next.phase != Phase::Failed {
-        next.reason =
-            Reason::new(doing(next.step)).next("given up for this attempt", Some(deadline));
+    if next.step == Step::Standby {
+        next.reason = at_rest_because(spec, &next);
+    } else if next.phase != Phase::Failed {
+        let seen = next.reason.seen.take().filter(|_| next.fallback);
+        next.reason = Reason {
+            seen,
+            ..Reason::new(doing(next.step)).next("given up for this attempt", Some(deadline))
+        };
     }
     let action = action(spec, &next);
     let intent = action.map(|action| Intent {
@@ -258,7 +292,8 @@ fn action(spec: &NodeSpec, state: &NodeState) -> Option<Action> {
     Some(match state.step {
         Step::CheckBmc => Action::CheckBmc,
         Step::PowerOff | Step::PowerDown => Action::PowerOff,
-        Step::PowerOn => Action::PowerOn,
+        Step::PowerOn | Step::StartFromDisk => Action::PowerOn,
+        Step::PrepareDiskBoot => Action::PrepareDiskBoot,
         Step::PrepareBoot => Action::PrepareBoot {
             boot: state.boot(spec.node),
         },
@@ -268,9 +303,13 @@ fn action(spec: &NodeSpec, state: &NodeState) -> Option<Action> {
         Step::ConnectTenant => Action::ConnectPorts {
             role: PortRole::Tenant,
         },
+        Step::ConnectStandby => Action::ConnectPorts {
+            role: PortRole::Standby,
+        },
         Step::Park => Action::ConnectPorts {
             role: PortRole::Parked,
         },
+        Step::ProveAgent => Action::ProveAgent,
         Step::Inspect => Action::Inspect,
         Step::Erase => Action::Erase,
         Step::WriteImage => {
@@ -291,7 +330,7 @@ fn action(spec: &NodeSpec, state: &NodeState) -> Option<Action> {
                 Leave::WhenUnreachable
             },
         },
-        Step::AwaitAgent | Step::AwaitOs | Step::Rest => return None,
+        Step::AwaitAgent | Step::AwaitOs | Step::Standby | Step::Rest => return None,
     })
 }
 
@@ -303,8 +342,12 @@ fn failed(
     failure: Failure,
     now: Timestamp,
 ) -> Decision {
-    let profile = state.step.profile(spec);
-    let passing = failure.class == FailureClass::Transient;
+    let profile = state.step.profile(spec, state);
+    if hand_over::may_fall_back(spec, state) {
+        return hand_over::power_cycle_instead(spec, state, &failure.message, now);
+    }
+    // Whatever is wrong with an agent that cannot prove itself, another boot may have a better one.
+    let passing = failure.class == FailureClass::Transient || state.step == Step::ProveAgent;
     if passing && !profile.restarts && state.tries < profile.tries {
         return retry_later(spec, state, &failure, now);
     }
@@ -335,7 +378,7 @@ fn retry_later(spec: &NodeSpec, state: &NodeState, failure: &Failure, now: Times
     next.tries += 1;
     next.retry_at = Some(retry_at);
     next.deadline = Some(retry_at);
-    let tries = state.step.profile(spec).tries;
+    let tries = state.step.profile(spec, state).tries;
     if next.phase != Phase::Failed {
         next.reason = Reason::new(format!("{} did not work", doing(state.step)))
             .seen(failure.message.clone())
@@ -358,13 +401,16 @@ fn give_up(
     if state.phase == Phase::Failed {
         // Making it safe did not work either: the first reason stays, this is added to it.
         let mut next = state.clone();
-        let index = position(state.phase.script(), state.step) + 1;
+        let index = position(script(spec, state), state.step) + 1;
         next.reason.next = Some(format!(
             "could not {}: {}",
             doing(state.step),
             failure.message
         ));
         return begin_step(spec, next, index, now);
+    }
+    if state.phase == Phase::Available && state.standby {
+        return standby::give_up(spec, state, failure.message, now);
     }
     let mut reason = Reason::new(format!(
         "{} failed at `{}` (attempt {} of {})",

@@ -72,11 +72,15 @@ pub enum Action {
         /// The boot.
         boot: BootId,
     },
+    /// Let the next boot, and only that, be from the disk.
+    PrepareDiskBoot,
     /// Put the node's switch ports where they must be and read them back.
     ConnectPorts {
         /// What the ports are to carry.
         role: PortRole,
     },
+    /// Agent: answer a question of this moment, on the machine that is meant.
+    ProveAgent,
     /// Agent: find out what the machine is made of.
     Inspect,
     /// Agent: erase every disk and read back that it is erased.
@@ -132,8 +136,10 @@ impl Action {
             | Self::ShutDown { .. }
             | Self::Restart { .. }
             | Self::PrepareBoot { .. }
+            | Self::PrepareDiskBoot
             | Self::ConnectPorts { .. } => Executor::Conductor,
-            Self::Inspect
+            Self::ProveAgent
+            | Self::Inspect
             | Self::Erase
             | Self::WriteImage { .. }
             | Self::WriteConfigDrive { .. }
@@ -149,6 +155,8 @@ impl Action {
 pub enum PortRole {
     /// A VLAN that exists nowhere. The default for anything unknown.
     Parked,
+    /// Where an idle agent reaches the conductor, and neither another machine nor a tenant.
+    Standby,
     /// The network on which the agent meets the conductor.
     Provisioning,
     /// The networks of the tenant's server.
@@ -191,6 +199,14 @@ mod tests {
                 },
                 r#"{"action":"restart","shut_down_seconds":0}"#,
             ),
+            (Action::PrepareDiskBoot, r#"{"action":"prepare_disk_boot"}"#),
+            (
+                Action::ConnectPorts {
+                    role: PortRole::Standby,
+                },
+                r#"{"action":"connect_ports","role":"standby"}"#,
+            ),
+            (Action::ProveAgent, r#"{"action":"prove_agent"}"#),
             (Action::Inspect, r#"{"action":"inspect"}"#),
             (Action::Erase, r#"{"action":"erase"}"#),
             (Action::LoadKernel, r#"{"action":"load_kernel"}"#),

@@ -9,6 +9,8 @@
 //! - `spec`, `state`, `intent`, `observed`: the data;
 //! - `script`: what the phases consist of, one list of steps each: **start reading there**;
 //! - `advance`: how one step is judged: waited for, done, tried again, given up;
+//! - `hand_over`: by `kexec`, by a power cycle, or by the second if the first does not work;
+//! - `standby`: waiting in the agent for an order, and what ends that;
 //! - `words`: what people are told about it;
 //! - `replan`: what a new generation of the spec means where the node is now.
 //!
@@ -21,21 +23,26 @@
 //! - every wait has a deadline and a number of tries;
 //! - a node is `available` only if it is `Clean`;
 //! - nothing is erased or written except in `cleaning` and `deploying`;
-//! - ports go to `tenant` only after the agent is armed, to `provisioning` only after power-off.
+//! - ports go to `tenant` only after the agent is armed or the machine is off, to `provisioning`
+//!   only after power-off;
+//! - an image is written only by an agent that has just proven to be alive.
 
 mod advance;
+mod hand_over;
 mod intent;
 mod observed;
 mod replan;
 mod script;
 mod spec;
+mod standby;
 mod state;
 mod words;
 
+pub use hand_over::kexec_outcome;
 pub use intent::{Action, Executor, Intent, IntentKey, Leave, Outcome, PortRole};
 pub use observed::{AgentSeen, Observed};
-pub use script::StepProfile;
-pub use spec::{Deployment, Goal, NodeSpec, PortControl, Timing};
+pub use script::{StepProfile, script};
+pub use spec::{Deployment, Goal, HandOver, NodeSpec, PortControl, Standby, Timing};
 pub use state::{Cleanliness, NodeState, Phase, Step};
 pub use words::{after_stop, doing, remedy};
 

@@ -14,6 +14,9 @@ pub struct Observed {
     pub agent: Option<AgentSeen>,
     /// The generation whose OS has said that it is up.
     pub os_up: Option<Generation>,
+    /// Whether `kexec` of the kernel that is to be started is remembered to have failed on this
+    /// model of machine the last time it was tried.
+    pub kexec_failed: bool,
 }
 
 impl Observed {
@@ -33,4 +36,6 @@ pub struct AgentSeen {
     pub boot: BootId,
     /// When it was heard of last.
     pub last_seen: Timestamp,
+    /// Whether it is its turn to be replaced by an agent of the present RAM disk, if it is idle.
+    pub replace: bool,
 }

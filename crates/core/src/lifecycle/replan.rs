@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::Decision;
-use super::advance::{enter, stopped};
+use super::advance::{enter, stopped, wait};
 use super::observed::Observed;
 use super::spec::{Goal, NodeSpec};
 use super::state::{Cleanliness, NodeState, Phase};
@@ -23,19 +23,17 @@ pub(super) fn replan(
     let phase = match &spec.abort {
         Some(why) if can_be_aborted(state.phase) => return stopped(spec, seen, &state, why, now),
         // It came too late: what was to be stopped is over.
-        Some(_) if state.at_rest() => return stay(state),
+        Some(_) if state.settled() => return stay(state, now),
         Some(_) => state.phase,
         None => target(spec, &state),
     };
     enter(spec, seen, &state, phase, now)
 }
 
-fn stay(state: NodeState) -> Decision {
-    Decision {
-        next: state,
-        intent: None,
-        wake_at: None,
-    }
+fn stay(state: NodeState, now: Timestamp) -> Decision {
+    // An idle agent goes on being watched.
+    let wake_at = (!state.at_rest()).then_some(now);
+    wait(&state, wake_at)
 }
 
 /// Whether there is something to stop in this phase. The others are at rest, or are on their way

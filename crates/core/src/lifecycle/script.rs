@@ -1,63 +1,108 @@
 //! What each phase consists of: its steps in order, and what is known about each step beforehand.
 
+use super::hand_over::{by_power_cycle, tries_kexec};
 use super::spec::{Goal, NodeSpec};
-use super::state::{Phase, Step};
+use super::state::{NodeState, Phase, Step};
 
 use Step::{
-    AwaitAgent, AwaitOs, CheckBmc, ConnectProvisioning, ConnectTenant, Erase, HandOver, Inspect,
-    LoadKernel, Park, PowerDown, PowerOff, PowerOn, PrepareBoot, Rest, WriteConfigDrive,
-    WriteImage,
+    AwaitAgent, AwaitOs, CheckBmc, ConnectProvisioning, ConnectStandby, ConnectTenant, Erase,
+    HandOver, Inspect, LoadKernel, Park, PowerDown, PowerOff, PowerOn, PrepareBoot,
+    PrepareDiskBoot, ProveAgent, Rest, StartFromDisk, WriteConfigDrive, WriteImage,
 };
 
-impl Phase {
-    /// The steps of this phase, in order. A phase whose only step is `rest` stays until the spec
-    /// changes.
-    pub fn script(self) -> &'static [Step] {
-        match self {
-            Self::Enrolled => &[CheckBmc],
-            Self::Inspecting => &[
-                PowerOff,
-                ConnectProvisioning,
-                PrepareBoot,
-                PowerOn,
-                AwaitAgent,
-                Inspect,
-            ],
-            Self::Cleaning => &[
-                PowerOff,
-                ConnectProvisioning,
-                PrepareBoot,
-                PowerOn,
-                AwaitAgent,
-                Erase,
-                // The agent has done its work; its machine goes dark before it is offered.
-                PowerDown,
-                Park,
-            ],
-            Self::Deploying => &[
-                PowerOff,
-                ConnectProvisioning,
-                PrepareBoot,
-                PowerOn,
-                AwaitAgent,
-                WriteImage,
-                WriteConfigDrive,
-                LoadKernel,
-                HandOver,
-                ConnectTenant,
-                AwaitOs,
-            ],
-            // Off before the port moves: a tenant's OS never sees another network than its own.
-            Self::Releasing => &[PowerOff, Park],
-            Self::Failed | Self::Held | Self::Retired => &[PowerOff, Park, Rest],
-            Self::Available | Self::Active => &[Rest],
-        }
+/// The steps of the phase that `state` is in, in order. A phase whose only step is `rest` stays
+/// until the spec changes.
+///
+/// Two phases have two ways to go, and which one is the node's is in its state, so that a wish
+/// that changes under way does not leave it between them.
+pub fn script(spec: &NodeSpec, state: &NodeState) -> &'static [Step] {
+    match state.phase {
+        Phase::Enrolled => &[CheckBmc],
+        Phase::Inspecting => &[
+            PowerOff,
+            ConnectProvisioning,
+            PrepareBoot,
+            PowerOn,
+            AwaitAgent,
+            Inspect,
+        ],
+        Phase::Cleaning if state.standby => &[
+            PowerOff,
+            ConnectProvisioning,
+            PrepareBoot,
+            PowerOn,
+            AwaitAgent,
+            Erase,
+            // The agent stays, where it is alone with us.
+            ConnectStandby,
+        ],
+        Phase::Cleaning => &[
+            PowerOff,
+            ConnectProvisioning,
+            PrepareBoot,
+            PowerOn,
+            AwaitAgent,
+            Erase,
+            // The agent has done its work; its machine goes dark before it is offered.
+            PowerDown,
+            Park,
+        ],
+        // Begun at its end by a node that comes from cleaning; from the top only if its agent was
+        // lost, is to be replaced, or was not wanted until now.
+        Phase::Available if state.standby => &[
+            PowerOff,
+            ConnectProvisioning,
+            PrepareBoot,
+            PowerOn,
+            AwaitAgent,
+            ConnectStandby,
+            Step::Standby,
+        ],
+        Phase::Available => &[PowerOff, Park, Rest],
+        // Begun at `prove_agent` by a node whose agent idles: no POST.
+        Phase::Deploying if by_power_cycle(spec, state) => &[
+            PowerOff,
+            ConnectProvisioning,
+            PrepareBoot,
+            PowerOn,
+            AwaitAgent,
+            ProveAgent,
+            WriteImage,
+            WriteConfigDrive,
+            // Off while the port moves: neither our agent in the tenant's network, nor the
+            // tenant's system in ours, however the machine is switched on next.
+            PowerDown,
+            ConnectTenant,
+            PrepareDiskBoot,
+            StartFromDisk,
+            AwaitOs,
+        ],
+        Phase::Deploying => &[
+            PowerOff,
+            ConnectProvisioning,
+            PrepareBoot,
+            PowerOn,
+            AwaitAgent,
+            ProveAgent,
+            WriteImage,
+            WriteConfigDrive,
+            LoadKernel,
+            HandOver,
+            ConnectTenant,
+            AwaitOs,
+        ],
+        // Off before the port moves: a tenant's OS never sees another network than its own.
+        Phase::Releasing => &[PowerOff, Park],
+        Phase::Failed | Phase::Held | Phase::Retired => &[PowerOff, Park, Rest],
+        Phase::Active => &[Rest],
     }
+}
 
+impl Phase {
     /// How often the whole script is started before the phase is given up.
     pub fn attempts(self) -> u32 {
         match self {
-            Self::Inspecting | Self::Cleaning | Self::Deploying => 3,
+            Self::Inspecting | Self::Cleaning | Self::Available | Self::Deploying => 3,
             _ => 1,
         }
     }
@@ -96,8 +141,8 @@ pub struct StepProfile {
 }
 
 impl Step {
-    /// What is known about this step on the node's hardware.
-    pub fn profile(self, spec: &NodeSpec) -> StepProfile {
+    /// What is known about this step, on the node's hardware and in this state's phase.
+    pub fn profile(self, spec: &NodeSpec, state: &NodeState) -> StepProfile {
         let timing = &spec.timing;
         let base = StepProfile {
             deadline: timing.bmc_deadline,
@@ -115,22 +160,25 @@ impl Step {
             ..base
         };
         match self {
-            CheckBmc | ConnectProvisioning | ConnectTenant | Park | PrepareBoot => base,
+            CheckBmc | ConnectProvisioning | ConnectTenant | ConnectStandby | Park
+            | PrepareBoot | PrepareDiskBoot => base,
             Rest => StepProfile {
                 deadline: 0,
                 expected: 0,
                 ..base
             },
+            Step::Standby => agent(timing.standby_silence, 0),
             PowerOff | PowerDown => StepProfile {
                 expected: 3,
                 ..base
             },
-            PowerOn => StepProfile {
+            PowerOn | StartFromDisk => StepProfile {
                 expected: 2,
                 posts: 1,
                 ..base
             },
             AwaitAgent => agent(timing.agent_boot_deadline, timing.expected_agent_boot),
+            ProveAgent => agent(timing.prove_deadline, 1),
             Inspect => agent(timing.inspect_deadline, 3),
             Erase => StepProfile {
                 irreversible: true,
@@ -142,6 +190,16 @@ impl Step {
             },
             WriteConfigDrive | LoadKernel => agent(timing.inspect_deadline, 2),
             HandOver => agent(timing.inspect_deadline, 1),
+            AwaitOs if tries_kexec(spec, state) => {
+                agent(timing.os_boot_deadline_kexec, timing.expected_os_boot)
+            }
+            AwaitOs if by_power_cycle(spec, state) => {
+                // Firmware takes its time before the system does.
+                let expected = timing
+                    .expected_agent_boot
+                    .saturating_add(timing.expected_os_boot);
+                agent(timing.os_boot_deadline, expected)
+            }
             AwaitOs => agent(timing.os_boot_deadline, timing.expected_os_boot),
         }
     }

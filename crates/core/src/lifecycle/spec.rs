@@ -20,6 +20,8 @@ pub struct NodeSpec {
     pub identity: Option<MachineIdentity>,
     /// Whether its switch ports are ours to move.
     pub port_control: PortControl,
+    /// Whether it waits for an order in the agent (0 POSTs) rather than powered off (1 POST).
+    pub standby: bool,
     /// How long things may and usually do take on this hardware.
     pub timing: Timing,
     /// Why an operator has what this node is doing stopped, if this generation is for that. A node
@@ -31,7 +33,7 @@ pub struct NodeSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "goal", rename_all = "snake_case")]
 pub enum Goal {
-    /// For rent: inspected, erased, off, parked.
+    /// For rent: inspected, erased, and off or idling in the agent.
     Available,
     /// This server.
     Deployed(Deployment),
@@ -61,6 +63,63 @@ pub struct Deployment {
     /// has, whatever size its image is. Otherwise the image's size decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_disk: Option<String>,
+    /// How its operating system is started.
+    #[serde(default)]
+    pub hand_over: HandOver,
+}
+
+/// How a tenant's operating system is started once it is on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HandOver {
+    /// The agent starts its kernel: no POST. If it does not come up, the deployment starts again.
+    Kexec,
+    /// The machine is switched off and on again from its disk: one POST.
+    PowerCycle,
+    /// By `kexec`; by a power cycle if that is known not to work, or does not in time.
+    #[default]
+    TryKexec,
+}
+
+impl HandOver {
+    /// Every one of them.
+    pub const ALL: &'static [Self] = &[Self::Kexec, Self::PowerCycle, Self::TryKexec];
+
+    /// The name under which it is stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kexec => "kexec",
+            Self::PowerCycle => "power_cycle",
+            Self::TryKexec => "try_kexec",
+        }
+    }
+}
+
+/// Whether a node waits for orders in the agent, as an operator has set it for this one node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standby {
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+    /// If its hardware is that of a flavor whose nodes do.
+    #[default]
+    ByFlavor,
+}
+
+impl Standby {
+    /// Every one of them.
+    pub const ALL: &'static [Self] = &[Self::Always, Self::Never, Self::ByFlavor];
+
+    /// The name under which it is stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Never => "never",
+            Self::ByFlavor => "by_flavor",
+        }
+    }
 }
 
 /// Whether a site's switch ports are ours to move.
@@ -81,8 +140,13 @@ pub struct Timing {
     pub bmc_deadline: u32,
     /// The longest from power-on to the agent's call.
     pub agent_boot_deadline: u32,
-    /// An agent silent for longer is taken for gone.
+    /// An agent at work that is silent for longer is taken for gone.
     pub agent_silence: u32,
+    /// An idle agent that is silent for longer is taken for gone. At least 300: idle agents call
+    /// only every few minutes.
+    pub standby_silence: u32,
+    /// The longest that an agent may take to prove that it is alive before an order relies on it.
+    pub prove_deadline: u32,
     /// The longest that inspection may take; also config drive, kernel and arming.
     pub inspect_deadline: u32,
     /// The longest that erasing every disk may take.
@@ -91,6 +155,8 @@ pub struct Timing {
     pub write_deadline: u32,
     /// The longest from hand-over to the OS saying that it is up.
     pub os_boot_deadline: u32,
+    /// The same after a `kexec` for which a power cycle stands in if it does not work.
+    pub os_boot_deadline_kexec: u32,
     /// The pause before the first retry; it doubles each time, up to a minute.
     pub retry_pause: u32,
     /// Usual time from power-on to the agent's call; for plans, and for what is called late.
@@ -108,14 +174,51 @@ impl Default for Timing {
             bmc_deadline: 180,
             agent_boot_deadline: 1200,
             agent_silence: 90,
+            standby_silence: 360,
+            prove_deadline: 20,
             inspect_deadline: 300,
             erase_deadline: 14_400,
             write_deadline: 3600,
             os_boot_deadline: 1800,
+            os_boot_deadline_kexec: 600,
             retry_pause: 5,
             expected_agent_boot: 240,
             expected_os_boot: 60,
             expected_write_rate: 500 << 20,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both are stored and sent: their names are a promise (invariant 7).
+    #[test]
+    fn stored_names_are_pinned() {
+        let names: Vec<_> = HandOver::ALL.iter().map(|each| each.name()).collect();
+        assert_eq!(names.join(" "), "kexec power_cycle try_kexec");
+        for each in HandOver::ALL {
+            let text = format!("\"{}\"", each.name());
+            assert_eq!(serde_json::to_string(each).unwrap(), text);
+            assert_eq!(serde_json::from_str::<HandOver>(&text).unwrap(), *each);
+        }
+        let names: Vec<_> = Standby::ALL.iter().map(|each| each.name()).collect();
+        assert_eq!(names.join(" "), "always never by_flavor");
+        for each in Standby::ALL {
+            let text = format!("\"{}\"", each.name());
+            assert_eq!(serde_json::to_string(each).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Standby>(&text).unwrap(), *each);
+        }
+    }
+
+    #[test]
+    fn an_order_of_an_earlier_version_tries_kexec() {
+        let text = r#"{"goal":"deployed","server":"00000000-0000-0000-0000-000000000009",
+            "image":"00000000-0000-0000-0000-000000000008","image_bytes":7}"#;
+        let Goal::Deployed(deployment) = serde_json::from_str(text).unwrap() else {
+            panic!("it is an order");
+        };
+        assert_eq!(deployment.hand_over, HandOver::TryKexec);
     }
 }

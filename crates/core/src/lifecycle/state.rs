@@ -36,7 +36,7 @@ named! {
         Inspecting = "inspecting",
         /// The agent erases every disk.
         Cleaning = "cleaning",
-        /// Erased, off, parked: can be rented.
+        /// Erased, and off and parked or idling in the agent: can be rented.
         Available = "available",
         /// Becoming somebody's server.
         Deploying = "deploying",
@@ -68,6 +68,8 @@ named! {
         PowerOn = "power_on",
         /// Wait for the agent of this boot to call.
         AwaitAgent = "await_agent",
+        /// Let the agent prove that it is alive, and on this machine, before it is relied on.
+        ProveAgent = "prove_agent",
         /// Let the agent find out what the machine is made of.
         Inspect = "inspect",
         /// Let the agent erase every disk.
@@ -82,10 +84,18 @@ named! {
         HandOver = "hand_over",
         /// Put the switch ports on the tenant's networks.
         ConnectTenant = "connect_tenant",
+        /// Tell the BMC to boot from the disk once.
+        PrepareDiskBoot = "prepare_disk_boot",
+        /// Switch on to start the tenant's OS from its disk, and see it on.
+        StartFromDisk = "start_from_disk",
         /// Wait for the tenant's OS to say that it is up.
         AwaitOs = "await_os",
         /// Switch off once the agent has done its work, and see it off.
         PowerDown = "power_down",
+        /// Put the switch ports where an agent reaches the conductor and nobody else.
+        ConnectStandby = "connect_standby",
+        /// Wait in the agent for an order.
+        Standby = "standby",
         /// Put the switch ports on the VLAN that exists nowhere.
         Park = "park",
         /// Nothing to do.
@@ -120,6 +130,16 @@ pub struct NodeState {
     pub tries: u32,
     /// Agent boots so far: the number of the latest [`BootId`].
     pub boots: u64,
+    /// Firmware POSTs asked for so far: agent boots, and starts from the disk.
+    #[serde(default)]
+    pub posts: u64,
+    /// Whether this phase ends, or stays, in the agent rather than powered off.
+    #[serde(default)]
+    pub standby: bool,
+    /// Whether this phase has given its first way up for its second: a power cycle for `kexec`
+    /// while deploying, powered off for idling in the agent while available.
+    #[serde(default)]
+    pub fallback: bool,
     /// When this phase began.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
@@ -154,6 +174,9 @@ impl NodeState {
             attempt: 0,
             tries: 1,
             boots: 0,
+            posts: 0,
+            standby: false,
+            fallback: false,
             since: now,
             step_since: now,
             deadline: None,
@@ -199,6 +222,11 @@ impl NodeState {
     pub fn at_rest(&self) -> bool {
         self.step == Step::Rest
     }
+
+    /// Whether it has got to where it stays: at rest, or waiting in the agent for an order.
+    pub fn settled(&self) -> bool {
+        matches!(self.step, Step::Rest | Step::Standby)
+    }
 }
 
 #[cfg(test)]
@@ -216,9 +244,10 @@ mod tests {
         let steps: Vec<_> = Step::ALL.iter().map(|step| step.name()).collect();
         assert_eq!(
             steps.join(" "),
-            "check_bmc power_off connect_provisioning prepare_boot power_on await_agent inspect \
-             erase write_image write_config_drive load_kernel hand_over connect_tenant await_os \
-             power_down park rest"
+            "check_bmc power_off connect_provisioning prepare_boot power_on await_agent \
+             prove_agent inspect erase write_image write_config_drive load_kernel hand_over \
+             connect_tenant prepare_disk_boot start_from_disk await_os power_down \
+             connect_standby standby park rest"
         );
         for phase in Phase::ALL {
             let text = serde_json::to_string(phase).unwrap();

@@ -35,6 +35,7 @@ pub fn doing(step: Step) -> &'static str {
         Step::PrepareBoot => "prepare one boot of the agent from the network",
         Step::PowerOn => "switch the machine on",
         Step::AwaitAgent => "wait for the agent to call",
+        Step::ProveAgent => "let the agent prove that it is alive",
         Step::Inspect => "inspect the hardware",
         Step::Erase => "erase the disks",
         Step::WriteImage => "write the image",
@@ -42,16 +43,20 @@ pub fn doing(step: Step) -> &'static str {
         Step::LoadKernel => "load the kernel of the image",
         Step::HandOver => "arm the agent for the hand-over",
         Step::ConnectTenant => "put the switch ports on the tenant's network",
+        Step::PrepareDiskBoot => "tell the BMC to boot from the disk",
+        Step::StartFromDisk => "switch the machine on to start it from its disk",
         Step::AwaitOs => "wait for the operating system to say that it is up",
+        Step::ConnectStandby => "put the switch ports where an idle agent reaches us only",
+        Step::Standby => "wait in the agent for an order",
         Step::Park => "park the switch ports",
         Step::Rest => "nothing",
     }
 }
 
-/// Why a node that rests is where it is.
+/// Why a node that has settled is where it is. After a second way, with what became of the first.
 pub(super) fn at_rest_because(spec: &NodeSpec, state: &NodeState) -> Reason {
     match (state.phase, &spec.goal) {
-        (Phase::Available, _) => Reason::new("erased, off and parked: for rent"),
+        (Phase::Available, _) => available_because(state),
         (Phase::Active, _) => Reason::new("the operating system has said that it is up"),
         (Phase::Held, Goal::Held { reason }) if !reason.is_empty() => {
             Reason::new(format!("held by an operator: {reason}"))
@@ -66,5 +71,21 @@ pub(super) fn at_rest_because(spec: &NodeSpec, state: &NodeState) -> Reason {
             )
         }
         _ => Reason::new("at rest"),
+    }
+}
+
+fn available_because(state: &NodeState) -> Reason {
+    if state.standby {
+        return Reason::new("erased, idling in the agent: for rent, at no POST");
+    }
+    if !state.fallback {
+        return Reason::new("erased, off and parked: for rent");
+    }
+    Reason {
+        seen: state.reason.seen.clone(),
+        ..Reason::new(
+            "erased, off and parked: for rent, at one POST; its agent did not stay in standby",
+        )
+        .remedy("mend what was seen, then `bessemer node provide`: it is tried again")
     }
 }

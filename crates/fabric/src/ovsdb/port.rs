@@ -22,7 +22,7 @@ pub(super) struct Port {
 pub(super) async fn read(connection: &mut Connection, name: &str) -> Result<Port, Error> {
     let select = json!({
         "op": "select", "table": "Port", "where": [["name", "==", name]],
-        "columns": ["tag", "vlan_mode", "trunks", "external_ids", "interfaces"],
+        "columns": ["tag", "vlan_mode", "trunks", "protected", "external_ids", "interfaces"],
     });
     let row = first_row(connection, select)
         .await?
@@ -66,7 +66,10 @@ pub(super) fn change(name: &str, plan: &PortPlan) -> [Value; 2] {
     [
         json!({
             "op": "update", "table": "Port", "where": this,
-            "row": {"tag": plan.vlan(), "vlan_mode": "access", "trunks": ["set", []]},
+            "row": {
+                "tag": plan.vlan(), "vlan_mode": "access", "trunks": ["set", []],
+                "protected": plan.is_isolated(),
+            },
         }),
         // Other keys are other programs'.
         json!({
@@ -90,6 +93,7 @@ fn state(row: &Value) -> PortState {
     match (tag, mode) {
         (Some(vlan), None | Some("access")) if trunks.is_empty() => PortState::Access {
             vlan,
+            isolated: row.get("protected").and_then(Value::as_bool) == Some(true),
             description: description(row),
         },
         _ => {
@@ -140,6 +144,7 @@ mod tests {
     fn access(vlan: u16, description: &str) -> PortState {
         PortState::Access {
             vlan,
+            isolated: false,
             description: description.to_owned(),
         }
     }
@@ -153,6 +158,12 @@ mod tests {
         assert_eq!(state(&implicit), access(7, "parked"));
         let explicit = row(json!(["set", [7]]), json!("access"), empty.clone());
         assert_eq!(state(&explicit), access(7, "parked"));
+        let mut isolated = implicit;
+        isolated["protected"] = json!(true);
+        assert!(matches!(
+            state(&isolated),
+            PortState::Access { isolated: true, .. }
+        ));
         for (trunk, part) in [
             (row(empty.clone(), empty.clone(), empty.clone()), "all"),
             (row(json!(7), empty.clone(), json!(9)), "1 tagged"),

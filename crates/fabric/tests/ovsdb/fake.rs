@@ -76,6 +76,7 @@ async fn answers_come_in_pieces_and_behind_other_messages() {
         state,
         PortState::Access {
             vlan: 7,
+            isolated: false,
             description: String::new()
         }
     );

@@ -28,9 +28,29 @@ async fn once_applied_the_switch_forwards_by_it() {
     assert_eq!(vswitch.flooded_from("p1"), ["p3"]);
     let expected = PortState::Access {
         vlan: 100,
+        isolated: false,
         description: "node n1, VLAN 100".to_owned(),
     };
     assert_eq!(driver.read_port("p1", soon()).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn isolated_ports_reach_others_but_not_each_other() {
+    let vswitch = Vswitch::start();
+    let driver = vswitch.driver();
+    let idle = plan(1).isolated(true);
+    driver.apply_port("p1", &idle, soon()).await.unwrap();
+    driver.apply_port("p2", &idle, soon()).await.unwrap();
+    assert_eq!(vswitch.flooded_from("p1"), ["p3"], "the conductor's port");
+    assert_eq!(vswitch.flooded_from("p3"), ["p1", "p2"]);
+    let state = driver.read_port("p1", soon()).await.unwrap();
+    assert!(
+        state.satisfies(&idle) && !state.satisfies(&plan(1)),
+        "{state}"
+    );
+    // As a tenant's, it reaches its neighbours again.
+    driver.apply_port("p1", &plan(1), soon()).await.unwrap();
+    assert_eq!(vswitch.flooded_from("p1"), ["p2", "p3"]);
 }
 
 #[tokio::test]

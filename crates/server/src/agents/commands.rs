@@ -22,6 +22,12 @@ pub(super) async fn of(agents: &Agents, session: &Session) -> Result<Option<Comm
         return Ok(None);
     };
     let work = match &intent.action {
+        Action::ProveAgent => Work::Prove {
+            nonce: agents
+                .site
+                .keyring
+                .proof_nonce(session.boot.boot, &intent.key),
+        },
         Action::Inspect => Work::Inspect,
         Action::Erase => Work::Erase,
         Action::WriteImage { image, .. } => Work::WriteImage {
@@ -52,6 +58,7 @@ pub(super) async fn of(agents: &Agents, session: &Session) -> Result<Option<Comm
         | Action::ShutDown { .. }
         | Action::Restart { .. }
         | Action::PrepareBoot { .. }
+        | Action::PrepareDiskBoot
         | Action::ConnectPorts { .. } => return Ok(None),
     };
     Ok(Some(Command {

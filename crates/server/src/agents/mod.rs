@@ -11,16 +11,16 @@ mod poll;
 mod serve;
 mod session;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use bessemer_core::Timestamp;
-use bessemer_core::id::BootId;
 use bessemer_wire::agent::MAX_AGENT_BODY;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::site::Site;
 
@@ -30,7 +30,20 @@ pub(crate) struct Agents {
     site: Site,
     /// Where chunks are to be had in the clear, if anywhere.
     chunk_service: Option<SocketAddr>,
-    touched: Touched,
+}
+
+/// How often it is stored when idle agents were heard of. Other conductors on the same database
+/// know it no sooner, so this plus the longest poll must be less than `timing.standby_silence`.
+const STORE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Stores when agents were heard of, now and then, until `stop` is cancelled.
+pub(crate) async fn store_heard(site: Site, stop: CancellationToken) {
+    while timeout(STORE_INTERVAL, stop.cancelled()).await.is_err() {
+        let heard = site.heard.take_unstored(site.now());
+        if let Err(error) = site.store.touch_agents(&heard).await {
+            warn!(%error, "cannot store when agents were heard of");
+        }
+    }
 }
 
 /// The service. `chunk_service` is where [`chunk_service`](crate::chunk_service) listens, if agents
@@ -39,7 +52,6 @@ pub fn router(site: Site, chunk_service: Option<SocketAddr>) -> Router {
     let agents = Agents {
         site,
         chunk_service,
-        touched: Touched::default(),
     };
     Router::new()
         .route("/agent/v1/hello", post(hello::hello))
@@ -52,34 +64,4 @@ pub fn router(site: Site, chunk_service: Option<SocketAddr>) -> Router {
         .route("/agent/v1/config-drive", get(serve::config_drive))
         .layer(DefaultBodyLimit::max(MAX_AGENT_BODY))
         .with_state(agents)
-}
-
-/// When each boot was last noted as alive in the database: not at every request, for a disk write
-/// each would be the price.
-#[derive(Clone, Default)]
-struct Touched(Arc<Mutex<HashMap<BootId, Timestamp>>>);
-
-/// The most seconds between two notes in the database that an agent is alive.
-const TOUCH_SECONDS: u32 = 10;
-
-/// More boots than that at one time are forgotten all at once, which costs one write each.
-const MAX_TOUCHED: usize = 100_000;
-
-impl Touched {
-    /// Whether it is time to note `boot` as alive again. `silence` is how many seconds without a
-    /// note it may take until the agent is given up.
-    fn due(&self, boot: BootId, now: Timestamp, silence: u32) -> bool {
-        let pause = i64::from((silence / 3).min(TOUCH_SECONDS));
-        let mut touched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if touched.len() > MAX_TOUCHED {
-            touched.clear();
-        }
-        match touched.get(&boot) {
-            Some(last) if now.duration_since(*last).as_secs() < pause => false,
-            _ => {
-                touched.insert(boot, now);
-                true
-            }
-        }
-    }
 }

@@ -4,18 +4,24 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use bessemer_core::hardware::Inventory;
-use bessemer_core::lifecycle::{Action, Outcome};
+use bessemer_core::hardware::{Inventory, MachineIdentity};
+use bessemer_core::lifecycle::{Action, Intent, Outcome};
 use bessemer_core::reason::Failure;
+use bessemer_store::Learned;
 use bessemer_wire::agent::{
-    AgentStatus, CommandResult, ErasedDisk, POLL_SECONDS, Poll, PollAnswer,
+    AgentStatus, CommandResult, ErasedDisk, MAX_POLL_SECONDS, POLL_SECONDS, Poll, PollAnswer,
 };
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
 use super::session::{Refusal, Session};
 use super::{Agents, commands};
+use crate::keyring::same_secret;
 use crate::sightings::Place;
+use crate::site::Site;
+
+/// The longest release of a kernel that is kept, in characters.
+const MAX_RELEASE: usize = 128;
 
 /// The longest message that an agent may put into a failure.
 const MAX_MESSAGE: usize = 2000;
@@ -25,12 +31,7 @@ pub(super) async fn poll(
     session: Session,
     Json(poll): Json<Poll>,
 ) -> Result<Json<PollAnswer>, Refusal> {
-    let now = agents.site.now();
-    let silence = agents.site.config.timing.agent_silence;
-    if agents.touched.due(session.boot.boot, now, silence) {
-        let touched = agents.site.store.touch_agent(session.boot.boot, now).await;
-        touched.map_err(Refusal::unavailable)?;
-    }
+    hear(&agents, &session).await?;
     let session = take_report(&agents, session, poll.status).await?;
     let session = if poll.hurry {
         session
@@ -45,6 +46,22 @@ pub(super) async fn poll(
     }))
 }
 
+/// Notes that the agent is alive.
+async fn hear(agents: &Agents, session: &Session) -> Result<(), Refusal> {
+    let site = &agents.site;
+    let (boot, now) = (session.boot.boot, site.now());
+    if session.is_idle() {
+        site.heard.note(boot, now);
+        return Ok(());
+    }
+    let silence = site.config.timing.agent_silence;
+    if site.heard.note_at_work(boot, now, silence) {
+        let touched = site.store.touch_agent(boot, now).await;
+        touched.map_err(Refusal::unavailable)?;
+    }
+    Ok(())
+}
+
 /// Takes note of what the agent says, if it is about the open command.
 async fn take_report(
     agents: &Agents,
@@ -55,7 +72,7 @@ async fn take_report(
     let node = session.node.id;
     site.sightings.agent_says(node, &told(&status));
     let open = session.intent.as_ref();
-    let (command, outcome, inventory) = match status {
+    let (command, outcome, learned) = match status {
         AgentStatus::Idle => {
             site.progress.set(node, None);
             return Ok(session);
@@ -70,21 +87,29 @@ async fn take_report(
             let Some(intent) = open.filter(|intent| intent.key == command) else {
                 return Ok(session);
             };
-            let (outcome, inventory) = judge(&session, &intent.action, result);
-            (command, outcome, inventory)
+            let (outcome, learned) = judge(site, &session, intent, result);
+            (command, outcome, learned)
         }
         AgentStatus::Failed {
             command,
             mut failure,
         } => {
             failure.message = failure.message.chars().take(MAX_MESSAGE).collect();
-            (command, Outcome::Failed { failure }, None)
+            (command, Outcome::Failed { failure }, Found::Nothing)
         }
+    };
+    let learned = match &learned {
+        Found::Nothing => Learned::Nothing,
+        Found::Inventory(inventory) => Learned::Inventory(inventory),
+        Found::Kernel(release) => match session.deployment() {
+            Ok(deployment) => Learned::Kernel(deployment.image, release),
+            Err(_) => Learned::Nothing,
+        },
     };
     let boot = session.boot.boot;
     let recorded = site
         .store
-        .agent_outcome(boot, &command, &outcome, inventory.as_ref(), site.now())
+        .agent_outcome(boot, &command, &outcome, learned, site.now())
         .await
         .map_err(Refusal::unavailable)?;
     if recorded {
@@ -116,29 +141,46 @@ fn told(status: &AgentStatus) -> String {
     }
 }
 
+/// What an agent has found out.
+enum Found {
+    Nothing,
+    Inventory(Box<Inventory>),
+    Kernel(String),
+}
+
 /// Whether the result is the one that was asked for, of the machine that was meant.
 fn judge(
+    site: &Site,
     session: &Session,
-    action: &Action,
+    intent: &Intent,
     result: CommandResult,
-) -> (Outcome, Option<Inventory>) {
-    let fail = |failure| (Outcome::Failed { failure }, None);
-    match (action, result) {
+) -> (Outcome, Found) {
+    let fail = |failure| (Outcome::Failed { failure }, Found::Nothing);
+    match (&intent.action, result) {
+        (Action::ProveAgent, CommandResult::Proven { nonce, identity }) => {
+            match check_proof(site, session, intent, &nonce, &identity) {
+                Ok(()) => (Outcome::Done, Found::Nothing),
+                Err(failure) => fail(failure),
+            }
+        }
+        (Action::LoadKernel, CommandResult::KernelLoaded { release }) => {
+            let release = release.chars().take(MAX_RELEASE).collect();
+            (Outcome::Done, Found::Kernel(release))
+        }
         (Action::Inspect, CommandResult::Inspected { inventory }) => {
             match check_inventory(session, &inventory) {
-                Ok(()) => (Outcome::Done, Some(*inventory)),
+                Ok(()) => (Outcome::Done, Found::Inventory(inventory)),
                 Err(failure) => fail(failure),
             }
         }
         (Action::Erase, CommandResult::Erased { disks }) => match check_erased(session, &disks) {
-            Ok(()) => (Outcome::Done, None),
+            Ok(()) => (Outcome::Done, Found::Nothing),
             Err(failure) => fail(failure),
         },
         (Action::WriteImage { .. }, CommandResult::Written { .. })
-        | (
-            Action::WriteConfigDrive { .. } | Action::LoadKernel | Action::HandOver { .. },
-            CommandResult::Nothing,
-        ) => (Outcome::Done, None),
+        | (Action::WriteConfigDrive { .. } | Action::HandOver { .. }, CommandResult::Nothing) => {
+            (Outcome::Done, Found::Nothing)
+        }
         _ => fail(Failure::permanent(
             "the agent reported a result that was not asked for",
         )),
@@ -173,6 +215,30 @@ fn check_erased(session: &Session, erased: &[ErasedDisk]) -> Result<(), Failure>
     Ok(())
 }
 
+/// The answer must be to this very question, and come from the machine that is meant.
+fn check_proof(
+    site: &Site,
+    session: &Session,
+    intent: &Intent,
+    nonce: &str,
+    found: &MachineIdentity,
+) -> Result<(), Failure> {
+    if !same_secret(
+        nonce,
+        &site.keyring.proof_nonce(session.boot.boot, &intent.key),
+    ) {
+        return Err(Failure::permanent(
+            "the agent answered another question than it was asked",
+        ));
+    }
+    match &session.node.identity {
+        Some(expected) if !expected.matches(found) => Err(Failure::operator(format!(
+            "the agent runs on another machine: expected {expected}, found {found}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn check_inventory(session: &Session, inventory: &Inventory) -> Result<(), Failure> {
     if let Some(expected) = &session.node.identity
         && !expected.matches(&inventory.identity)
@@ -201,7 +267,7 @@ fn bounded(mut progress: bessemer_wire::agent::Progress) -> bessemer_wire::agent
 /// Waits until there is a command, or the poll has been open long enough.
 async fn wait_for_command(agents: &Agents, session: Session) -> Result<Session, Refusal> {
     let bell = agents.site.agents.of(session.node.id);
-    let deadline = Instant::now() + Duration::from_secs(POLL_SECONDS);
+    let deadline = Instant::now() + longest_poll(agents, &session);
     let mut session = session;
     let generation = session.node.spec.generation;
     // A new generation is news, too: what runs for the one before is to be dropped.
@@ -221,4 +287,14 @@ async fn wait_for_command(agents: &Agents, session: Session) -> Result<Session, 
         };
     }
     Ok(session)
+}
+
+/// How long this poll may stay open: for minutes if the agent idles, and not for all of them the
+/// same, so that a thousand that came with the server's start do not come together ever after.
+fn longest_poll(agents: &Agents, session: &Session) -> Duration {
+    if !session.is_idle() {
+        return Duration::from_secs(POLL_SECONDS);
+    }
+    let half = MAX_POLL_SECONDS / 2;
+    Duration::from_secs(half + agents.site.keyring.random_below(half))
 }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use bessemer_core::lifecycle::{Deployment, Goal, Intent};
+use bessemer_core::lifecycle::{Deployment, Goal, Intent, Step};
 use bessemer_store::{BootRecord, NodeRecord};
 use serde_json::json;
 use tracing::error;
@@ -88,6 +88,11 @@ impl Session {
     /// The same session, read again.
     pub(super) async fn refresh(&self, agents: &Agents) -> Result<Self, Refusal> {
         Self::of(agents, &self.secret).await
+    }
+
+    /// Whether the agent has nothing to do until its node is ordered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.node.state.step == Step::Standby && self.intent.is_none()
     }
 
     /// What the node of this session is becoming.

@@ -66,8 +66,11 @@ async fn create(
         id: FlavorId(Uuid::now_v7()),
         name: request.name,
         hardware,
+        standby: request.standby,
+        hand_over: request.hand_over,
     };
-    site.store.create_flavor(&flavor).await?;
+    site.store.create_flavor(&flavor, site.now()).await?;
+    site.bell.notify_one();
     let nodes = site.store.available_nodes(MAX_CANDIDATES).await?;
     let location = format!("/v1/flavors/{}", flavor.id);
     Ok(answer_with(
@@ -100,6 +103,11 @@ async fn delete(
 ) -> Result<StatusCode, Refusal> {
     let flavor = site.store.flavor(&flavor).await?;
     site.store.delete_flavor(flavor.id).await?;
+    if flavor.standby {
+        // Its nodes go dark. Were this missed, they would all the same when they are next looked at.
+        site.store.wake_available(site.now()).await?;
+        site.bell.notify_one();
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -168,6 +176,8 @@ fn view(flavor: FlavorRecord, nodes: &[NodeRecord]) -> Flavor {
         id: flavor.id,
         name: flavor.name,
         hardware: flavor.hardware,
+        standby: flavor.standby,
+        hand_over: flavor.hand_over,
         available: u32::try_from(available).unwrap_or(u32::MAX),
     }
 }

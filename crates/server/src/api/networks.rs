@@ -132,12 +132,12 @@ fn check(config: &Config, request: NetworkCreate) -> Result<NetworkRecord, Refus
 /// A tenant's network is never one of the site's own (invariant 5).
 fn check_vlan(config: &Config, vlan: u16) -> Result<(), Refusal> {
     values::vlan("vlan", vlan)?;
-    let provisioning = config
-        .provisioning
-        .as_ref()
-        .and_then(|network| network.vlan);
+    let provisioning = config.provisioning.as_ref();
+    let standby = provisioning.and_then(|network| network.standby_vlan);
+    let provisioning = provisioning.and_then(|network| network.vlan);
     let whose = match vlan {
         vlan if Some(vlan) == provisioning => "the provisioning network's",
+        vlan if Some(vlan) == standby => "that of nodes in standby",
         vlan if vlan == config.parked_vlan => "the one that parked ports are in",
         _ => return Ok(()),
     };

@@ -136,7 +136,8 @@ async fn show(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> A
 
 /// Change a node.
 ///
-/// What is absent stays as it is. A new boot method counts from the node's next boot on.
+/// What is absent stays as it is. A new boot method counts from the node's next boot on; an
+/// available node goes into standby, or out of it, at once.
 #[utoipa::path(patch, path = "/v1/nodes/{node}", tag = "nodes", operation_id = "update_node",
     params(("node" = String, Path, description = "Name or id")),
     request_body = NodeUpdate,
@@ -150,8 +151,10 @@ async fn update(
     let node = site.store.node(&node).await?;
     let changes = NodeChanges {
         boot_method: request.boot_method,
+        standby: request.standby,
     };
-    site.store.change_node(node.id, changes).await?;
+    site.store.change_node(node.id, changes, site.now()).await?;
+    site.bell.notify_one();
     let node = site.store.node_by_id(node.id).await?;
     Ok(Json(view(&site, node)))
 }
@@ -214,6 +217,7 @@ fn view(site: &Site, node: NodeRecord) -> Node {
             trust: node.bmc.trust,
         },
         ports: node.ports,
+        standby: node.standby,
         identity: node.identity,
         inventory: node.inventory,
         server: node.server,

@@ -99,6 +99,7 @@ async fn create(
         flavor: resolved.flavor.id,
         image: resolved.image.id,
         image_bytes: resolved.image_bytes,
+        hand_over: resolved.flavor.hand_over,
         network: resolved.network,
         keys: resolved.keys.clone(),
         user_data_sealed,

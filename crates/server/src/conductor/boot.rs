@@ -74,6 +74,22 @@ pub(super) async fn prepare(
         .map_err(failure)
 }
 
+/// Tells the management controller to boot from the disk, once, as the firmware has been seen to
+/// start.
+pub(super) async fn prepare_disk(
+    node: &NodeRecord,
+    bmc: &dyn Bmc,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let mode = match node.inventory.as_ref().map(|each| each.firmware_mode) {
+        Some(FirmwareMode::Bios) => BootMode::Legacy,
+        Some(FirmwareMode::Uefi) | None => BootMode::Uefi,
+    };
+    bmc.set_boot_once(BootDevice::Disk, mode, deadline)
+        .await
+        .map_err(failure)
+}
+
 /// As an operator decided, or else what suits machine and site.
 fn method(
     site: &Site,

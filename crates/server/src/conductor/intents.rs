@@ -97,6 +97,7 @@ async fn act_on_bmc(
             .await
             .map_err(failure),
         Action::PrepareBoot { boot } => boot::prepare(conductor, node, *boot, bmc, deadline).await,
+        Action::PrepareDiskBoot => boot::prepare_disk(node, bmc, deadline).await,
         other => Err(Failure {
             class: FailureClass::Bug,
             message: format!("{other:?} is not the conductor's to carry out"),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_core::Timestamp;
-use bessemer_core::lifecycle::{Executor, step};
+use bessemer_core::lifecycle::{Executor, kexec_outcome, step};
 use bessemer_store::{Claim, Commit, Error as StoreError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -146,6 +146,9 @@ impl Conductor {
             events = tell::switched(&self.site, &work.node, &intent, &outcome).await;
             work = self.site.store.work(claim).await?;
         }
+        if let Some(agent) = &mut work.seen.agent {
+            self.site.heard.freshen(agent);
+        }
         let before = work.node.state.clone();
         let spec = self.site.spec(&work.node.spec);
         let decision = step(&spec, &work.seen, &before, self.site.now());
@@ -163,6 +166,7 @@ impl Conductor {
             decision.wake_at
         };
         let commit = Commit {
+            kexec: kexec_outcome(&spec, &before, &decision.next),
             events,
             before,
             next: decision.next,

@@ -17,6 +17,7 @@ use bessemer_core::lifecycle::{Cleanliness, NodeState, Phase, Step};
 use bessemer_server::api;
 use bessemer_server::bmcs::BmcPool;
 use bessemer_server::config::Config;
+use bessemer_server::heard::Heard;
 use bessemer_server::images::ImageLibrary;
 use bessemer_server::keyring::{Keyring, digest};
 use bessemer_server::metrics::Metrics;
@@ -126,6 +127,7 @@ impl Api {
             metrics: Arc::new(Metrics::default()),
             progress: ProgressBoard::default(),
             sightings: Sightings::default(),
+            heard: Heard::default(),
             agents: AgentBells::default(),
             phone_home_base: None,
             boot_media_base: None,
@@ -270,6 +272,7 @@ impl Api {
             intent: None,
             wake_at: None,
             news: work.news,
+            kexec: None,
             events: Vec::new(),
         };
         self.site

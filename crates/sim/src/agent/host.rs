@@ -15,10 +15,10 @@ use bessemer_tls::Fingerprint;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::work::{Agent, Ending};
+use super::work::{Agent, Ending, system_on};
 use crate::machine::{self, BootTarget, Machine, MachineEvent, SimulatedMachine};
 
 /// Between two questions of the firmware, and two calls of the OS, that were in vain.
@@ -54,6 +54,10 @@ pub struct HostFaults {
     pub fail_erase: AtomicU32,
     /// How many more times the OS never calls home.
     pub silent_os: AtomicU32,
+    /// How many more times a kernel that is started by `kexec` hangs.
+    pub kexec_hangs: AtomicU32,
+    /// Notified, the agent is gone without a word, while its machine stays on.
+    pub crash_agent: Notify,
     /// While true, the agent stays in the middle of writing an image.
     pub hold_in_write: watch::Sender<bool>,
 }
@@ -81,6 +85,8 @@ pub struct Host {
     pub faults: HostFaults,
     boots: Mutex<Vec<Parameters>>,
     carried_out: Mutex<Vec<String>>,
+    /// The last URL that an OS has called.
+    called: Mutex<Option<String>>,
 }
 
 impl Host {
@@ -96,6 +102,7 @@ impl Host {
             faults: HostFaults::default(),
             boots: Mutex::default(),
             carried_out: Mutex::default(),
+            called: Mutex::default(),
         })
     }
 
@@ -147,13 +154,15 @@ impl Host {
         let parameters = match target {
             BootTarget::UefiHttp | BootTarget::Pxe => Some(offered(&firmware, self.mac).await),
             BootTarget::Cd => medium.as_deref().and_then(on_medium),
-            // A tenant's OS that is started again has nothing to say to us.
-            BootTarget::None | BootTarget::Hdd => None,
+            BootTarget::None | BootTarget::Hdd => return self.boot_disk().await,
         };
         let Some(parameters) = parameters else { return };
         lock(&self.boots).push(parameters.clone());
         let ended = match Agent::connect(self.clone(), parameters).await {
-            Ok(agent) => agent.run().await,
+            Ok(agent) => tokio::select! {
+                ended = agent.run() => ended,
+                () = self.faults.crash_agent.notified() => Ok(Ending::Vanished),
+            },
             Err(error) => Err(error),
         };
         match ended {
@@ -163,8 +172,19 @@ impl Host {
         }
     }
 
-    /// The tenant's OS says that it is up, as cloud-init does.
+    /// The firmware starts what is on the disk, if there is a system.
+    async fn boot_disk(&self) {
+        if let Ok(phone_home) = system_on(self) {
+            self.call_home(&phone_home).await;
+        }
+    }
+
+    /// The tenant's OS says that it is up, as cloud-init does: at the first start of each instance,
+    /// and not when it is started again.
     async fn call_home(&self, url: &str) {
+        if lock(&self.called).as_deref() == Some(url) {
+            return;
+        }
         if HostFaults::strikes(&self.faults.silent_os) {
             return;
         }
@@ -172,6 +192,7 @@ impl Host {
         for _ in 0..CALLS {
             let answer = client.post(url).body("instance_id=simulated").send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
+                *lock(&self.called) = Some(url.to_owned());
                 return;
             }
             tokio::time::sleep(PAUSE).await;

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bessemer_tls::{Trust, client_config};
-use bessemer_wire::agent::{ChunkUrl, Hello, POLL_SECONDS, Poll};
+use bessemer_wire::agent::{ChunkUrl, Hello, MAX_POLL_SECONDS, Poll};
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder};
 
 use super::{AgentError, Parameters};
 
 /// A conductor that keeps a poll open for longer than this is gone.
-const LIMIT: Duration = Duration::from_secs(4 * POLL_SECONDS);
+const LIMIT: Duration = Duration::from_secs(MAX_POLL_SECONDS + 30);
 
 /// A way to one conductor.
 pub struct Protocol {

@@ -104,7 +104,10 @@ impl Agent {
                 && let AgentStatus::Done { .. } = status
             {
                 self.poll(status).await?;
-                return self.start_system();
+                return match HostFaults::strikes(&self.host.faults.kexec_hangs) {
+                    true => Ok(Ending::Vanished),
+                    false => self.start_system(),
+                };
             }
         }
     }
@@ -113,6 +116,10 @@ impl Agent {
         let host = self.host.clone();
         host.note(&command.id.0);
         let result = match &command.work {
+            Work::Prove { nonce } => Ok(CommandResult::Proven {
+                nonce: nonce.clone(),
+                identity: host.identity(),
+            }),
             Work::Inspect => Ok(CommandResult::Inspected {
                 inventory: Box::new(host.inventory.clone()),
             }),
@@ -279,17 +286,13 @@ impl Agent {
     /// There is no kernel in a simulated image, but there must be an image.
     fn find_kernel(&self) -> Result<CommandResult, AgentError> {
         gpt::check(&Disk::open(&self.host.disk)?)?;
-        Ok(CommandResult::Nothing)
+        Ok(CommandResult::KernelLoaded {
+            release: "6.1.0-simulated".into(),
+        })
     }
 
-    /// Starts the tenant's OS, which looks for its config drive on the disk.
     fn start_system(&self) -> Result<Ending, AgentError> {
-        let disk = Disk::open(&self.host.disk)?;
-        let partition = gpt::add_config_partition(&disk, Uuid::nil())?;
-        let mut drive = vec![0; gpt::CONFIG_PARTITION_SIZE as usize];
-        disk.read_at(partition.offset, &mut drive)?;
-        let phone_home = config_drive::phone_home_url(&drive)
-            .ok_or_else(|| std::io::Error::other("the config drive names nobody to call"))?;
+        let phone_home = system_on(&self.host)?;
         Ok(Ending::OperatingSystem { phone_home })
     }
 
@@ -314,6 +317,17 @@ impl Agent {
             }
         }
     }
+}
+
+/// Starts the tenant's OS, which looks for its config drive on the disk: whom it is to call.
+pub(super) fn system_on(host: &Host) -> Result<String, AgentError> {
+    let disk = Disk::open(&host.disk)?;
+    let partition = gpt::add_config_partition(&disk, Uuid::nil())?;
+    let mut drive = vec![0; gpt::CONFIG_PARTITION_SIZE as usize];
+    disk.read_at(partition.offset, &mut drive)?;
+    let phone_home = config_drive::phone_home_url(&drive)
+        .ok_or_else(|| std::io::Error::other("the config drive names nobody to call"))?;
+    Ok(phone_home)
 }
 
 /// How a request is repeated while the conductor is away or cannot answer now.

@@ -69,6 +69,7 @@ async fn deploy(
     let steps = node.steps_since(commands);
     let generation = steps[0].0;
     let once = [
+        "prove_agent",
         "write_image",
         "write_config_drive",
         "load_kernel",

@@ -292,10 +292,12 @@ async fn a_disk_error_that_passes_costs_one_more_boot() {
 async fn a_system_that_never_calls_home_ends_as_an_error_and_leaves_nothing() {
     let timing = Timing {
         os_boot_deadline: 2,
+        os_boot_deadline_kexec: 2,
         ..eager()
     };
     let (site, node) = Site::ready_with(timing, None).await;
-    node.host.faults.silent_os.store(3, Ordering::SeqCst);
+    // Once by kexec, and then from the disk in each of three attempts.
+    node.host.faults.silent_os.store(4, Ordering::SeqCst);
     site.order("one").await;
     let shown = given_up(&site, &node, "deploy failed").await;
     says(
@@ -312,7 +314,7 @@ async fn a_system_that_never_calls_home_ends_as_an_error_and_leaves_nothing() {
         (server.status, server.active_at),
         (ServerStatus::Error, None)
     );
-    assert_eq!(server.posts, 3);
+    assert_eq!(server.posts, 6);
     let refused = problem(site.api.provide_node(&node.name).await);
     says(&refused, &["has a server", "delete the server first"]);
     site.release("one", &node).await;
@@ -341,8 +343,8 @@ async fn a_deletion_in_the_middle_of_a_deployment_ends_in_an_erased_node() {
     assert_erased(node.disk());
     let steps = node.steps_since(commands);
     let names: Vec<_> = steps.iter().map(|(_, step)| step.as_str()).collect();
-    assert_eq!(names, ["write_image", "erase"]);
-    assert!(steps[0].0 < steps[1].0, "the deletion is a new generation");
+    assert_eq!(names, ["prove_agent", "write_image", "erase"]);
+    assert!(steps[1].0 < steps[2].0, "the deletion is a new generation");
     let deleted = site.events().await;
     let deleted = deleted
         .iter()

@@ -89,6 +89,8 @@ async fn an_order_that_nothing_matches_is_told_what_is_short() {
         name: "huge".into(),
         hardware: Some(hardware),
         from_node: None,
+        standby: false,
+        hand_over: bessemer_core::lifecycle::HandOver::default(),
     };
     site.api.create_flavor(&flavor).await.unwrap();
     let mut request = order("one");

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::BootId;
 use bessemer_core::lifecycle::{Action, Intent, IntentKey, NodeState, Outcome, Phase, Step};
-use bessemer_store::{Commit, Error, HelloOutcome, NewBoot, Store};
+use bessemer_store::{Commit, Error, HelloOutcome, Learned, NewBoot, Store};
 
 use crate::on_both;
 use crate::site::{Site, at, claim, enroll, inventory, mac, node_id, reach, state, to};
@@ -204,13 +204,19 @@ async fn an_agent_is_heard_only_for_its_own_boot(site: Site) {
     let other = BootId::of(node_id(1), 9);
     let inventory = inventory();
     let heard = store
-        .agent_outcome(other, &inspect, &done, Some(&inventory), at(23))
+        .agent_outcome(
+            other,
+            &inspect,
+            &done,
+            Learned::Inventory(&inventory),
+            at(23),
+        )
         .await;
     assert!(!heard.unwrap());
     let wrong = IntentKey("erase".into());
     assert!(
         !store
-            .agent_outcome(boot, &wrong, &done, None, at(23))
+            .agent_outcome(boot, &wrong, &done, Learned::Nothing, at(23))
             .await
             .unwrap()
     );
@@ -220,11 +226,17 @@ async fn an_agent_is_heard_only_for_its_own_boot(site: Site) {
         "none of this woke the node"
     );
     let heard = store
-        .agent_outcome(boot, &inspect, &done, Some(&inventory), at(24))
+        .agent_outcome(
+            boot,
+            &inspect,
+            &done,
+            Learned::Inventory(&inventory),
+            at(24),
+        )
         .await;
     assert!(heard.unwrap());
     let heard = store
-        .agent_outcome(boot, &inspect, &done, None, at(25))
+        .agent_outcome(boot, &inspect, &done, Learned::Nothing, at(25))
         .await;
     assert!(!heard.unwrap(), "it is not pending any more");
     assert_eq!(

@@ -124,7 +124,7 @@ async fn flavors_and_keys_are_found_by_name_and_id(site: Site) {
     assert_eq!(store.flavor("small").await.unwrap().id, flavor());
     assert_eq!(store.flavors().await.unwrap().len(), 1);
     assert!(matches!(
-        store.create_flavor(&by_id).await,
+        store.create_flavor(&by_id, at(9)).await,
         Err(Error::Conflict { .. })
     ));
     let missing = store.flavor("large").await.err().unwrap();

@@ -36,7 +36,7 @@ async fn a_life_of_a_node(site: Site) {
     run_until(&store, node, Phase::Active, &mut now).await;
     let active = store.server(None, "server1").await.unwrap();
     assert!(active.active_at.is_some());
-    assert_eq!(active.node_state.boots - active.boots_before, 1, "one POST");
+    assert_eq!(active.node_state.posts - active.posts_before, 1, "one POST");
     assert!(
         store
             .boot(active.node_state.boot(node))

@@ -7,7 +7,7 @@ use bessemer_core::Timestamp;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Action, Outcome, Phase, Step, step};
-use bessemer_store::{Commit, Error, NewBoot, Store, Work};
+use bessemer_store::{Commit, Error, Learned, NewBoot, Store, Work};
 
 use crate::site::{LEASE, inventory, mac};
 
@@ -20,7 +20,7 @@ pub(crate) async fn run_until(store: &Store, node: NodeId, phase: Phase, now: &m
         *now += jiff::SignedDuration::from_secs(1);
         let record = store.node_by_id(node).await.expect("is there");
         let settled = record.state.generation == record.spec.generation;
-        if settled && record.state.phase == phase && record.state.at_rest() {
+        if settled && record.state.phase == phase && record.state.settled() {
             return;
         }
         machine_moves(store, node, *now).await;
@@ -58,6 +58,7 @@ async fn conductor_moves(store: &Store, now: Timestamp) -> Result<(), Error> {
         intent: decision.intent,
         wake_at: decision.wake_at,
         news: work.news,
+        kexec: None,
         events: vec![],
     };
     store.commit(claim, commit, now).await
@@ -102,8 +103,11 @@ async fn machine_moves(store: &Store, node: NodeId, now: Timestamp) {
             let session = store.agent_session(&session).await.expect("no error");
             if let Some((_, _, Some(intent))) = session {
                 let inventory = (intent.action == Action::Inspect).then(inventory);
-                let inventory = inventory.as_ref();
-                let told = store.agent_outcome(boot, &intent.key, &Outcome::Done, inventory, now);
+                let learned = match &inventory {
+                    Some(inventory) => Learned::Inventory(inventory),
+                    None => Learned::Nothing,
+                };
+                let told = store.agent_outcome(boot, &intent.key, &Outcome::Done, learned, now);
                 told.await.expect("no error");
             }
         }

@@ -34,11 +34,12 @@ async fn a_boot_method_is_decided_and_given_back(site: Site) {
     for decided in [Some(BootMethod::VirtualMedia), None] {
         let changes = NodeChanges {
             boot_method: Some(decided),
+            ..NodeChanges::default()
         };
-        store.change_node(node.id, changes).await.unwrap();
+        store.change_node(node.id, changes, at(9)).await.unwrap();
         // What is absent stays.
         let nothing = NodeChanges::default();
-        store.change_node(node.id, nothing).await.unwrap();
+        store.change_node(node.id, nothing, at(9)).await.unwrap();
         let node = store.node_by_id(node.id).await.unwrap();
         assert_eq!(node.boot_method, decided);
         assert_eq!(node.boot_abilities, Some(abilities));

@@ -7,7 +7,9 @@ use bessemer_core::Timestamp;
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::hardware::{Cpu, Disk, FirmwareMode, Inventory, MachineIdentity, Transport};
 use bessemer_core::id::{FlavorId, ImageId, NetworkId, NodeId, ProjectId, ServerId};
-use bessemer_core::lifecycle::{Cleanliness, Goal, NodeState, Phase, PortControl, Step};
+use bessemer_core::lifecycle::{
+    Cleanliness, Goal, HandOver, NodeState, Phase, PortControl, Standby, Step,
+};
 use bessemer_core::net::MacAddress;
 use bessemer_core::plan::Plan;
 use bessemer_store::{
@@ -101,6 +103,7 @@ pub(crate) fn mac(number: u32) -> MacAddress {
 
 pub(crate) fn new_node(number: u32) -> NewNode {
     NewNode {
+        standby: Standby::ByFlavor,
         id: node_id(number),
         name: format!("node{number}"),
         bmc: BmcRecord {
@@ -180,6 +183,7 @@ pub(crate) fn to(work: &Work, next: NodeState) -> Commit {
         intent: None,
         wake_at: None,
         news: work.news,
+        kexec: None,
         events: vec![],
     }
 }
@@ -238,8 +242,10 @@ pub(crate) async fn stock(store: &Store, addresses: u8) {
         id: flavor(),
         name: "small".into(),
         hardware: FlavorHardware::of(&inventory()),
+        standby: false,
+        hand_over: HandOver::TryKexec,
     };
-    store.create_flavor(&flavor).await.expect("is made");
+    store.create_flavor(&flavor, at(1)).await.expect("is made");
     store
         .create_network(&network_record(addresses))
         .await
@@ -275,6 +281,7 @@ pub(crate) fn order(number: u32, candidates: u32) -> Order {
         flavor: flavor(),
         image: image(),
         image_bytes: 640 << 20,
+        hand_over: HandOver::TryKexec,
         network: network(),
         keys: vec![("me".into(), "ssh-ed25519 AAAA me".into())],
         user_data_sealed: None,

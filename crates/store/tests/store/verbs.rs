@@ -38,6 +38,7 @@ fn rebuild(seen: u64) -> Rebuild {
         image: image(),
         image_bytes: 1 << 20,
         root_disk: "nvme0n1".into(),
+        hand_over: bessemer_core::lifecycle::HandOver::TryKexec,
         keys: vec![("new".into(), "ssh-ed25519 BBBB new".into())],
         user_data_sealed: None,
         plan: Plan {

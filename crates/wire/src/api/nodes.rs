@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use bessemer_core::boot_method::{BootAbilities, BootMethod};
 use bessemer_core::hardware::{Inventory, MachineIdentity};
 use bessemer_core::id::{Generation, NodeId, ServerId};
-use bessemer_core::lifecycle::NodeState;
+use bessemer_core::lifecycle::{NodeState, Standby};
 use bessemer_core::net::MacAddress;
 
 use crate::agent::Progress;
@@ -26,6 +26,9 @@ pub struct NodeCreate {
     /// that it can be made to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_method: Option<BootMethod>,
+    /// Whether it waits for orders in the agent; as its flavor says unless given.
+    #[serde(default)]
+    pub standby: Standby,
 }
 
 /// A change of a node (RFC 7396): what is absent stays.
@@ -41,6 +44,9 @@ pub struct NodeUpdate {
     )]
     #[schema(value_type = Option<BootMethod>)]
     pub boot_method: Option<Option<BootMethod>>,
+    /// Whether it waits for orders in the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Standby>,
 }
 
 /// A field that is there, `null` or not; absent ones take their default.
@@ -125,6 +131,9 @@ pub struct Node {
     pub bmc: Bmc,
     /// Its NICs.
     pub ports: Vec<NodePort>,
+    /// Whether it waits for orders in the agent, as set for this one node.
+    #[serde(default)]
+    pub standby: Standby,
     /// Which machine it is, once its management controller has told.
     #[serde(default)]
     pub identity: Option<MachineIdentity>,

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::id::{FlavorId, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId};
+use bessemer_core::lifecycle::HandOver;
 use bessemer_core::net::Ipv4Subnet;
 use bessemer_core::plan::Plan;
 use bessemer_core::reason::Reason;
@@ -26,6 +27,13 @@ pub struct FlavorCreate {
     /// Instead of `hardware`: the name or id of an inspected node; the flavor is what it has.
     #[serde(default)]
     pub from_node: Option<String>,
+    /// Whether available nodes with this hardware wait for orders in the agent (no POST from order
+    /// to login) rather than powered off.
+    #[serde(default)]
+    pub standby: bool,
+    /// How the operating systems of its servers are started: `try_kexec` unless given.
+    #[serde(default)]
+    pub hand_over: HandOver,
 }
 
 /// A flavor.
@@ -37,8 +45,32 @@ pub struct Flavor {
     pub name: String,
     /// What a machine must be made of.
     pub hardware: FlavorHardware,
+    /// Whether available nodes with this hardware wait for orders in the agent.
+    #[serde(default)]
+    pub standby: bool,
+    /// How the operating systems of its servers are started.
+    #[serde(default)]
+    pub hand_over: HandOver,
     /// How many nodes of it are available now.
     pub available: u32,
+}
+
+/// What became of `kexec` of one kernel on one model of machine.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct KexecOutcome {
+    /// Maker and product, as SMBIOS tells.
+    pub model: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// How often the system came up.
+    pub worked: u64,
+    /// How often it did not.
+    pub failed: u64,
+    /// Whether it did the last time. If not, `try_kexec` means a power cycle at once.
+    pub last_worked: bool,
+    /// When that was.
+    #[schema(value_type = String, format = DateTime)]
+    pub last_at: Timestamp,
 }
 
 /// A request for a new network.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use bessemer_core::boot_method::BootMethod;
+use bessemer_core::lifecycle::Standby;
 use bessemer_core::net::MacAddress;
 use bessemer_tls::Fingerprint;
 use bessemer_wire::api::{BmcCreate, BmcTrust, NodeCreate, NodePortCreate};
@@ -49,6 +50,12 @@ pub(in crate::commands) struct Enroll {
     /// How it is to boot the agent; unless given, chosen from what its controller can make it do.
     #[arg(long, value_name = "METHOD", value_parser = super::set::boot_method_parser())]
     boot_method: Option<BootMethod>,
+    /// Whether it waits for orders in the agent, so that they cost no POST.
+    #[arg(
+        long, value_name = "WHEN", value_parser = super::set::standby_parser(),
+        default_value = Standby::ByFlavor.name()
+    )]
+    standby: Standby,
     /// Wait until it is available.
     #[arg(long)]
     pub(super) wait: bool,
@@ -121,6 +128,7 @@ impl Enroll {
             },
             ports: self.mac.into_iter().map(Nic::request).collect(),
             boot_method: self.boot_method,
+            standby: self.standby,
         })
     }
 }

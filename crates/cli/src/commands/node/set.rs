@@ -1,6 +1,7 @@
 //! `bessemer node set`: what an operator decides about a node after it was registered.
 
 use bessemer_core::boot_method::BootMethod;
+use bessemer_core::lifecycle::Standby;
 use bessemer_wire::api::NodeUpdate;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -12,23 +13,28 @@ const AUTOMATIC: &str = "auto";
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bessemer node set rack1-u07 --boot-method pxe
+  bessemer node set rack1-u07 --standby always
   bessemer node set rack1-u07 --boot-method auto    choose by what its controller can make it do")]
 pub(in crate::commands) struct Set {
     /// Its name or id.
     pub(super) node: String,
     /// How it is to boot the agent, from its next boot on.
     #[arg(
-        long, value_name = "METHOD", required = true,
+        long, value_name = "METHOD", required_unless_present = "standby",
         value_parser = PossibleValuesParser::new(names().chain([AUTOMATIC]))
     )]
-    boot_method: String,
+    boot_method: Option<String>,
+    /// Whether it waits for orders in the agent, so that they cost no POST.
+    #[arg(long, value_name = "WHEN", value_parser = standby_parser())]
+    standby: Option<Standby>,
 }
 
 impl Set {
     /// The request.
     pub(super) fn request(&self) -> NodeUpdate {
         NodeUpdate {
-            boot_method: Some(named(&self.boot_method)),
+            boot_method: self.boot_method.as_deref().map(named),
+            standby: self.standby,
         }
     }
 }
@@ -37,6 +43,16 @@ impl Set {
 pub(super) fn boot_method_parser() -> impl TypedValueParser<Value = BootMethod> {
     PossibleValuesParser::new(names())
         .try_map(|name| named(&name).ok_or("there is no such boot method"))
+}
+
+/// Reads whether a node waits in the agent, by its name.
+pub(super) fn standby_parser() -> impl TypedValueParser<Value = Standby> {
+    let names = Standby::ALL.iter().map(|standby| standby.name());
+    PossibleValuesParser::new(names).try_map(|name| {
+        let mut all = Standby::ALL.iter().copied();
+        all.find(|standby| standby.name() == name)
+            .ok_or("there is no such setting")
+    })
 }
 
 fn names() -> impl Iterator<Item = &'static str> {

@@ -36,7 +36,7 @@ fn line(node: &Node, now: Timestamp) -> [String; 4] {
 /// Everything about one node.
 pub(super) fn details(node: &Node, now: Timestamp) -> String {
     let state = &node.state;
-    let doing = (!state.at_rest()).then(|| {
+    let doing = (!state.settled()).then(|| {
         let mut text = format!("{}, since {}", step(state.step), ago(state.step_since, now));
         if state.attempt > 1 || state.tries > 1 {
             text.push_str(&format!(
@@ -61,6 +61,7 @@ pub(super) fn details(node: &Node, now: Timestamp) -> String {
         ("Doing", doing),
         ("Progress", node.progress.as_ref().map(progress)),
         ("Reason", Some(tell(&state.reason, now))),
+        ("Standby", Some(node.standby.name().replace('_', " "))),
         ("Server", node.server.map(|server| server.to_string())),
         ("BMC", Some(bmc(node))),
         ("Ports", Some(ports.join("\n"))),
@@ -238,6 +239,7 @@ mod tests {
              Doing:       await agent, since 1m ago (attempt 2, try 1)\n\
              Reason:      waiting for the agent\n\
              \x20              next: the power is cycled\n\
+             Standby:     by flavor\n\
              BMC:         root at https://10.0.0.7\n\
              \x20            certificate pinned: ab\n\
              Ports:       52:54:00:12:34:56 at leaf1 swp7\n\

@@ -34,6 +34,7 @@ pub(super) fn check(site: &Site, request: NodeCreate) -> Result<NewNode, Refusal
         name: request.name,
         bmc: check_bmc(site, id, request.bmc)?,
         port_control: port_control(site, &ports)?,
+        standby: request.standby,
         boot_method: request.boot_method,
         ports,
     })

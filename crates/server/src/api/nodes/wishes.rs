@@ -113,8 +113,11 @@ pub(super) async fn abort(
 }
 
 async fn want(site: &Site, caller: &Caller, node: NodeRecord, goal: Goal) -> Answer<Node> {
-    // On its way, or there already. A failed node starts again.
-    if node.spec.goal == goal && node.state.phase != Phase::Failed {
+    // On its way, or there already. A failed node starts again, and so does one that rests dark
+    // because its agent did not stay in standby.
+    let given_up = node.state.phase == Phase::Failed
+        || (node.state.phase == Phase::Available && node.state.fallback);
+    if node.spec.goal == goal && !given_up {
         return Ok(Json(view(site, node)));
     }
     let (id, by) = (node.id, caller.name());

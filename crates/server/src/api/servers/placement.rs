@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bessemer_core::Timestamp;
 use bessemer_core::flavor::{FlavorHardware, Mismatch, root_disk};
 use bessemer_core::hardware::Inventory;
-use bessemer_core::id::ServerId;
-use bessemer_core::lifecycle::{Deployment, Goal, NodeSpec, Phase};
+use bessemer_core::id::{ImageId, ServerId};
+use bessemer_core::lifecycle::{Deployment, Goal, NodeSpec, Observed, Phase, Step};
 use bessemer_core::plan::{Plan, foretell};
 use bessemer_store::{NodeFilter, NodeRecord};
 
@@ -46,13 +46,39 @@ pub(super) async fn candidates(
     if nodes.is_empty() {
         return Err(too_large(order, needed, largest.unwrap_or(0)));
     }
-    nodes.truncate(ENOUGH);
     let now = site.now();
-    let plan = |node: NodeRecord| {
-        let plan = plan(site, order, server, &node, now);
-        (node, plan)
-    };
-    Ok(nodes.into_iter().map(plan).collect())
+    let mut agents = site.store.agents().await?;
+    agents
+        .values_mut()
+        .for_each(|agent| site.heard.freshen(agent));
+    // Those that wait in the agent first: they are the quickest.
+    nodes.sort_by_key(|node| node.state.step != Step::Standby || !agents.contains_key(&node.id));
+    nodes.truncate(ENOUGH);
+    let mut planned = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let seen = Observed {
+            agent: agents.get(&node.id).copied(),
+            kexec_failed: kexec_failed(site, &node, order.image.id).await?,
+            ..Observed::default()
+        };
+        let plan = plan(site, order, server, &node, &seen, now);
+        planned.push((node, plan));
+    }
+    // An agent that has fallen silent costs a POST after all.
+    planned.sort_by_key(|(_, plan)| plan.posts);
+    Ok(planned)
+}
+
+/// Whether `kexec` of what the image starts is known to fail on this node.
+pub(super) async fn kexec_failed(
+    site: &Site,
+    node: &NodeRecord,
+    image: ImageId,
+) -> Result<bool, bessemer_store::Error> {
+    match &node.inventory {
+        Some(inventory) => site.store.kexec_failed(inventory, image).await,
+        None => Ok(false),
+    }
 }
 
 fn has(node: &NodeRecord, hardware: &FlavorHardware) -> bool {
@@ -90,6 +116,7 @@ fn plan(
     order: &Resolved,
     server: ServerId,
     node: &NodeRecord,
+    seen: &Observed,
     now: Timestamp,
 ) -> Plan {
     let deployment = Deployment {
@@ -97,13 +124,14 @@ fn plan(
         image: order.image.id,
         image_bytes: order.image_bytes,
         root_disk: None,
+        hand_over: order.flavor.hand_over,
     };
     let spec = NodeSpec {
         generation: node.spec.generation.next(),
         goal: Goal::Deployed(deployment),
         ..site.spec(&node.spec)
     };
-    foretell(&spec, &node.state, now)
+    foretell(&spec, &node.state, seen, now)
 }
 
 /// Refuses an image that no node of the flavor can hold, whether one is free or not. Sizes in a

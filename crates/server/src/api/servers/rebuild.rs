@@ -6,13 +6,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use bessemer_core::flavor::root_disk;
 use bessemer_core::hardware::Disk;
-use bessemer_core::lifecycle::{Deployment, Goal, NodeSpec, Phase};
+use bessemer_core::lifecycle::{Deployment, Goal, HandOver, NodeSpec, Observed, Phase};
 use bessemer_core::plan::foretell;
 use bessemer_store::{ImageRecord, NodeRecord, Placed, Rebuild, ServerRecord};
 use bessemer_wire::api::{Server, ServerPlan, ServerRebuild};
 
 use super::order::{check_user_data, find_keys, idempotency_key, sizes};
-use super::placement::{BESIDE_IMAGE, gibibytes};
+use super::placement::{BESIDE_IMAGE, gibibytes, kexec_failed};
 use super::{placed, placed_before};
 use crate::api::extract::{Answer, Body, Caller, Path};
 use crate::api::problem::{Kind, Refusal};
@@ -55,6 +55,7 @@ pub(super) async fn rebuild(
         image: prepared.image.id,
         image_bytes: prepared.image_bytes,
         root_disk: prepared.disk,
+        hand_over: prepared.hand_over,
         keys: keys(&site, &server, &request).await?,
         user_data_sealed: user_data(&site, &server, &request)?,
         plan: prepared.plan.plan,
@@ -91,6 +92,7 @@ struct Prepared {
     image_bytes: u64,
     /// Kernel name of the disk.
     disk: String,
+    hand_over: HandOver,
     plan: ServerPlan,
 }
 
@@ -119,14 +121,20 @@ async fn prepare(
             image: image.id,
             image_bytes,
             root_disk: Some(disk.name.clone()),
+            hand_over: deployment.hand_over,
         }),
         ..site.spec(&node.spec)
     };
-    let plan = foretell(&spec, &node.state, site.now());
+    let seen = Observed {
+        kexec_failed: kexec_failed(site, &node, image.id).await?,
+        ..Observed::default()
+    };
+    let plan = foretell(&spec, &node.state, &seen, site.now());
     Ok(Prepared {
         image,
         image_bytes,
         disk: disk.name.clone(),
+        hand_over: deployment.hand_over,
         plan: ServerPlan {
             node: node.id,
             node_name: node.name,

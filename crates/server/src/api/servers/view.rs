@@ -34,7 +34,7 @@ pub(super) async fn many(site: &Site, servers: Vec<ServerRecord>) -> Result<Vec<
 
 fn view(site: &Site, server: ServerRecord, default_user: Option<String>) -> Server {
     let status = status(&server.goal, server.generation, &server.node_state);
-    let posts = server.node_state.boots.saturating_sub(server.boots_before);
+    let posts = server.node_state.posts.saturating_sub(server.posts_before);
     Server {
         progress: site.progress.get(server.node),
         reason: reason(status, &server.node_state),
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use bessemer_core::Timestamp;
     use bessemer_core::id::ServerId;
-    use bessemer_core::lifecycle::Deployment;
+    use bessemer_core::lifecycle::{Deployment, HandOver};
     use uuid::Uuid;
 
     #[test]
@@ -102,6 +102,7 @@ mod tests {
             image: ImageId(Uuid::nil()),
             image_bytes: 0,
             root_disk: None,
+            hand_over: HandOver::Kexec,
         });
         let state = |phase, came_from| NodeState {
             phase,

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bessemer_client::{Client, Error};
-use bessemer_core::lifecycle::Timing;
+use bessemer_core::lifecycle::{HandOver, Timing};
 use bessemer_server::config::Config;
 use bessemer_server::{Server, StartOptions};
 use bessemer_sim::agent::{Firmware, Parameters};
@@ -187,6 +187,8 @@ impl Site {
             name: "metal".into(),
             hardware: None,
             from_node: Some(node.name.clone()),
+            standby: false,
+            hand_over: HandOver::default(),
         };
         self.api.create_flavor(&flavor).await.unwrap();
         let network = NetworkCreate {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use bessemer_core::lifecycle::Standby;
 use bessemer_sim::agent::Host;
 use bessemer_sim::machine::{Machine, SimulatedMachine};
 use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Faults, Transport};
@@ -54,6 +55,7 @@ impl SimNode {
     /// What registers it.
     pub(crate) fn request(&self) -> NodeCreate {
         NodeCreate {
+            standby: Standby::ByFlavor,
             name: self.name.clone(),
             bmc: BmcCreate {
                 url: self.server.url(),

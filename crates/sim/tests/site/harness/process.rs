@@ -133,6 +133,7 @@ pub(super) fn configuration(
             pool_first: Ipv4Addr::new(127, 0, 1, 1),
             pool_last: Ipv4Addr::new(127, 0, 1, 250),
             vlan: None,
+            standby_vlan: None,
             ramdisk,
             agent_port: 0,
             boot_port: 0,

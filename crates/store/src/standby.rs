@@ -1,0 +1,86 @@
+//! Which nodes wait for orders in the agent, and the agents that do.
+
+use std::collections::HashMap;
+
+use bessemer_core::Timestamp;
+use bessemer_core::flavor::FlavorHardware;
+use bessemer_core::hardware::Inventory;
+use bessemer_core::id::{BootId, NodeId};
+use bessemer_core::lifecycle::{AgentSeen, Standby};
+
+use crate::Error;
+use crate::database::{Row, Transaction};
+use crate::store::Store;
+use crate::value::values;
+
+impl Store {
+    /// Lets the conductor look at every available node now: a flavor that had its nodes wait in the
+    /// agent is gone.
+    pub async fn wake_available(&self, now: Timestamp) -> Result<(), Error> {
+        let mut write = self.write("wake_available").await?;
+        wake_available(&mut write, now).await?;
+        write.commit().await
+    }
+
+    /// The agents that have called, by their nodes.
+    pub async fn agents(&self) -> Result<HashMap<NodeId, AgentSeen>, Error> {
+        const SQL: &str = "SELECT node, id, last_seen, outdated FROM boot
+            WHERE session IS NOT NULL AND last_seen IS NOT NULL";
+        let rows = self.database().rows(SQL, values![]).await?;
+        let agent = |row: &Row| Ok((row.parsed("node")?, agent_seen(row)?));
+        rows.iter().map(agent).collect()
+    }
+
+    /// Notes when agents were heard of, all at once: idle ones are not worth a write each.
+    pub async fn touch_agents(&self, heard: &[(BootId, Timestamp)]) -> Result<(), Error> {
+        const SQL: &str = "UPDATE boot SET last_seen = $2
+            WHERE id = $1 AND session IS NOT NULL AND last_seen < $2";
+        let mut write = self.write("touch_agents").await?;
+        for (boot, at) in heard {
+            write.execute(SQL, values![*boot, *at]).await?;
+        }
+        write.commit_quietly().await
+    }
+}
+
+/// Lets the conductor look at every available node now.
+pub(crate) async fn wake_available(
+    transaction: &mut Transaction,
+    now: Timestamp,
+) -> Result<(), Error> {
+    const SQL: &str = "UPDATE node SET news = news + 1,
+        due_at = CASE WHEN due_at < $1 THEN due_at ELSE $1 END WHERE phase = 'available'";
+    transaction.execute(SQL, values![now]).await?;
+    Ok(())
+}
+
+/// Whether a node waits for orders in the agent, by its own setting or else its flavors'.
+pub(crate) async fn wanted(
+    read: &mut Transaction,
+    standby: Standby,
+    inventory: Option<&Inventory>,
+) -> Result<bool, Error> {
+    const SQL: &str = "SELECT hardware FROM flavor WHERE standby = 1";
+    match (standby, inventory) {
+        (Standby::Always, _) => Ok(true),
+        (Standby::Never, _) | (Standby::ByFlavor, None) => Ok(false),
+        (Standby::ByFlavor, Some(inventory)) => {
+            for row in read.rows(SQL, values![]).await? {
+                let hardware: FlavorHardware = row.json("hardware")?;
+                if hardware.mismatches(inventory).is_empty() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// Reads `id`, `last_seen` and `outdated` of a boot whose agent has called.
+pub(crate) fn agent_seen(row: &Row) -> Result<AgentSeen, Error> {
+    Ok(AgentSeen {
+        boot: row.parsed("id")?,
+        last_seen: row.time("last_seen")?,
+        replace: row.integer("outdated")? != 0,
+    })
+}
