@@ -199,14 +199,28 @@ impl Goal for Override {
     }
 
     async fn ask(&self, bmc: &RedfishBmc, seen: &Resource, deadline: Instant) -> Result<(), Error> {
-        let mut boot = json!({
+        let bare = json!({
             "BootSourceOverrideEnabled": "Once",
             "BootSourceOverrideTarget": self.target,
         });
-        if seen.value.pointer("/Boot/BootSourceOverrideMode").is_some() {
+        let mut boot = bare.clone();
+        let shown = text(&seen.value, "/Boot/BootSourceOverrideMode");
+        if shown.is_some() {
             boot["BootSourceOverrideMode"] = self.mode.into();
         }
-        bmc.patch(seen, &json!({ "Boot": boot }), deadline).await
+        let result = bmc.patch(seen, &json!({ "Boot": boot }), deadline).await;
+        match result {
+            // Some BMCs want to be told the mode, some take the liberty of changing it if they
+            // are not, and some do not allow it to be named, even as it is.
+            Err(Error::Refused {
+                status: 400,
+                messages,
+                ..
+            }) if shown == Some(self.mode) && messages.contains("BootSourceOverrideMode") => {
+                bmc.patch(seen, &json!({ "Boot": bare }), deadline).await
+            }
+            result => result,
+        }
     }
 }
 

@@ -66,8 +66,8 @@ const BY_MAKER: [Quirks; 3] = [
         }),
         ..STANDARD
     },
-    // HPE: the mode of the override cannot be written; the attribute can (DL385 Gen10 Plus v2,
-    // registry: LegacyBios, Uefi).
+    // HPE: what the firmware goes by is its attribute BootMode (DL385 Gen10 Plus v2: Uefi; the
+    // other value is LegacyBios).
     Quirks {
         maker: "hpe",
         boot_mode: Some(BootModeAttribute {

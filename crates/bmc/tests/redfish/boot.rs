@@ -50,6 +50,27 @@ async fn a_bmc_without_boot_modes_is_not_sent_one() {
 }
 
 #[tokio::test]
+async fn a_mode_that_may_not_be_named_is_left_out_if_it_is_right() {
+    let service = Service::start(small_tree()).await;
+    service.rule(|seen, _| {
+        let named = seen.body["Boot"].get("BootSourceOverrideMode").is_some();
+        (seen.method == Method::PATCH && named).then(|| {
+            let message = "The property BootSourceOverrideMode is read-only.";
+            refusal(StatusCode::BAD_REQUEST, message)
+        })
+    });
+    boot_http(&service).await.unwrap();
+    assert_eq!(service.count(&Method::PATCH, SYSTEM), 2);
+    let error = service
+        .client()
+        .set_boot_once(BootDevice::Pxe, BootMode::Legacy, soon())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("read-only"), "{error}");
+    assert_eq!(service.count(&Method::PATCH, SYSTEM), 3);
+}
+
+#[tokio::test]
 async fn a_setting_that_is_not_kept_is_not_success() {
     let service = Service::start(small_tree()).await;
     service.rule(|seen, _| (seen.method == Method::PATCH).then(done));

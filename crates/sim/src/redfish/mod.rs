@@ -19,6 +19,7 @@ mod system;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use faults::{FaultControl, Faults};
@@ -56,6 +57,7 @@ pub struct Bmc {
     sessions: Sessions,
     faults: FaultControl,
     inserted: media::Inserted,
+    requests: AtomicU64,
 }
 
 impl Bmc {
@@ -77,6 +79,7 @@ impl Bmc {
             sessions: Sessions::new(session_timeout),
             faults: FaultControl::new(),
             inserted: media::Inserted::default(),
+            requests: AtomicU64::new(0),
         })
     }
 
@@ -93,6 +96,11 @@ impl Bmc {
     /// The switches for this controller's faults.
     pub fn faults(&self) -> &FaultControl {
         &self.faults
+    }
+
+    /// Requests that have arrived so far, of whatever kind.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Forgets every session, as a controller does when it restarts.

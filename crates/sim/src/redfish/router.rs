@@ -1,6 +1,7 @@
 //! Paths, methods and what every answer has in common.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::body::Bytes;
@@ -67,6 +68,7 @@ pub fn router(bmc: Arc<Bmc>) -> Router {
 
 /// Applies the faults that concern every request, and the headers every answer carries.
 async fn misbehave(State(bmc): State<Arc<Bmc>>, request: Request, next: Next) -> Response {
+    bmc.requests.fetch_add(1, Ordering::Relaxed);
     let delay = bmc.faults.get().answer_delay;
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;

@@ -246,3 +246,16 @@ async fn tenants_do_not_see_each_other() {
     let refused = problem(member.create_server(&order("two"), "key").await);
     assert_eq!(refused.field.as_deref(), Some("keys[0]"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_takes_few_requests_to_the_bmc() {
+    let (site, node) = Site::ready().await;
+    for name in ["one", "two"] {
+        let before = node.bmc_requests();
+        site.deploy(name).await;
+        let taken = node.bmc_requests() - before;
+        println!("{taken} requests to the BMC");
+        assert!(taken <= 12, "{taken} requests to the BMC");
+        site.release(name, &node).await;
+    }
+}

@@ -88,6 +88,11 @@ impl SimNode {
         self.bmc.faults().set(faults);
     }
 
+    /// Requests that its controller has got so far.
+    pub(crate) fn bmc_requests(&self) -> u64 {
+        self.bmc.requests()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.address()
     }
