@@ -458,3 +458,58 @@ async fn an_idle_agent_bears_a_restart_and_gives_up_in_the_end() {
     assert!(why.contains("no answer from the conductor"), "{why}");
     assert!(begun.elapsed() >= rig::impatient().unanswered - Duration::from_millis(500));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_whose_time_has_not_come_is_believed_by_its_fingerprint() {
+    // The same to the agent as a clock of its own that is decades off.
+    for years in [2090..2091, 1990..1991] {
+        let conductor = Conductor::valid_in(years).await;
+        let files = Files::new(&[("vda", 1 << 20)]);
+        let agent = agent(&conductor, &files, conductor.pin);
+        result(conductor.command(command("1", 1, Work::Inspect)).await);
+        agent.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_has_shrunk_is_tried_again_and_named() {
+    let conductor = Conductor::start().await;
+    let files = Files::new(&[("vda", DISK), ("vdb", DISK)]);
+    files.resize("vdb", DISK / 2);
+    let agent = agent(&conductor, &files, conductor.pin);
+    let failed = failure(conductor.command(command("1", 1, Work::Erase)).await);
+    assert_eq!(failed.class, FailureClass::Transient);
+    for part in ["disk vdb (serial number serial-vdb)", "16777216", "8388608"] {
+        assert!(failed.message.contains(part), "{}", failed.message);
+    }
+    files.resize("vdb", DISK);
+    result(conductor.command(command("2", 1, Work::Erase)).await);
+    agent.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_protected_disk_is_for_an_operator_and_left_as_it_is() {
+    let conductor = Conductor::start().await;
+    let files = Files::new(&[("vda", 1 << 20)]);
+    files.write("sys/block/vda/ro", "1\n");
+    let agent = agent(&conductor, &files, conductor.pin);
+    let failed = failure(conductor.command(command("1", 1, Work::Erase)).await);
+    assert_eq!(failed.class, FailureClass::Operator);
+    for part in ["disk vda (serial number serial-vda)", "write-protected"] {
+        assert!(failed.message.contains(part), "{}", failed.message);
+    }
+    assert!(files.disk("vda").iter().all(|byte| *byte == 0xa5));
+    agent.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kernel_is_asked_for_patience_with_disks() {
+    let conductor = Conductor::start().await;
+    let files = Files::new(&[("vda", 1 << 20)]);
+    files.write("sys/block/vda/queue/io_timeout", "30000\n");
+    let agent = agent(&conductor, &files, conductor.pin);
+    result(conductor.command(command("1", 1, Work::Erase)).await);
+    let limit = std::fs::read_to_string(files.path("sys/block/vda/queue/io_timeout")).unwrap();
+    assert_eq!(limit, "180000");
+    agent.abort();
+}

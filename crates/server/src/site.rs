@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bessemer_core::Timestamp;
 use bessemer_core::id::{BootId, NodeId};
 use bessemer_core::lifecycle::NodeSpec;
-use bessemer_store::Store;
+use bessemer_store::{NodeRecord, Store};
 use bessemer_wire::agent::Progress;
 use tokio::sync::Notify;
 
@@ -63,11 +63,15 @@ impl Site {
         Some(format!("{base}/boot/{boot}/{secret}/agent.iso"))
     }
 
-    /// A node's spec with this site's timing.
-    pub fn spec(&self, spec: &NodeSpec) -> NodeSpec {
+    /// A node's spec with this site's timing, on its hardware.
+    pub fn spec(&self, node: &NodeRecord) -> NodeSpec {
+        let timing = &self.config.timing;
         NodeSpec {
-            timing: self.config.timing.clone(),
-            ..spec.clone()
+            timing: match &node.inventory {
+                Some(inventory) => timing.on(inventory),
+                None => timing.clone(),
+            },
+            ..node.spec.clone()
         }
     }
 }

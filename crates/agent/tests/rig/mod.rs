@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -93,9 +94,21 @@ pub(crate) struct Conductor {
 
 impl Conductor {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// One whose certificate is valid in these years.
+    pub(crate) async fn valid_in(years: Range<i32>) -> Self {
+        Self::start_with(Some(years)).await
+    }
+
+    async fn start_with(years: Option<Range<i32>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
         let names = ["127.0.0.1".to_owned()];
+        if let Some(years) = years {
+            write_certificate(&certificate, &key, &names, years);
+        }
         let certificate = SelfSigned::load_or_create(&certificate, &key, &names).unwrap();
         let shared = Shared {
             inner: Mutex::new(Inner {
@@ -216,6 +229,23 @@ impl Drop for Conductor {
             serving.abort();
         }
     }
+}
+
+fn write_certificate(
+    certificate: &std::path::Path,
+    key: &std::path::Path,
+    names: &[String],
+    years: Range<i32>,
+) {
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(names).unwrap();
+    parameters.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+    parameters.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+    let signed = parameters.self_signed(&pair).unwrap();
+    std::fs::write(certificate, signed.pem()).unwrap();
+    std::fs::write(key, pair.serialize_pem()).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(key, private).unwrap();
 }
 
 /// The command whose end a status reports.
@@ -426,9 +456,19 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// A machine whose disks have been used before.
     pub(crate) fn new(disks: &[(&str, u64)]) -> Self {
+        let files = Self::sparse_in(&std::env::temp_dir(), disks);
+        for (name, size) in disks {
+            files.write(&format!("dev/{name}"), vec![0xa5; *size as usize]);
+        }
+        files
+    }
+
+    /// A machine in a folder below `parent`, whose disks take no space until they are written.
+    pub(crate) fn sparse_in(parent: &std::path::Path, disks: &[(&str, u64)]) -> Self {
         let files = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir_in(parent).unwrap(),
         };
         files.write("sys/class/dmi/id/product_serial", "S1\n");
         for (name, size) in disks {
@@ -441,10 +481,17 @@ impl Files {
                 &format!("sys/block/{name}/size"),
                 format!("{}\n", size / 512),
             );
-            // A disk has been used before.
-            files.write(&format!("dev/{name}"), vec![0xa5; *size as usize]);
+            files.write(&format!("dev/{name}"), "");
+            files.resize(name, *size);
         }
         files
+    }
+
+    /// Makes a disk larger or smaller, which sysfs does not tell.
+    pub(crate) fn resize(&self, name: &str, size: u64) {
+        let path = self.path(&format!("dev/{name}"));
+        let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(size).unwrap();
     }
 
     pub(crate) fn path(&self, relative: &str) -> PathBuf {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::hardware::MachineIdentity;
+use crate::hardware::{Inventory, MachineIdentity};
 use crate::id::{Generation, ImageId, NodeId, ServerId};
 
 /// What is wanted of a node.
@@ -149,7 +149,8 @@ pub struct Timing {
     pub prove_deadline: u32,
     /// The longest that inspection may take; also config drive, kernel and arming.
     pub inspect_deadline: u32,
-    /// The longest that erasing every disk may take.
+    /// The longest that erasing every disk may take, beside the time to write the largest one once
+    /// (80 MiB/s spinning, 200 MiB/s otherwise).
     pub erase_deadline: u32,
     /// The longest that writing an image may take.
     pub write_deadline: u32,
@@ -166,6 +167,28 @@ pub struct Timing {
     pub expected_os_boot: u32,
     /// Usual rate of writing an image, in bytes per second; for plans only.
     pub expected_write_rate: u64,
+}
+
+impl Timing {
+    /// These times on a machine: disks, which are erased at the same time, may be written as a
+    /// whole, at rates that any good one reaches.
+    pub fn on(&self, machine: &Inventory) -> Self {
+        const SPINNING: u64 = 80 << 20;
+        const SOLID_STATE: u64 = 200 << 20;
+        let seconds = machine.disks.iter().map(|disk| {
+            let rate = if disk.rotational {
+                SPINNING
+            } else {
+                SOLID_STATE
+            };
+            disk.size_bytes / rate
+        });
+        let slowest = u32::try_from(seconds.max().unwrap_or(0)).unwrap_or(u32::MAX);
+        Self {
+            erase_deadline: self.erase_deadline.saturating_add(slowest),
+            ..self.clone()
+        }
+    }
 }
 
 impl Default for Timing {
@@ -192,6 +215,7 @@ impl Default for Timing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hardware::{Cpu, Disk, FirmwareMode, Transport};
 
     /// Both are stored and sent: their names are a promise (invariant 7).
     #[test]
@@ -220,5 +244,48 @@ mod tests {
             panic!("it is an order");
         };
         assert_eq!(deployment.hand_over, HandOver::TryKexec);
+    }
+
+    fn disk(size_bytes: u64, rotational: bool) -> Disk {
+        Disk {
+            name: "sda".into(),
+            size_bytes,
+            model: String::new(),
+            serial: String::new(),
+            wwn: None,
+            rotational,
+            transport: Transport::Sata,
+        }
+    }
+
+    #[test]
+    fn the_slowest_disk_may_be_written_once() {
+        let mut machine = Inventory {
+            identity: MachineIdentity {
+                serial: "S".into(),
+                uuid: None,
+            },
+            manufacturer: String::new(),
+            product: String::new(),
+            firmware_version: String::new(),
+            firmware_mode: FirmwareMode::Uefi,
+            cpu: Cpu {
+                model: String::new(),
+                architecture: "x86_64".into(),
+                sockets: 1,
+                cores: 1,
+                threads: 1,
+            },
+            memory_mib: 1024,
+            disks: vec![disk(1 << 40, false), disk(1 << 40, true)],
+            nics: vec![],
+        };
+        let timing = Timing::default();
+        let hours = |machine: &Inventory| timing.on(machine).erase_deadline / 3600;
+        assert_eq!(hours(&machine), 4 + 3);
+        machine.disks.push(disk(u64::MAX, true));
+        assert_eq!(timing.on(&machine).erase_deadline, u32::MAX);
+        machine.disks.clear();
+        assert_eq!(timing.on(&machine), timing);
     }
 }

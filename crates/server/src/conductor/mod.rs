@@ -150,7 +150,7 @@ impl Conductor {
             self.site.heard.freshen(agent);
         }
         let before = work.node.state.clone();
-        let spec = self.site.spec(&work.node.spec);
+        let spec = self.site.spec(&work.node);
         let decision = step(&spec, &work.seen, &before, self.site.now());
         let to_agent = decision
             .intent

@@ -65,6 +65,7 @@ impl<'a> Erasure<'a> {
         let mut methods = Vec::new();
         let promises = self.format(&mut methods)?;
         let target = Disk::open(&self.path)?;
+        self.check_size(target.size())?;
         let mut found = None;
         if promises {
             found = Some(self.verify(&target)?);
@@ -81,7 +82,7 @@ impl<'a> Erasure<'a> {
             methods.push("overwritten");
             found = Some(self.verify(&target)?);
         }
-        self.check_size()?;
+        self.check_size(disks::size_bytes(self.machine, &self.info.name).unwrap_or(0))?;
         let verified_bytes = match found {
             Some(Reading::Zero { bytes }) => bytes,
             Some(Reading::Data { offset }) => return Err(Error::NotErased { offset }),
@@ -123,9 +124,8 @@ impl<'a> Erasure<'a> {
         Ok(())
     }
 
-    /// The disk must be as large at the end as it was at the beginning.
-    fn check_size(&self) -> Result<()> {
-        let found = disks::size_bytes(self.machine, &self.info.name).unwrap_or(0);
+    /// A disk must be as large as the kernel first said, when it is opened and at the end.
+    fn check_size(&self, found: u64) -> Result<()> {
         if found == self.info.size_bytes {
             return Ok(());
         }

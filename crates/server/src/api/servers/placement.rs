@@ -129,7 +129,7 @@ fn plan(
     let spec = NodeSpec {
         generation: node.spec.generation.next(),
         goal: Goal::Deployed(deployment),
-        ..site.spec(&node.spec)
+        ..site.spec(node)
     };
     foretell(&spec, &node.state, seen, now)
 }

@@ -123,7 +123,7 @@ async fn prepare(
             root_disk: Some(disk.name.clone()),
             hand_over: deployment.hand_over,
         }),
-        ..site.spec(&node.spec)
+        ..site.spec(&node)
     };
     let seen = Observed {
         kexec_failed: kexec_failed(site, &node, image.id).await?,

@@ -18,6 +18,9 @@ const NIC_FIRST: i32 = 0;
 const CD_FIRST: i32 = 1;
 /// Boot index of the disk, always.
 const DISK_INDEX: i32 = 2;
+/// What the hardware clock shows at every power-on: that of a server whose battery is flat, so that
+/// nothing in the whole path can come to depend on it.
+const WRONG_TIME: &str = "2011-11-11T11:11:11";
 /// The most data of one NVMe command: so many times doubled pages of 4 KiB (MDTS of the NVM Express
 /// Base Specification).
 const LARGEST_COMMAND: u32 = 10;
@@ -107,6 +110,7 @@ fn platform(line: &mut Line, settings: &QemuSettings, inventory: &Inventory) {
     line.option("-smp", inventory.processor_cores.to_string());
     line.option("-m", inventory.memory_mib.to_string());
     line.0.push("-nodefaults".into());
+    line.option("-rtc", format!("base={WRONG_TIME}"));
     line.option("-display", "none");
     line.option("-boot", "strict=on");
 }
