@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bessemer_core::lifecycle::Timing;
+use bessemer_core::lifecycle::{Standby, Step, Timing};
 use bessemer_store::GatePoint;
-use bessemer_wire::api::ServerStatus;
+use bessemer_wire::api::{NodeUpdate, ServerStatus};
 use futures_util::future::join_all;
 
 use crate::harness::disk::{assert_erased, assert_has_image, soil};
@@ -19,14 +19,27 @@ const MOST_POINTS: usize = 1000;
 
 /// Kills the server at every commit point that one of [`SHARES`] sites has, before and after the
 /// commit: of the way from order to active, and of the way from release to available.
-async fn order_and_die_everywhere(share: usize) {
+async fn order_and_die_everywhere(share: usize, standby: Standby) {
     let trap = Trap::default();
     let (mut site, node) = Site::ready_with(eager(), Some(trap.gate())).await;
+    let change = NodeUpdate {
+        standby: Some(standby),
+        ..NodeUpdate::default()
+    };
+    site.api.update_node(&node.name, &change).await.unwrap();
+    site.wait_for_node(&node, "the node to have settled", |node| {
+        node.state.settled() && node.state.standby == (standby == Standby::Always)
+    })
+    .await;
     let mut points = Vec::new();
     let (mut deploying, mut releasing) = (true, true);
     for at in (share..MOST_POINTS).step_by(SHARES) {
         if !deploying && !releasing {
-            assert!(at > 60, "only {at} commit points were found: {points:?}");
+            let fewest = if standby == Standby::Always { 40 } else { 60 };
+            assert!(
+                at > fewest,
+                "only {at} commit points were found: {points:?}"
+            );
             return;
         }
         let name = format!("server{at}");
@@ -50,6 +63,9 @@ async fn deploy(
 ) -> Option<GatePoint> {
     soil(node.disk());
     let (boots, commands) = (node.boots(), node.host.carried_out().len());
+    // Whoever idles in the agent is deployed without a POST, whatever happens to the server.
+    let idles = site.node(node).await.state.step == Step::Standby;
+    let posts = if idles { 0 } else { 1 };
     trap.set(at);
     let api = site.api.clone();
     let request = order(name);
@@ -65,7 +81,8 @@ async fn deploy(
     let wrong = format!("after dying at {died:?}");
     assert_eq!(site.api.servers().await.unwrap().len(), 1, "{wrong}");
     assert_eq!(site.node(node).await.server, Some(server.id), "{wrong}");
-    assert_eq!((server.posts, node.boots() - boots), (1, 1), "{wrong}");
+    let seen = (u64::from(server.posts), node.boots() - boots);
+    assert_eq!(seen, (posts, posts), "{wrong}");
     let steps = node.steps_since(commands);
     let generation = steps[0].0;
     let once = [
@@ -165,7 +182,12 @@ async fn start_again_if_dead(site: &mut Site, trap: &Trap) -> Option<GatePoint> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_and_its_release_survive_a_crash_at_every_commit() {
-    join_all((0..SHARES).map(order_and_die_everywhere)).await;
+    join_all((0..SHARES).map(|share| order_and_die_everywhere(share, Standby::Never))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_on_an_idle_node_survives_a_crash_at_every_commit() {
+    join_all((0..SHARES).map(|share| order_and_die_everywhere(share, Standby::Always))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
