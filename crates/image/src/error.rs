@@ -7,8 +7,8 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Text that is not a digest of 32 bytes.
-    #[error("`{0}` is not a SHA-256 or BLAKE3: write 64 hexadecimal digits")]
+    /// Text that is not a digest.
+    #[error("`{0}` is not a checksum: a SHA-256 has 64 hexadecimal digits, a SHA-512 has 128")]
     Digest(String),
     /// A block map that contradicts itself.
     #[error("the block map is not valid: {0}")]
@@ -101,18 +101,47 @@ pub enum Error {
     #[error("the image is refused: {0}")]
     Refused(String),
     /// The bytes are not those that were promised.
-    #[error("the image has SHA-256 {found}, expected {expected}: check the source and the sum")]
-    WrongDigest {
-        /// What the operator said.
-        expected: crate::digest::Sha256Digest,
+    #[error("the image has {found}, expected {expected}: check the source and the checksum")]
+    WrongChecksum {
+        /// What the operator or the publisher said.
+        expected: crate::digest::Checksum,
         /// What arrived.
-        found: crate::digest::Sha256Digest,
+        found: crate::digest::Checksum,
     },
+    /// The file of checksums does not say what this image's is.
+    #[error("no checksum for the image: {0}")]
+    NoChecksum(String),
     /// The source is larger than the limit.
     #[error("the image is larger than the limit of {limit} bytes")]
     TooLarge {
         /// The bound in bytes.
         limit: u64,
+    },
+    /// There is no room to unpack the image.
+    #[error(
+        "no room for the image: only {available} bytes are free at {}, and {reserve} are left alone", path.display()
+    )]
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// Bytes that are free there.
+        available: u64,
+        /// Bytes that are not touched.
+        reserve: u64,
+    },
+    /// The import is not wanted any more.
+    #[error("the import was stopped")]
+    Stopped,
+    /// An import or upload of this image is at work already.
+    #[error("the image is being imported or uploaded at this moment")]
+    Busy,
+    /// An upload that does not go on where the last one ended.
+    #[error("{expected} bytes are here: send what comes after them, not after {found}")]
+    WrongOffset {
+        /// Bytes that are here.
+        expected: u64,
+        /// Where the upload began.
+        found: u64,
     },
     /// The download failed.
     #[error("cannot download the image: {0}")]

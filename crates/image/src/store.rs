@@ -6,6 +6,7 @@
 //! like an image.
 
 mod chunks;
+mod upload;
 
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
@@ -17,28 +18,33 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::digest::{Blake3Digest, Sha256Digest};
+use crate::digest::{Blake3Digest, Checksum};
 use crate::import::at;
 use crate::map::BlockMap;
 use crate::{Error, Result};
 
 pub use chunks::Collected;
 pub(crate) use chunks::{Adding, ChunkFolder};
+pub use upload::Upload;
 
 /// The folder of all chunks: no image can have this name.
 const CHUNKS: &str = ".chunks";
 /// The record in an image's folder.
 const RECORD_FILE: &str = "image.json";
-/// Locked by the process that works in a hidden folder.
+/// Locked by who works in the folder of an import.
 const LOCK_FILE: &str = "lock";
-/// What hidden folders begin with.
+/// What the folders begin with in which records are put together and images removed.
 const HIDDEN: &str = ".bessemer-";
+/// What the folders of imports begin with.
+const IMPORT: &str = ".import-";
 
 /// What is known of an image; kept as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Record {
-    pub(crate) sha256: Sha256Digest,
+    pub(crate) checksum: Checksum,
+    /// What it came in, for people.
+    pub(crate) format: String,
     pub(crate) map: BlockMap,
 }
 
@@ -50,15 +56,26 @@ pub struct ImageStore {
 }
 
 impl ImageStore {
-    /// Opens, and makes if need be, the store in `folder`; removes what imports left behind whose
-    /// process is gone.
+    /// Opens, and makes if need be, the store in `folder`.
     pub fn open(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(at("create", folder))?;
         let folder = folder.canonicalize().map_err(at("open", folder))?;
         let chunks = ChunkFolder::open(folder.join(CHUNKS))?;
-        let store = Self { folder, chunks };
-        store.sweep()?;
-        Ok(store)
+        Ok(Self { folder, chunks })
+    }
+
+    /// Removes what was left behind by a process that died: everything but images, and the imports
+    /// of those names that `goes_on` says are taken up again. To be called when nobody is at work.
+    pub fn sweep(&self, goes_on: impl Fn(&str) -> bool) -> Result<()> {
+        for entry in std::fs::read_dir(&self.folder).map_err(at("read", &self.folder))? {
+            let entry = entry.map_err(at("read", &self.folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_import = name.strip_prefix(IMPORT).is_some_and(|name| !goes_on(name));
+            if is_import || name.starts_with(HIDDEN) {
+                remove_folder(&entry.path())?;
+            }
+        }
+        self.collect_garbage().map(drop)
     }
 
     /// Removes the chunks that no image has, unless an import is adding chunks at this moment
@@ -96,10 +113,17 @@ impl ImageStore {
         Ok(StoredImage::new(self.chunks.clone(), record))
     }
 
-    /// Removes the image of this name, and with it the chunks that no other image has; that it is
-    /// not there is fine.
+    /// Removes the image of this name, what its import or upload has left, and the chunks that no
+    /// other image has; that it is not there is fine.
     pub fn remove(&self, name: &str) -> Result<()> {
         let folder = self.place(name)?;
+        let import = self.folder.join(format!("{IMPORT}{name}"));
+        if import.exists() {
+            // An import that was stopped may still have a thread at work.
+            let (lock, path) = lock_file(&import)?;
+            lock.lock().map_err(at("lock", &path))?;
+            remove_folder(&import)?;
+        }
         let grave = self.hidden()?;
         match std::fs::rename(&folder, grave.path().join("image")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -110,48 +134,47 @@ impl ImageStore {
         self.collect_garbage().map(drop)
     }
 
-    /// A hidden folder in which the image `name` can be put together; gone when it is dropped.
+    /// The folder in which the image `name` is being imported, with what is there already. Ours
+    /// alone: [`Error::Busy`] while somebody else works in it.
     pub(crate) fn stage(&self, name: &str) -> Result<Staging> {
         if self.place(name)?.exists() {
             return Err(Error::AlreadyStored(name.to_owned()));
         }
-        let folder = self.hidden()?;
-        let lock = folder.path().join(LOCK_FILE);
-        let file = File::create_new(&lock).map_err(at("create", &lock))?;
-        file.lock().map_err(at("lock", &lock))?;
-        Ok(Staging {
-            folder,
-            _lock: file,
-        })
+        let folder = self.folder.join(format!("{IMPORT}{name}"));
+        std::fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+        let (lock, path) = lock_file(&folder)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Staging {
+                folder,
+                _lock: lock,
+            }),
+            Err(TryLockError::WouldBlock) => Err(Error::Busy),
+            Err(TryLockError::Error(error)) => Err(at("lock", &path)(error)),
+        }
     }
 
-    /// Makes the staged image visible under `name`, with everything about it on the disk before.
+    /// Makes the image visible under `name`, with everything about it on the disk before.
     pub(crate) fn publish(
         &self,
-        staging: Staging,
         name: &str,
         record: Record,
         adding: &Adding,
     ) -> Result<StoredImage> {
-        let _ = adding;
-        self.chunks.synchronise()?;
         let place = self.place(name)?;
-        let (folder, path) = (staging.path(), staging.path().join(RECORD_FILE));
+        self.chunks.synchronise(adding)?;
+        let folder = self.hidden()?;
+        let path = folder.path().join(RECORD_FILE);
         let text = serde_json::to_vec(&record).map_err(|error| Error::Map(error.to_string()))?;
         let mut file = File::create_new(&path).map_err(at("create", &path))?;
         file.write_all(&text)
             .and_then(|()| file.sync_all())
             .map_err(at("write", &path))?;
-        for name in [LOCK_FILE, "source", "disk.raw"] {
-            // What was converted is gone already.
-            let _ = std::fs::remove_file(folder.join(name));
-        }
-        synchronise(folder)?;
-        std::fs::rename(folder, &place).map_err(|error| match error.kind() {
+        synchronise(folder.path())?;
+        std::fs::rename(folder.path(), &place).map_err(|error| match error.kind() {
             std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::AlreadyExists => {
                 Error::AlreadyStored(name.to_owned())
             }
-            _ => at("rename", folder)(error),
+            _ => at("rename", folder.path())(error),
         })?;
         synchronise(&self.folder)?;
         Ok(StoredImage::new(self.chunks.clone(), record))
@@ -179,28 +202,15 @@ impl ImageStore {
         }
         Ok(self.folder.join(name))
     }
-
-    fn sweep(&self) -> Result<()> {
-        for entry in std::fs::read_dir(&self.folder).map_err(at("read", &self.folder))? {
-            let entry = entry.map_err(at("read", &self.folder))?;
-            let path = entry.path();
-            if !entry.file_name().to_string_lossy().starts_with(HIDDEN) || is_locked(&path) {
-                continue;
-            }
-            match std::fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(at("remove", &path)(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
 }
 
-fn is_locked(folder: &Path) -> bool {
-    File::open(folder.join(LOCK_FILE))
-        .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+fn remove_folder(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(at("remove", folder)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns when the names in `folder` survive a power cut.
@@ -210,23 +220,41 @@ fn synchronise(folder: &Path) -> Result<()> {
         .map_err(at("write", folder))
 }
 
-/// A folder in which an image is being put together.
+fn lock_file(folder: &Path) -> Result<(File, PathBuf)> {
+    let path = folder.join(LOCK_FILE);
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).open(&path);
+    Ok((file.map_err(at("open", &path))?, path))
+}
+
+/// A folder in which an image is being imported; nobody else works in it while this lives.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    folder: TempDir,
+    folder: PathBuf,
     _lock: File,
 }
 
 impl Staging {
     pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
+        &self.folder
+    }
+
+    /// Where the source arrives.
+    pub(crate) fn part(&self) -> PathBuf {
+        self.folder.join("part")
+    }
+
+    /// Removes it with all that is in it. What cannot be removed is so at the next start.
+    pub(crate) fn discard(&self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
 /// An image that is complete. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct StoredImage {
-    sha256: Sha256Digest,
+    checksum: Checksum,
+    format: String,
     map: Arc<BlockMap>,
     chunks: ChunkFolder,
 }
@@ -234,15 +262,21 @@ pub struct StoredImage {
 impl StoredImage {
     fn new(chunks: ChunkFolder, record: Record) -> Self {
         Self {
-            sha256: record.sha256,
+            checksum: record.checksum,
+            format: record.format,
             map: Arc::new(record.map),
             chunks,
         }
     }
 
-    /// The SHA-256 of the image as it was fetched.
-    pub fn sha256(&self) -> Sha256Digest {
-        self.sha256
+    /// The checksum of the image as it was fetched.
+    pub fn checksum(&self) -> Checksum {
+        self.checksum
+    }
+
+    /// What it came in, for people: `raw in xz`.
+    pub fn format(&self) -> &str {
+        &self.format
     }
 
     /// Which parts hold data.

@@ -1,6 +1,8 @@
-//! The converter: QEMU's own, since its reading of qcow2 is the definition, on a short leash.
+//! The converter: QEMU's own, since its reading of qcow2 is the definition and that of VMDK the one
+//! in use, on a short leash.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
+use super::Limits;
+use super::sparse::check_space;
 use crate::{Error, Result};
 
 const PROGRAM: &str = "qemu-img";
@@ -20,19 +24,30 @@ const MEMORY: u64 = 2 << 30;
 /// How much of what the converter says is read.
 const MAX_COMPLAINT: u64 = 4096;
 
-/// Writes the disk in the checked qcow2 file `from` to a new sparse file `to`.
+/// How often the output is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Writes the disk in the file `from`, checked and in the format `driver`, to a new sparse file
+/// `to`, which is watched while it grows: not every way to make much of little shows beforehand.
 ///
 /// Both paths must be absolute, so that QEMU takes neither for a URL.
 pub(super) async fn to_raw(
     from: &Path,
+    driver: &str,
     to: &Path,
     virtual_size: u64,
-    deadline: Duration,
+    limits: &Limits,
 ) -> Result<()> {
+    let deadline = limits.conversion;
+    // Said this way, QEMU opens no backing file whatever the image names.
+    let source = serde_json::json!({
+        "driver": driver,
+        "file": { "driver": "file", "filename": from },
+        "backing": null,
+    });
     let mut command = Command::new(PROGRAM);
     command
-        .args(["convert", "-f", "qcow2", "-O", "raw"])
-        .arg(from)
+        .args(["convert", "-O", "raw", &format!("json:{source}")])
         .arg(to);
     command
         .stdin(Stdio::null())
@@ -55,10 +70,12 @@ pub(super) async fn to_raw(
         }
         Ok::<_, io::Error>((child.wait().await?, text))
     };
-    let (status, text) = tokio::time::timeout(deadline, run)
-        .await
-        .map_err(|_| Error::Convert(format!("it took longer than {} s", deadline.as_secs())))?
-        .map_err(|error| Error::Convert(format!("{PROGRAM}: {error}")))?;
+    let (status, text) = tokio::select! {
+        ended = tokio::time::timeout(deadline, run) => ended
+            .map_err(|_| Error::Convert(format!("it took longer than {} s", deadline.as_secs())))?
+            .map_err(|error| Error::Convert(format!("{PROGRAM}: {error}")))?,
+        error = watch(to, limits) => return Err(error),
+    };
     if !status.success() {
         let text = String::from_utf8_lossy(&text);
         let last = text
@@ -70,12 +87,35 @@ pub(super) async fn to_raw(
         )));
     }
     let found = std::fs::metadata(to).map_err(super::at("read", to))?.len();
+    check_output(to, limits)?;
     if found != virtual_size {
         return Err(Error::Convert(format!(
             "{found} bytes came out, expected {virtual_size}"
         )));
     }
     Ok(())
+}
+
+/// Returns when the output holds more than it may, or the disk is full.
+async fn watch(output: &Path, limits: &Limits) -> Error {
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        looks.tick().await;
+        if let Err(error) = check_output(output, limits) {
+            return error;
+        }
+    }
+}
+
+fn check_output(output: &Path, limits: &Limits) -> Result<()> {
+    // Blocks of 512 bytes, as stat(2) counts them; before QEMU has made it there are none.
+    let data = std::fs::metadata(output).map_or(0, |metadata| metadata.blocks() * 512);
+    if data > limits.data_size {
+        return Err(Error::TooLarge {
+            limit: limits.data_size,
+        });
+    }
+    check_space(output, limits.reserve)
 }
 
 fn limit(virtual_size: u64, deadline: Duration) -> nix::Result<()> {

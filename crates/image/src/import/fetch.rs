@@ -1,50 +1,224 @@
-//! From a stream of bytes to a sparse file and the digest of what came.
+//! Downloads: over HTTP, in as many pieces as the connection breaks into.
+//!
+//! A transfer that breaks is taken up where it ended, by a range request (RFC 9110, 14), as long
+//! as tries get somewhere; a server that knows no ranges sends everything again. Whether the
+//! pieces belong together is for the checksum to say.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
-use sha2::{Digest, Sha256};
+use reqwest::header::{
+    CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE,
+};
+use reqwest::{Response, StatusCode};
 use tokio::sync::mpsc;
 
-use super::{Limits, Progress, Report, at, blocking};
-use crate::digest::Sha256Digest;
+use super::landing::Landing;
+use super::{Limits, Progress, Report, Stop, Web, blocking};
 use crate::{Error, Result};
-
-/// Zeros are left out of the file in units of this size.
-const HOLE: usize = 64 << 10;
 
 /// Pieces that may wait for the disk.
 const QUEUE_LENGTH: usize = 32;
 
-/// Starts a download; gives the body and its length, if the server says it.
-pub(super) async fn download(
-    client: &reqwest::Client,
-    url: reqwest::Url,
-    limits: &Limits,
-) -> Result<(BoxStream<'static, Result<Bytes>>, Option<u64>)> {
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(Error::Download(
-            format!("{} is not http or https", url.scheme()),
-            None,
-        ));
-    }
-    let answer = tokio::time::timeout(limits.stall, client.get(url).send())
-        .await
-        .map_err(|_| stalled(limits))?
-        .map_err(failed)?;
-    if !answer.status().is_success() {
-        let what = format!("the server answered {}: check the URL", answer.status());
-        return Err(Error::Download(what, None));
-    }
-    let total = answer.content_length();
-    Ok((answer.bytes_stream().map_err(failed).boxed(), total))
+/// Where one request of a download got.
+enum Attempt {
+    /// Everything is here.
+    Complete,
+    /// The connection broke, or the server asks for patience: another request may help.
+    Broken(Error),
 }
 
-fn failed(error: reqwest::Error) -> Error {
+/// Downloads until everything is in `landing`, and gives it back.
+pub(super) async fn download(
+    web: &Web,
+    mut landing: Landing,
+    limits: &Limits,
+    report: &Report,
+) -> Result<Landing> {
+    let mut validator = None;
+    let mut failures = 0;
+    loop {
+        let before = landing.written();
+        let (attempt, back) = attempt(web, landing, &mut validator, limits, report).await?;
+        landing = back;
+        let error = match attempt {
+            Attempt::Complete => return Ok(landing),
+            Attempt::Broken(error) => error,
+        };
+        // A connection that breaks every gigabyte still gets there.
+        failures = if landing.written() > before {
+            1
+        } else {
+            failures + 1
+        };
+        if failures > limits.retries {
+            return Err(error);
+        }
+        tokio::time::sleep(limits.retry_pause * failures).await;
+    }
+}
+
+async fn attempt(
+    web: &Web,
+    mut landing: Landing,
+    validator: &mut Option<HeaderValue>,
+    limits: &Limits,
+    report: &Report,
+) -> Result<(Attempt, Landing)> {
+    let from = landing.written();
+    let mut request = web.get()?;
+    if from > 0 {
+        request = request.header(RANGE, format!("bytes={from}-"));
+        if let Some(validator) = validator {
+            request = request.header(IF_RANGE, validator.clone());
+        }
+    }
+    let response = match tokio::time::timeout(limits.stall, request.send()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) if is_final(&error) => return Err(failed(error)),
+        Ok(Err(error)) => return Ok((Attempt::Broken(failed(error)), landing)),
+        Err(_) => return Ok((Attempt::Broken(stalled(limits)), landing)),
+    };
+    let total = match check(&response, from)? {
+        Beginning::Here { total } => total,
+        Beginning::Wrong => {
+            landing.start_over()?;
+            return Ok((
+                Attempt::Broken(Error::Download(
+                    "the server does not go on where it ended".into(),
+                    None,
+                )),
+                landing,
+            ));
+        }
+        Beginning::Later(error) => return Ok((Attempt::Broken(error), landing)),
+    };
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => landing.goes_on(),
+        _ => landing.start_over()?,
+    }
+    *validator = validator_of(response.headers());
+    if total.is_some_and(|total| total > limits.source_size) {
+        return Err(Error::TooLarge {
+            limit: limits.source_size,
+        });
+    }
+    receive(response, landing, total, limits, report).await
+}
+
+/// How an answer begins.
+enum Beginning {
+    /// Where it should, or at the very start. `total` bytes are the whole source.
+    Here { total: Option<u64> },
+    /// Elsewhere.
+    Wrong,
+    /// Not now.
+    Later(Error),
+}
+
+fn check(response: &Response, from: u64) -> Result<Beginning> {
+    let status = response.status();
+    let answered =
+        |advice: &str| Error::Download(format!("the server answered {status}: {advice}"), None);
+    match status {
+        StatusCode::PARTIAL_CONTENT => Ok(match content_range(response.headers()) {
+            Some((start, total)) if start == from => Beginning::Here { total },
+            _ => Beginning::Wrong,
+        }),
+        _ if status.is_success() => Ok(Beginning::Here {
+            total: response.content_length(),
+        }),
+        StatusCode::RANGE_NOT_SATISFIABLE => Ok(Beginning::Wrong),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            Err(answered("check the user name and password"))
+        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Ok(Beginning::Later(answered("try again later")))
+        }
+        _ if status.is_server_error() => Ok(Beginning::Later(answered("try again later"))),
+        _ => Err(answered("check the URL")),
+    }
+}
+
+/// `bytes 100-199/500` or `bytes 100-199/*`: where it begins, and the whole.
+fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.trim().parse().ok()?, total.trim().parse().ok()))
+}
+
+/// What makes sure that a later piece is of the same file: a strong entity tag, or a date.
+fn validator_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    let strong = |value: &&HeaderValue| !value.as_bytes().starts_with(b"W/");
+    let tag = headers.get(ETAG).filter(strong);
+    tag.or_else(|| headers.get(LAST_MODIFIED)).cloned()
+}
+
+/// Moves the body into the landing, which a thread of its own writes and hashes.
+async fn receive(
+    mut response: Response,
+    mut landing: Landing,
+    total: Option<u64>,
+    limits: &Limits,
+    report: &Report,
+) -> Result<(Attempt, Landing)> {
+    let mut done = landing.written();
+    let (queue, mut pieces) = mpsc::channel::<Bytes>(QUEUE_LENGTH);
+    let writing = tokio::spawn(blocking(move || {
+        while let Some(piece) = pieces.blocking_recv() {
+            landing.append(&piece)?;
+        }
+        Ok(landing)
+    }));
+    let mut result = Ok(Attempt::Complete);
+    loop {
+        let next = match tokio::time::timeout(limits.stall, response.chunk()).await {
+            Ok(next) => next.map_err(failed),
+            Err(_) => Err(stalled(limits)),
+        };
+        let piece = match next {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break,
+            Err(error) => {
+                result = Ok(Attempt::Broken(error));
+                break;
+            }
+        };
+        done += piece.len() as u64;
+        if done > limits.source_size {
+            result = Err(Error::TooLarge {
+                limit: limits.source_size,
+            });
+            break;
+        }
+        report(Progress::Fetching { done, total });
+        // If nobody takes it, the disk failed, and the landing says how.
+        if queue.send(piece).await.is_err() {
+            break;
+        }
+    }
+    drop(queue);
+    let landing = match writing.await {
+        Ok(landing) => landing?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    match (result?, total) {
+        (Attempt::Complete, Some(total)) if landing.written() < total => {
+            let missing = total - landing.written();
+            let error = Error::Download(format!("it ended {missing} bytes too early"), None);
+            Ok((Attempt::Broken(error), landing))
+        }
+        (attempt, _) => Ok((attempt, landing)),
+    }
+}
+
+/// Errors that come again however often one asks: redirects that lead nowhere.
+fn is_final(error: &reqwest::Error) -> bool {
+    error.is_redirect() || error.is_builder()
+}
+
+pub(super) fn failed(error: reqwest::Error) -> Error {
     // The URL may hold a password.
     Error::Download(
         "the transfer failed".into(),
@@ -52,112 +226,81 @@ fn failed(error: reqwest::Error) -> Error {
     )
 }
 
-fn stalled(limits: &Limits) -> Error {
+pub(super) fn stalled(limits: &Limits) -> Error {
     Error::Download(
         format!("nothing arrived for {} s", limits.stall.as_secs()),
         None,
     )
 }
 
-/// Writes what `stream` gives to a new file at `destination`. Unless it is dropped, it returns
-/// only when nothing is written any more.
-pub(super) async fn land(
-    stream: BoxStream<'_, Result<Bytes>>,
-    total: Option<u64>,
+/// Copies a file of this host into `landing`, and gives it back.
+pub(super) fn copy(
+    path: &std::path::Path,
+    mut landing: Landing,
     limits: &Limits,
-    destination: &Path,
-    report: Report,
-) -> Result<Sha256Digest> {
-    let (queue, pieces) = mpsc::channel(QUEUE_LENGTH);
-    let destination = destination.to_owned();
-    let landing = tokio::spawn(blocking(move || Landing::new(destination)?.run(pieces)));
-    let fetched = pump(stream, total, limits, queue, report).await;
-    let landed = match landing.await {
-        Ok(result) => result,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    stop: &Stop,
+    report: &Report,
+) -> Result<Landing> {
+    use std::io::Read;
+    let mut file = std::fs::File::open(path).map_err(super::at("open", path))?;
+    let metadata = file.metadata().map_err(super::at("read", path))?;
+    if !metadata.is_file() {
+        return Err(Error::NotADiskImage(format!(
+            "{} is not a file",
+            path.display()
+        )));
+    }
+    let too_large = Error::TooLarge {
+        limit: limits.source_size,
     };
-    fetched.and(landed)
-}
-
-/// Moves the stream into the queue, within the limits.
-async fn pump(
-    mut stream: BoxStream<'_, Result<Bytes>>,
-    total: Option<u64>,
-    limits: &Limits,
-    queue: mpsc::Sender<Bytes>,
-    report: Report,
-) -> Result<()> {
-    let check = |bytes| match bytes > limits.source_size {
-        true => Err(Error::TooLarge {
-            limit: limits.source_size,
-        }),
-        false => Ok(()),
-    };
-    check(total.unwrap_or(0))?;
-    let mut done = 0;
+    if metadata.len() > limits.source_size {
+        return Err(too_large);
+    }
+    // Copying again is quicker than finding out whether the file is still the same.
+    landing.start_over()?;
+    let mut buffer = vec![0; 1 << 20];
     loop {
-        let next = tokio::time::timeout(limits.stall, stream.next());
-        let Some(piece) = next.await.map_err(|_| stalled(limits))? else {
-            return Ok(());
-        };
-        let piece = piece?;
-        done += piece.len() as u64;
-        check(done)?;
-        report(Progress::Fetching { done, total });
-        if queue.send(piece).await.is_err() {
-            // The disk failed; the reason is what the landing gives.
-            return Ok(());
+        stop.check()?;
+        let count = file.read(&mut buffer).map_err(super::at("read", path))?;
+        if count == 0 {
+            return Ok(landing);
         }
+        landing.append(&buffer[..count])?;
+        if landing.written() > limits.source_size {
+            return Err(too_large);
+        }
+        report(Progress::Fetching {
+            done: landing.written(),
+            total: Some(metadata.len()),
+        });
     }
 }
 
-struct Landing {
-    path: PathBuf,
-    file: File,
-    digest: Sha256,
-    /// What came and does not make a whole [`HOLE`] yet.
-    rest: Vec<u8>,
-    written: u64,
-}
-
-impl Landing {
-    fn new(path: PathBuf) -> Result<Self> {
-        let file = File::create_new(&path).map_err(at("create", &path))?;
-        Ok(Self {
-            path,
-            file,
-            digest: Sha256::new(),
-            rest: Vec::new(),
-            written: 0,
-        })
-    }
-
-    fn run(mut self, mut pieces: mpsc::Receiver<Bytes>) -> Result<Sha256Digest> {
-        while let Some(piece) = pieces.blocking_recv() {
-            self.digest.update(&piece);
-            self.rest.extend_from_slice(&piece);
-            let whole = self.rest.len() / HOLE * HOLE;
-            let rest = self.rest.split_off(whole);
-            let ready = std::mem::replace(&mut self.rest, rest);
-            self.write(&ready)?;
+/// Downloads something small.
+pub(super) async fn small(web: &Web, limits: &Limits, most: usize) -> Result<Option<Vec<u8>>> {
+    let fetching = async {
+        let mut response = web.get()?.send().await.map_err(failed)?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
         }
-        let ready = std::mem::take(&mut self.rest);
-        self.write(&ready)?;
-        self.file
-            .set_len(self.written)
-            .map_err(at("write", &self.path))?;
-        Ok(Sha256Digest::new(self.digest.finalize().into()))
-    }
-
-    fn write(&mut self, ready: &[u8]) -> Result<()> {
-        for block in ready.chunks(HOLE) {
-            if block.iter().any(|byte| *byte != 0) {
-                self.file
-                    .write_all_at(block, self.written)
-                    .map_err(at("write", &self.path))?;
+        if !response.status().is_success() {
+            let status = response.status();
+            return Err(Error::Download(
+                format!("the server answered {status}"),
+                None,
+            ));
+        }
+        let mut text = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(failed)? {
+            if text.len() + piece.len() > most {
+                return Err(Error::TooLarge { limit: most as u64 });
             }
-            self.written += block.len() as u64;
+            text.extend_from_slice(&piece);
         }
-        Ok(())
-    }
+        Ok(Some(text))
+    };
+    let deadline: Duration = limits.stall;
+    tokio::time::timeout(deadline, fetching)
+        .await
+        .map_err(|_| stalled(limits))?
 }

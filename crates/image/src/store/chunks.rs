@@ -20,9 +20,6 @@ use crate::import::at;
 use crate::map::Chunk;
 use crate::{Error, Result};
 
-/// Locked by who adds chunks (shared) or removes them (exclusively).
-const LOCK_FILE: &str = "lock";
-
 /// What the names of unfinished files begin with.
 const UNFINISHED: &str = ".new-";
 
@@ -53,19 +50,9 @@ impl ChunkFolder {
     /// Keeps chunks from being removed, those that are added as well as those found to be there
     /// already. Blocks while garbage is collected.
     pub(crate) fn add(&self) -> Result<Adding> {
-        let (file, path) = self.lock_file()?;
+        let (file, path) = super::lock_file(&self.0)?;
         file.lock_shared().map_err(at("lock", &path))?;
         Ok(Adding(file))
-    }
-
-    fn lock_file(&self) -> Result<(File, PathBuf)> {
-        let path = self.0.join(LOCK_FILE);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
-        Ok((file.map_err(at("open", &path))?, path))
     }
 
     fn place(&self, blake3: &Blake3Digest) -> PathBuf {
@@ -93,7 +80,7 @@ impl ChunkFolder {
     }
 
     /// Returns when every chunk stored so far survives a power cut.
-    pub(crate) fn synchronise(&self) -> Result<()> {
+    pub(crate) fn synchronise(&self, _: &Adding) -> Result<()> {
         // One call for the file system is quicker than one for each of thousands of files.
         File::open(&self.0)
             .and_then(|folder| Ok(nix::unistd::syncfs(folder)?))
@@ -122,7 +109,7 @@ impl ChunkFolder {
         &self,
         used: impl FnOnce() -> Result<HashSet<Blake3Digest>>,
     ) -> Result<Option<Collected>> {
-        let (file, path) = self.lock_file()?;
+        let (file, path) = super::lock_file(&self.0)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
