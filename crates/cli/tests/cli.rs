@@ -230,7 +230,10 @@ async fn wrong_usage_is_told_apart_from_failure() {
         "flavor create f",
         "token create t --role member",
         "node enroll n --bmc https://b --bmc-user u --bmc-password-file - --mac 01:00:5e:00:00:01",
-        "image add i --source /x",
+        "image add i",
+        "image add i --source /x --upload /y",
+        "image add i --source /x --sha256 a --sha512 b",
+        "image add i --source /x --user me",
     ] {
         let ran = Ran::of(bessemer(home.path(), arguments).output().await.unwrap());
         assert_eq!(ran.code, 2, "{arguments}: {ran:?}");

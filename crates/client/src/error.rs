@@ -8,6 +8,9 @@ use bessemer_wire::problem::Problem;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A file to be uploaded cannot be read.
+    #[error("the file cannot be read")]
+    File(#[source] std::io::Error),
     /// The address of the API cannot be used.
     #[error("`{url}` is no address of an API: {detail}; write it as http://HOST:PORT")]
     BadUrl {

@@ -50,7 +50,7 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) body: Option<reqwest::Body>,
     pub(crate) limit: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Call {
         let bytes = serde_json::to_vec(body).expect("the wire types serialise");
         self.headers
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.body = Some(bytes);
+        self.body = Some(bytes.into());
         self
     }
 }

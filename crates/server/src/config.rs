@@ -38,6 +38,8 @@ pub struct Config {
     /// How new servers' operating systems say that they are up; without it no server ever becomes
     /// `active`.
     pub phone_home: Option<PhoneHome>,
+    /// How images are fetched.
+    pub images: Images,
     /// A switch that we control, once for each. A site without any is *flat*.
     pub switch: Vec<Switch>,
     /// The VLAN that exists nowhere: where ports are that must not reach anything. 1 to 4094, and
@@ -57,6 +59,7 @@ impl Default for Config {
             provisioning: None,
             boot_media: None,
             phone_home: None,
+            images: Images::default(),
             switch: Vec::new(),
             parked_vlan: 4094,
             timing: Timing::default(),
@@ -215,6 +218,26 @@ pub struct PhoneHome {
     pub url: Option<String>,
 }
 
+/// How images are fetched.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Images {
+    /// URL of a proxy for all of them. Without one, those of the environment (`HTTPS_PROXY`,
+    /// `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`) are used.
+    pub proxy: Option<ProxyUrl>,
+}
+
+/// A proxy's URL, which may hold a password and so is never shown.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ProxyUrl(pub String);
+
+impl std::fmt::Debug for ProxyUrl {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("ProxyUrl(…)")
+    }
+}
+
 /// A switch that we control.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -322,6 +345,13 @@ impl Config {
                     "give an http:// or https:// URL without quotes",
                 );
             }
+        }
+        if let Some(ProxyUrl(url)) = &self.images.proxy
+            && !["http://", "https://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme))
+        {
+            return wrong("images.proxy", "give an http:// or https:// URL");
         }
         for (index, switch) in self.switch.iter().enumerate() {
             if self.switch[..index]

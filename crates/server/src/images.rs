@@ -2,10 +2,14 @@
 //!
 //! What an image *is* lies in two places: the database says that it exists, the library's folder
 //! has its bytes. The folder is written first and read last, so a crash between the two leaves at
-//! most bytes that nobody asks for, and an import that was running when the server died is simply
-//! started again. How far an import is, is known only in memory: it is old news a second later.
+//! most bytes that nobody asks for, and an import that was running when the server died goes on
+//! with what it had fetched. How far an import is, is known only in memory: it is old news a second
+//! later.
 
-use std::collections::HashMap;
+mod source;
+mod upload;
+
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,15 +17,19 @@ use std::time::Duration;
 
 use bessemer_core::id::ImageId;
 use bessemer_image::Error;
-use bessemer_image::import::{self, Import, Limits, Progress, Source};
+use bessemer_image::import::{self, Progress};
 use bessemer_image::map::BlockMap;
 use bessemer_image::store::{ImageStore, StoredImage};
-use bessemer_store::{ImageRecord, NewEvent, Store};
-use bessemer_tls::{Trust, client_config};
+use bessemer_store::{ImageRecord, ImportedImage, NewEvent, Store};
+use bessemer_wire::api::ImageStatus;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tracing::{Instrument, info, info_span, warn};
+
+use crate::site::Site;
+
+pub(crate) use source::seal;
 
 /// Imports that run at the same time: each keeps a core and the disk busy. The others wait.
 const IMPORTS_AT_ONCE: usize = 2;
@@ -44,22 +52,13 @@ struct Inner {
 }
 
 struct Running {
-    fetched: Fetched,
+    /// `None` while it waits for its turn.
+    progress: Option<Progress>,
     task: Option<AbortHandle>,
 }
 
-/// How far the import of an image is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fetched {
-    /// Bytes fetched so far.
-    pub bytes: u64,
-    /// Bytes at the source, where it says so.
-    pub total: Option<u64>,
-}
-
 impl ImageLibrary {
-    /// Opens the library in `folder`, making it if need be, and clears away what imports of a
-    /// server that died have left there.
+    /// Opens the library in `folder`, making it if need be.
     ///
     /// # Errors
     /// If the folder cannot be made or read.
@@ -74,19 +73,19 @@ impl ImageLibrary {
 
     /// Imports `image`, which is in the database as importing, in the background. Its result goes
     /// into the database, with an event.
-    pub fn start_import(&self, store: &Store, image: ImageRecord) {
+    pub fn start_import(&self, site: &Site, image: ImageRecord) {
         let id = image.id;
         let running = Running {
-            fetched: Fetched::default(),
+            progress: None,
             task: None,
         };
         self.imports().insert(id, running);
         let span = info_span!("import", image = %image.name, %id);
-        let (library, store) = (self.clone(), store.clone());
+        let (library, site) = (self.clone(), site.clone());
         let task = tokio::spawn(
             async move {
-                let result = library.import(&image).await;
-                library.record(&store, &image, result).await;
+                let result = library.import(&site, &image).await;
+                library.record(&site.store, &image, result).await;
                 library.imports().remove(&id);
             }
             .instrument(span),
@@ -97,21 +96,35 @@ impl ImageLibrary {
         }
     }
 
-    /// Starts the imports again that were running when the server stopped.
+    /// Goes on with the imports that were running when the server stopped, and clears away what
+    /// others have left.
     ///
     /// # Errors
     /// If the database does not tell which those are.
-    pub async fn resume_imports(&self, store: &Store) -> Result<(), bessemer_store::Error> {
-        for image in store.importing_images().await? {
-            info!(image = %image.name, "the import starts again");
-            self.start_import(store, image);
+    pub async fn resume_imports(&self, site: &Site) -> Result<(), bessemer_store::Error> {
+        let unfinished = site.store.unfinished_images().await?;
+        let names: HashSet<String> = unfinished
+            .iter()
+            .map(|image| image.id.to_string())
+            .collect();
+        let library = self.clone();
+        let swept = blocking(move || library.0.folder.sweep(|name| names.contains(name)));
+        if let Err(error) = swept.await {
+            // It costs disk space, and nothing else.
+            warn!(%error, "what is left of former imports could not be cleared away");
+        }
+        let importing = |image: &ImageRecord| image.status == ImageStatus::Importing;
+        for image in unfinished.into_iter().filter(importing) {
+            info!(image = %image.name, "the import goes on");
+            self.start_import(site, image);
         }
         Ok(())
     }
 
-    /// How far the import of `image` is, while it is running.
-    pub fn fetched(&self, image: ImageId) -> Option<Fetched> {
-        self.imports().get(&image).map(|running| running.fetched)
+    /// How far the import of `image` is, while it is running; `Some(None)` while it waits for its
+    /// turn.
+    pub fn progress(&self, image: ImageId) -> Option<Option<Progress>> {
+        self.imports().get(&image).map(|running| running.progress)
     }
 
     /// Which parts of `image` hold data.
@@ -159,36 +172,33 @@ impl ImageLibrary {
         Ok(stored)
     }
 
-    async fn import(&self, image: &ImageRecord) -> Result<StoredImage, Error> {
+    async fn import(&self, site: &Site, image: &ImageRecord) -> Result<StoredImage, Error> {
         // The server may have died between the last byte and the database.
         if let Ok(stored) = self.stored(image.id).await {
             return Ok(stored);
         }
         // The semaphore is never closed, so there is always a permit to come.
         let _slot = self.0.slots.acquire().await;
-        let order = Import {
-            name: image.id.to_string(),
-            source: source(&image.source)?,
-            sha256: image.sha256.parse()?,
-            limits: Limits::default(),
-        };
-        let client = client(&order.source)?;
+        let order = source::order(site, image)?;
         let (library, id) = (self.clone(), image.id);
         let report = Arc::new(move |progress| {
-            if let Progress::Fetching { done, total } = progress
-                && let Some(running) = library.imports().get_mut(&id)
-            {
-                running.fetched = Fetched { bytes: done, total };
+            if let Some(running) = library.imports().get_mut(&id) {
+                running.progress = Some(progress);
             }
         });
         info!("the import begins");
-        import::import(&self.0.folder, &client, &order, report).await
+        import::import(&self.0.folder, &order, report).await
     }
 
     /// Tells the database, and through it everybody, how the import ended.
     async fn record(&self, store: &Store, image: &ImageRecord, result: Result<StoredImage, Error>) {
         let outcome = match &result {
-            Ok(stored) => Ok((stored.map().virtual_size(), stored.map().data_bytes())),
+            Ok(stored) => Ok(ImportedImage {
+                virtual_size: stored.map().virtual_size(),
+                data_bytes: stored.map().data_bytes(),
+                checksum: stored.checksum().to_string(),
+                format: stored.format().to_owned(),
+            }),
             Err(error) => Err(with_causes(error)),
         };
         let message = match &outcome {
@@ -225,36 +235,6 @@ impl ImageLibrary {
     fn opened(&self) -> MutexGuard<'_, HashMap<ImageId, StoredImage>> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Where an image comes from: a URL, or else the path of a file.
-fn source(text: &str) -> Result<Source, Error> {
-    if text.starts_with('/') {
-        return Ok(Source::File(text.into()));
-    }
-    let url = text
-        .parse()
-        .map_err(|_| Error::Download("the source is not a URL".into(), None))?;
-    Ok(Source::Url(url))
-}
-
-/// The client that fetches from `source`.
-fn client(source: &Source) -> Result<reqwest::Client, Error> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Error::Download("no HTTP client can be made".into(), Some(error))
-    };
-    // Nothing is told to the source, and its bytes are judged by their SHA-256: authorities
-    // matter only where the operator wrote `https`, and a host without any can do without them.
-    let trust = match source {
-        Source::Url(url) if url.scheme() == "https" => Trust::System,
-        _ => Trust::InsecureNoVerification,
-    };
-    let tls = client_config(&trust).map_err(|error| failed(error.into()))?;
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .user_agent(concat!("bessemer/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| failed(error.into()))
 }
 
 fn event(image: &ImageRecord, ready: bool, message: String) -> NewEvent {

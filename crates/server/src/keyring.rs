@@ -210,11 +210,16 @@ impl Keyring {
 
 /// What sealed values are bound to.
 pub mod purpose {
-    use bessemer_core::id::{NodeId, ServerId};
+    use bessemer_core::id::{ImageId, NodeId, ServerId};
 
     /// The password of a node's management controller.
     pub fn bmc_password(node: NodeId) -> String {
         format!("bmc-password/{node}")
+    }
+
+    /// User name and password for an image's source.
+    pub fn image_credentials(image: ImageId) -> String {
+        format!("image-credentials/{image}")
     }
 
     /// A server's user data.

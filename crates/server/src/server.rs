@@ -206,7 +206,7 @@ impl Server {
             server.start_boot_services(&parts, provisioning).await?;
         }
         server.api_address = start_api(&parts, &site).await?;
-        site.images.resume_imports(&site.store).await?;
+        site.images.resume_imports(&site).await?;
         if alone.is_some() {
             site.store.take_back_leases().await?;
         }

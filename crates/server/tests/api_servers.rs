@@ -5,7 +5,7 @@ mod api_support;
 use api_support::{Answer, Api, PUBLIC_KEY, at_rest, machine};
 use bessemer_core::id::{ImageId, NodeId};
 use bessemer_core::lifecycle::{Goal, Phase};
-use bessemer_store::ImageRecord;
+use bessemer_store::{ImageRecord, ImportedImage};
 use bessemer_wire::api::{ImageStatus, Role};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -34,19 +34,33 @@ async fn site(nodes: u8) -> (Api, Vec<NodeId>) {
     )
     .await
     .expect(201);
-    image(&api, "os", Ok((2 << 30, 600 << 20))).await;
+    image(&api, "os", Ok(sized(2 << 30, 600 << 20))).await;
     (api, ids)
 }
 
+/// What came of an import of an image of this size, with so much data.
+fn sized(virtual_size: u64, data_bytes: u64) -> ImportedImage {
+    ImportedImage {
+        virtual_size,
+        data_bytes,
+        checksum: format!("sha256:{}", "0".repeat(64)),
+        format: "raw".into(),
+    }
+}
+
 /// An image in the store, with its sizes or why it failed.
-async fn image(api: &Api, name: &str, end: Result<(u64, u64), String>) {
+async fn image(api: &Api, name: &str, end: Result<ImportedImage, String>) {
     let record = ImageRecord {
         id: ImageId(Uuid::now_v7()),
         name: name.into(),
         status: ImageStatus::Importing,
         message: None,
         source: "/nowhere".into(),
-        sha256: "0".repeat(64),
+        upload_size: None,
+        checksum: String::new(),
+        checksum_url: None,
+        credentials_sealed: None,
+        format: None,
         virtual_size: None,
         data_bytes: None,
         default_user: Some("debian".into()),
@@ -255,8 +269,8 @@ async fn what_an_order_names_must_exist() {
 async fn an_image_must_be_ready_and_fit_the_disk() {
     let (api, _) = site(1).await;
     image(&api, "broken", Err("planets were not aligned".into())).await;
-    image(&api, "huge", Ok((100 << 30, 1 << 20))).await;
-    image(&api, "monstrous", Ok((1 << 40, 1 << 20))).await;
+    image(&api, "huge", Ok(sized(100 << 30, 1 << 20))).await;
+    image(&api, "monstrous", Ok(sized(1 << 40, 1 << 20))).await;
     let with = |image: &str| {
         let mut request = order("web1");
         request["image"] = json!(image);

@@ -6,7 +6,7 @@ mod api_support;
 use api_support::{Answer, Api, PUBLIC_KEY, at_rest, machine};
 use bessemer_core::id::{ImageId, NodeId};
 use bessemer_core::lifecycle::{Action, Cleanliness, Goal, Phase};
-use bessemer_store::ImageRecord;
+use bessemer_store::{ImageRecord, ImportedImage};
 use bessemer_wire::api::{ImageStatus, Role};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -53,14 +53,23 @@ async fn image(api: &Api, name: &str, size: u64) {
         status: ImageStatus::Importing,
         message: None,
         source: "/nowhere".into(),
-        sha256: "0".repeat(64),
+        upload_size: None,
+        checksum: String::new(),
+        checksum_url: None,
+        credentials_sealed: None,
+        format: None,
         virtual_size: None,
         data_bytes: None,
         default_user: Some("debian".into()),
         created_at: api.site.now(),
     };
     api.site.store.create_image(&record).await.unwrap();
-    let end = Ok((size, 600 << 20));
+    let end = Ok(ImportedImage {
+        virtual_size: size,
+        data_bytes: 600 << 20,
+        checksum: format!("sha256:{}", "0".repeat(64)),
+        format: "raw".into(),
+    });
     api.site.store.finish_image(record.id, end).await.unwrap();
 }
 

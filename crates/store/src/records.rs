@@ -359,10 +359,19 @@ pub struct ImageRecord {
     pub status: ImageStatus,
     /// Why its import failed.
     pub message: Option<String>,
-    /// Where it came from.
+    /// Where it came from: a URL or a path; empty if it is uploaded.
     pub source: String,
-    /// SHA-256 at the source.
-    pub sha256: String,
+    /// Bytes that are to be uploaded, if it is.
+    pub upload_size: Option<u64>,
+    /// Its checksum at the source, with its kind; empty until it has been read from where it is
+    /// listed.
+    pub checksum: String,
+    /// Where its checksum is listed; without both, beside the source.
+    pub checksum_url: Option<String>,
+    /// User name and password for its source, sealed.
+    pub credentials_sealed: Option<Vec<u8>>,
+    /// What it came in, once that is known.
+    pub format: Option<String>,
     /// Size of the disk it makes, in bytes.
     pub virtual_size: Option<u64>,
     /// Bytes of it that are not zero.
@@ -371,6 +380,19 @@ pub struct ImageRecord {
     pub default_user: Option<String>,
     /// When it was asked for.
     pub created_at: Timestamp,
+}
+
+/// What an import has found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedImage {
+    /// Size of the disk it makes, in bytes.
+    pub virtual_size: u64,
+    /// Bytes of it that are not zero.
+    pub data_bytes: u64,
+    /// Its checksum, with its kind.
+    pub checksum: String,
+    /// What it came in.
+    pub format: String,
 }
 
 /// A flavor as it is stored.

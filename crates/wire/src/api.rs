@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use bessemer_core::id::{ProjectId, TokenId};
 
 pub use explanation::{AgentExplained, LikelyCause, NodeExplanation, Sighting};
-pub use images::{Image, ImageCreate, ImageStatus};
+pub use images::{Image, ImageCreate, ImageCredentials, ImageProgress, ImageStatus, ImageStep};
 pub use nodes::{
     Bmc, BmcCreate, BmcTrust, Node, NodeCreate, NodeHistoryEntry, NodePort, NodePortCreate,
     NodeUpdate, PowerRequest, PowerState,

@@ -26,7 +26,7 @@ use crate::output::Format;
 use display::Display;
 use sight::Look;
 
-pub(crate) use image::until_imported;
+pub(crate) use image::{import_in_words, until_imported};
 pub(crate) use node::{until_forgotten, until_rest};
 pub(crate) use power::{request_in_words, until_switched};
 pub(crate) use server::{until_active, until_gone};

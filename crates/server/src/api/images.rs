@@ -1,31 +1,31 @@
-//! Images: importing, showing and deleting them. Everybody sees them; operators change them.
+//! Images: importing, uploading, showing and deleting them. Everybody sees them; operators change them.
 
-use std::path::Path as FilePath;
+mod order;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use bessemer_core::id::ImageId;
-use bessemer_image::digest::Sha256Digest;
+use bessemer_image::Error;
+use bessemer_image::import::Progress;
 use bessemer_store::ImageRecord;
-use bessemer_wire::api::{Image, ImageCreate, ImageStatus, Page};
-use url::Url;
+use bessemer_wire::api::{Image, ImageCreate, ImageProgress, ImageStatus, ImageStep, Page};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::answer_with;
-use super::extract::{Admin, Answer, Body, Caller, Path};
+use super::extract::{Admin, Answer, Body, Caller, Path, Query};
 use super::page;
-use super::problem::{Refusal, sentence};
-use super::values;
+use super::problem::{Kind, Refusal, sentence};
 use crate::site::Site;
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(show, delete))
+        .routes(routes!(upload))
 }
 
 /// List images.
@@ -40,8 +40,9 @@ async fn list(State(site): State<Site>, _: Caller) -> Answer<Page<Image>> {
 
 /// Import an image.
 ///
-/// The import goes on in the background: ask for the image to see how far it is. Put no secret
-/// into the URL: it is stored as it is (though shown without its query).
+/// The import goes on in the background: ask for the image to see how far it is. An image that is
+/// to be uploaded waits for that first. Put no secret into the URL: it is stored as it is (though
+/// shown without its query).
 #[utoipa::path(post, path = "/v1/images", tag = "images", operation_id = "create_image",
     request_body = ImageCreate,
     responses((status = 202, body = Image)))]
@@ -50,9 +51,11 @@ async fn create(
     _: Admin,
     Body(request): Body<ImageCreate>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let image = check(&site, request).await?;
+    let image = order::check(&site, request).await?;
     site.store.create_image(&image).await?;
-    site.images.start_import(&site.store, image.clone());
+    if image.status == ImageStatus::Importing {
+        site.images.start_import(&site, image.clone());
+    }
     let location = format!("/v1/images/{}", image.id);
     Ok(answer_with(
         StatusCode::ACCEPTED,
@@ -90,81 +93,103 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn check(site: &Site, request: ImageCreate) -> Result<ImageRecord, Refusal> {
-    values::name("name", &request.name)?;
-    let sha256: Sha256Digest = request
-        .sha256
-        .parse()
-        .map_err(|error| Refusal::invalid("sha256", sentence(&error)))?;
-    if let Some(user) = &request.default_user {
-        values::text("default_user", user, 32)?;
-    }
-    check_source(&request.source).await?;
-    Ok(ImageRecord {
-        id: ImageId(Uuid::now_v7()),
-        name: request.name,
-        status: ImageStatus::Importing,
-        message: None,
-        source: request.source,
-        sha256: sha256.to_string(),
-        virtual_size: None,
-        data_bytes: None,
-        default_user: request.default_user,
-        created_at: site.now(),
-    })
+/// Where an upload goes on.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct UploadFrom {
+    /// Bytes that have arrived already, as `progress.bytes` of the image says. Default 0.
+    #[serde(default)]
+    offset: u64,
 }
 
-/// The source is not repeated in errors: people write passwords into URLs.
-async fn check_source(source: &str) -> Result<(), Refusal> {
-    let refuse = |detail: &str| {
-        Refusal::invalid("source", detail).remedy(
-            "Give an http:// or https:// URL, or the absolute path of a file on the server's host.",
+/// Upload an image, or the rest of it.
+///
+/// What arrives before a connection breaks is kept: ask for the image, and go on at the offset that
+/// its `progress` shows. When everything is there, the import begins.
+#[utoipa::path(put, path = "/v1/images/{image}/content", tag = "images",
+    operation_id = "upload_image",
+    params(("image" = String, Path, description = "Name or id"), UploadFrom),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 202, body = Image)))]
+async fn upload(
+    State(site): State<Site>,
+    _: Admin,
+    Path(image): Path<String>,
+    Query(UploadFrom { offset }): Query<UploadFrom>,
+    body: axum::body::Body,
+) -> Result<impl IntoResponse, Refusal> {
+    let image = site.store.image(&image).await?;
+    let size = image
+        .upload_size
+        .filter(|_| image.status == ImageStatus::Uploading);
+    let size = size
+        .ok_or_else(|| Refusal::new(Kind::Conflict, "This image does not wait for an upload."))?;
+    let body = body.into_data_stream();
+    if site
+        .images
+        .upload(image.id, size, offset, body)
+        .await
+        .map_err(upload_refused)?
+    {
+        site.store.image_uploaded(image.id).await?;
+        let image = site.store.image(&image.id.to_string()).await?;
+        site.images.start_import(&site, image);
+    }
+    let image = site.store.image(&image.id.to_string()).await?;
+    Ok((StatusCode::ACCEPTED, Json(view(&site, image))))
+}
+
+fn upload_refused(error: Error) -> Refusal {
+    let again = "Ask for the image, and go on at the offset that its `progress` shows.";
+    match error {
+        Error::WrongOffset { .. } => Refusal::new(Kind::Conflict, sentence(&error))
+            .field("offset")
+            .remedy(again),
+        Error::Busy => Refusal::new(Kind::Conflict, sentence(&error)),
+        Error::TooLarge { .. } => Refusal::new(
+            Kind::Conflict,
+            "This is more than was announced by `upload_bytes`.",
         )
-    };
-    if source.len() > 2048 || source.chars().any(char::is_control) {
-        return Err(refuse(
-            "It has more than 2048 bytes, or control characters.",
-        ));
+        .remedy("Delete the image, and add it again with the size of the file."),
+        Error::Download(..) => Refusal::new(Kind::InvalidParameter, sentence(&error)).remedy(again),
+        error => Refusal::internal(&error),
     }
-    if FilePath::new(source).is_absolute() {
-        return match tokio::fs::metadata(source).await {
-            Ok(metadata) if metadata.is_file() => Ok(()),
-            Ok(_) => Err(refuse("This path is not that of a regular file.")),
-            Err(error) => Err(refuse(&format!(
-                "The server cannot read this file: {error}."
-            ))),
-        };
-    }
-    let url =
-        Url::parse(source).map_err(|_| refuse("This is neither a URL nor an absolute path."))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(refuse("This URL is neither http nor https."));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse(
-            "This URL holds a user name or password, which would be stored.",
-        ));
-    }
-    Ok(())
 }
 
 /// The image as the API shows it.
 fn view(site: &Site, image: ImageRecord) -> Image {
-    let fetched = site.images.fetched(image.id).unwrap_or_default();
+    let progress = progress(site, &image);
     Image {
         id: image.id,
         name: image.name,
         status: image.status,
         message: image.message,
-        fetched_bytes: fetched.bytes,
-        source_bytes: fetched.total,
-        source: shown_source(image.source),
-        sha256: image.sha256,
+        progress,
+        source: Some(image.source)
+            .filter(|source| !source.is_empty())
+            .map(shown_source),
+        format: image.format,
+        checksum: Some(image.checksum).filter(|checksum| !checksum.is_empty()),
         virtual_size: image.virtual_size,
         data_bytes: image.data_bytes,
         default_user: image.default_user,
         created_at: image.created_at,
     }
+}
+
+fn progress(site: &Site, image: &ImageRecord) -> Option<ImageProgress> {
+    let at = |step, bytes, total| ImageProgress { step, bytes, total };
+    if image.status == ImageStatus::Uploading {
+        let bytes = site.images.uploaded(image.id);
+        return Some(at(ImageStep::Uploading, bytes, image.upload_size));
+    }
+    Some(match site.images.progress(image.id)? {
+        None => at(ImageStep::Waiting, 0, None),
+        Some(Progress::Fetching { done, total }) => at(ImageStep::Fetching, done, total),
+        Some(Progress::Unpacking { done, total }) => at(ImageStep::Unpacking, done, Some(total)),
+        Some(Progress::Converting) => at(ImageStep::Converting, 0, None),
+        Some(Progress::Storing { done, total }) => at(ImageStep::Storing, done, Some(total)),
+    })
 }
 
 /// A URL without its query, where signed links keep their secrets.
@@ -179,30 +204,8 @@ fn shown_source(source: String) -> String {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn sources_are_urls_or_files() {
-        for good in [
-            "https://example.org/a.qcow2",
-            "http://10.0.0.1:8000/a",
-            "/proc/self/exe",
-        ] {
-            assert!(check_source(good).await.is_ok(), "{good}");
-        }
-        for wrong in [
-            "",
-            "a.qcow2",
-            "file:///etc/passwd",
-            "/nowhere/at/all",
-            "/proc",
-            "ftp://a/b",
-        ] {
-            assert!(check_source(wrong).await.is_err(), "{wrong}");
-        }
-        let refusal = check_source("https://u:planted@example.org/a")
-            .await
-            .unwrap_err();
-        let document = serde_json::to_string(&refusal.document(String::new())).unwrap();
-        assert!(!document.contains("planted"));
+    #[test]
+    fn a_query_is_not_shown() {
         assert_eq!(
             shown_source("https://a/b?key=planted".into()),
             "https://a/b?…"

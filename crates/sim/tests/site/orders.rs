@@ -139,7 +139,7 @@ async fn a_damaged_image_is_never_offered() {
     let (site, _node) = Site::ready().await;
     let path = site.path("damaged");
     for (name, content, words) in [
-        ("damaged", image::small().to_vec(), "SHA-256"),
+        ("damaged", image::small().to_vec(), "sha256"),
         ("no-image", b"<html>404</html>".to_vec(), "image"),
     ] {
         std::fs::write(&path, &content).unwrap();
@@ -149,9 +149,9 @@ async fn a_damaged_image_is_never_offered() {
         };
         let request = ImageCreate {
             name: name.into(),
-            source: path.to_str().unwrap().into(),
-            sha256,
-            default_user: None,
+            source: Some(path.to_str().unwrap().into()),
+            sha256: Some(sha256),
+            ..ImageCreate::default()
         };
         site.api.create_image(&request).await.unwrap();
         let shown = site

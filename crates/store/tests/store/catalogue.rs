@@ -1,7 +1,7 @@
 //! Images, flavors, networks, key pairs, projects, tokens.
 
 use bessemer_core::id::{ImageId, KeyPairId, NetworkId, ProjectId, TokenId};
-use bessemer_store::{Error, KeyPairRecord, NetworkRecord, TokenRecord};
+use bessemer_store::{Error, ImportedImage, KeyPairRecord, NetworkRecord, TokenRecord};
 use bessemer_wire::api::{ImageStatus, Role};
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ on_both! {
 async fn an_import_ends_once(site: Site) {
     let store = site.open().await;
     stock(&store, 5).await;
-    let importing = store.importing_images().await.unwrap();
+    let importing = store.unfinished_images().await.unwrap();
     assert_eq!(importing.len(), 1);
     let mut namesake = importing[0].clone();
     namesake.id = ImageId(Uuid::from_u128(44));
@@ -31,8 +31,50 @@ async fn an_import_ends_once(site: Site) {
     namesake.name = "broken".into();
     store.create_image(&namesake).await.unwrap();
 
+    let mut uploaded = namesake.clone();
+    (uploaded.id, uploaded.name) = (ImageId(Uuid::from_u128(45)), "uploaded".into());
+    (uploaded.status, uploaded.upload_size) = (ImageStatus::Uploading, Some(1 << 30));
+    uploaded.credentials_sealed = Some(vec![7; 40]);
+    uploaded.checksum_url = Some("https://host/SHA256SUMS".into());
+    store.create_image(&uploaded).await.unwrap();
+    let found = store.image("uploaded").await.unwrap();
+    assert_eq!(
+        (
+            found.upload_size,
+            found.credentials_sealed,
+            found.checksum_url
+        ),
+        (Some(1 << 30), Some(vec![7; 40]), uploaded.checksum_url)
+    );
+    let imported = ImportedImage {
+        virtual_size: 4 << 30,
+        data_bytes: 640 << 20,
+        checksum: "sha512:00".into(),
+        format: "qcow2 in xz".into(),
+    };
+    let early = store.finish_image(uploaded.id, Ok(imported.clone())).await;
+    assert!(matches!(early, Err(Error::NotFound { .. })));
+    assert_eq!(store.unfinished_images().await.unwrap().len(), 3);
+    store.image_uploaded(uploaded.id).await.unwrap();
+    let again = store.image_uploaded(uploaded.id).await;
+    assert!(matches!(again, Err(Error::NotFound { .. })));
     store
-        .finish_image(image(), Ok((4 << 30, 640 << 20)))
+        .finish_image(uploaded.id, Ok(imported.clone()))
+        .await
+        .unwrap();
+    let found = store.image("uploaded").await.unwrap();
+    assert_eq!(
+        (found.status, found.credentials_sealed),
+        (ImageStatus::Ready, None)
+    );
+    assert_eq!(
+        (found.checksum.as_str(), found.format.as_deref()),
+        ("sha512:00", Some("qcow2 in xz"))
+    );
+    store.delete_image(uploaded.id).await.unwrap();
+
+    store
+        .finish_image(image(), Ok(imported.clone()))
         .await
         .unwrap();
     let late = store.finish_image(image(), Err("too late".into())).await;
@@ -58,7 +100,7 @@ async fn an_import_ends_once(site: Site) {
         (failed.status, failed.message),
         (ImageStatus::Failed, Some(why))
     );
-    assert!(store.importing_images().await.unwrap().is_empty());
+    assert!(store.unfinished_images().await.unwrap().is_empty());
     assert_eq!(store.images().await.unwrap().len(), 2);
     store.delete_image(image()).await.unwrap();
     let gone = store.delete_image(image()).await.err().unwrap();

@@ -215,9 +215,10 @@ impl Site {
         std::fs::write(&path, content).unwrap();
         let request = ImageCreate {
             name: name.into(),
-            source: path.to_str().unwrap().into(),
-            sha256: image::sha256(content),
+            source: Some(path.to_str().unwrap().into()),
+            sha256: Some(image::sha256(content)),
             default_user: Some("debian".into()),
+            ..ImageCreate::default()
         };
         self.api.create_image(&request).await.unwrap();
         self.wait(&format!("image {name} to be ready"), async || {

@@ -31,7 +31,8 @@ pub(super) async fn prepare(
     let (image, sum) = (image.to_string_lossy(), sum.to_string_lossy());
     if let Some(known) = shell.find("image", "debian-12").await? {
         let wanted = std::fs::read_to_string(sum.as_ref())?;
-        if !wanted.contains(known["sha256"].as_str().unwrap_or("?")) {
+        let known = known["checksum"].as_str().unwrap_or("?");
+        if !wanted.contains(known.trim_start_matches("sha256:")) {
             shell.show(&["image", "delete", "debian-12"]).await?;
         }
     }
@@ -41,7 +42,7 @@ pub(super) async fn prepare(
         "debian-12",
         "--source",
         &image,
-        "--sha256-file",
+        "--checksum-file",
         &sum,
         "--default-user",
         USER,
