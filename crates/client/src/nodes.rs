@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bessemer_core::lifecycle::Phase;
 use bessemer_wire::api::{
-    Node, NodeCreate, NodeExplanation, NodeHistoryEntry, NodeReason, NodeUpdate, PowerRequest,
-    PowerState,
+    BmcInventory, Node, NodeCreate, NodeExplanation, NodeHistoryEntry, NodeReason, NodeUpdate,
+    PowerRequest, PowerState,
 };
 use reqwest::Method;
 
@@ -87,6 +87,14 @@ impl Client {
     /// When there is no such node.
     pub async fn explain_node(&self, node: &str) -> Result<Document<NodeExplanation>, Error> {
         self.get(&["nodes", node, "explain"]).await
+    }
+
+    /// What a node's management controller says of its machine, asked now: up to a minute.
+    ///
+    /// # Errors
+    /// When there is no such node, or its management controller does not answer.
+    pub async fn node_bmc(&self, node: &str) -> Result<Document<BmcInventory>, Error> {
+        self.get(&["nodes", node, "bmc"]).await
     }
 
     /// Forgets a node; with `force` also one that could still be used.

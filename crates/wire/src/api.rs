@@ -2,6 +2,7 @@
 //!
 //! Requests refuse fields they do not know, so that a misspelt one is an error and not a surprise.
 
+mod bmc;
 mod explanation;
 mod images;
 mod nodes;
@@ -14,6 +15,9 @@ use utoipa::ToSchema;
 
 use bessemer_core::id::{ProjectId, TokenId};
 
+pub use bmc::{
+    BmcBootOption, BmcCpu, BmcDrive, BmcInventory, BmcMediaDrive, BmcNic, BmcStorageController,
+};
 pub use explanation::{AgentExplained, LikelyCause, NodeExplanation, Sighting};
 pub use images::{Image, ImageCreate, ImageCredentials, ImageProgress, ImageStatus, ImageStep};
 pub use nodes::{

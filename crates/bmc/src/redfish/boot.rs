@@ -35,10 +35,10 @@ impl RedfishBmc {
         Ok(Capabilities {
             uefi_http: offers("UefiHttp") && boot_mode != Some(BootMode::Legacy),
             pxe: targets.is_empty() || offers("Pxe"),
-            virtual_media: boots_media && self.has_drive(deadline).await?,
+            virtual_media: boots_media && says_yes(self.has_drive(deadline).await)?,
             boot_mode,
-            graceful_off: self.can_shut_down(&system, deadline).await?,
-            serial_over_lan: self.has_serial_over_lan(&system, deadline).await?,
+            graceful_off: says_yes(self.can_shut_down(&system, deadline).await)?,
+            serial_over_lan: says_yes(self.has_serial_over_lan(&system, deadline).await)?,
         })
     }
 
@@ -281,6 +281,17 @@ impl Goal for Pending<'_> {
         let value = self.attribute.value(self.mode);
         let body = json!({"Attributes": {self.attribute.name: value}});
         bmc.patch(seen, &body, deadline).await
+    }
+}
+
+/// A part of a BMC that makes no sense offers nothing, and is no reason to do without the others.
+fn says_yes(answer: Result<bool, Error>) -> Result<bool, Error> {
+    match answer {
+        Err(error @ (Error::Refused { .. } | Error::Protocol { .. } | Error::Forbidden { .. })) => {
+            tracing::debug!(%error, "taken for a no");
+            Ok(false)
+        }
+        answer => answer,
     }
 }
 

@@ -72,7 +72,7 @@ impl RedfishBmc {
         match self.client.get(&path, deadline).await {
             // Its firmware may have been renewed since.
             Err(Error::Refused { status: 404, .. }) => {
-                self.drive_path.forget().await;
+                self.drive_path.forget();
                 let path = self.drive_path(deadline).await?;
                 self.client.get(&path, deadline).await
             }

@@ -3,9 +3,9 @@
 //! Paths, action targets and allowable values change when a BMC's firmware is renewed, and
 //! otherwise never. So they are kept for a while, and given up at once when they lead nowhere.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::Error;
@@ -31,25 +31,35 @@ impl<T> Default for Remembered<T> {
 }
 
 impl<T: Clone> Remembered<T> {
-    /// What is remembered, or else what `find` finds.
+    /// What is remembered, or else what `find` finds. Callers that come meanwhile look for
+    /// themselves: each has a deadline of its own.
     pub(super) async fn or_find(
         &self,
         find: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let mut kept = self.kept.lock().await;
-        let now = Instant::now();
-        if let Some((value, _)) = kept.as_ref().filter(|(_, until)| now < *until) {
-            return Ok(value.clone());
+        if let Some(value) = self.get() {
+            return Ok(value);
         }
-        *kept = None;
         let found = find.await?;
-        *kept = Some((found.clone(), Instant::now() + self.validity));
+        *self.lock() = Some((found.clone(), Instant::now() + self.validity));
         Ok(found)
     }
 
     /// Has it found anew next time.
-    pub(super) async fn forget(&self) {
-        *self.kept.lock().await = None;
+    pub(super) fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn get(&self) -> Option<T> {
+        let now = Instant::now();
+        let kept = self.lock();
+        let (value, _) = kept.as_ref().filter(|(_, until)| now < *until)?;
+        Some(value.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(T, Instant)>> {
+        // Replaced as a whole, so a panic elsewhere cannot have broken it.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -62,7 +72,7 @@ mod tests {
         let remembered = Remembered::default();
         assert_eq!(remembered.or_find(async { Ok(1) }).await.unwrap(), 1);
         assert_eq!(remembered.or_find(async { Ok(2) }).await.unwrap(), 1);
-        remembered.forget().await;
+        remembered.forget();
         assert_eq!(remembered.or_find(async { Ok(3) }).await.unwrap(), 3);
     }
 

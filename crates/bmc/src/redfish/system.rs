@@ -23,7 +23,7 @@ impl RedfishBmc {
         {
             // Its firmware may have been renewed since the path was read.
             Err(Error::Refused { status: 404, .. }) => {
-                self.system_path.forget().await;
+                self.system_path.forget();
                 let path = self.system_path(deadline).await?;
                 self.client.get(&path, deadline).await
             }

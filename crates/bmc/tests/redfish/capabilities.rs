@@ -73,6 +73,23 @@ async fn a_machine_that_cannot_boot_media_is_not_offered_any() {
 }
 
 #[tokio::test]
+async fn a_part_that_makes_no_sense_offers_nothing_and_spoils_nothing() {
+    let service = hpe().await;
+    service.rule(|seen, _| {
+        let broken = seen.path.starts_with("/redfish/v1/Managers/1");
+        broken.then(|| "no manager today".into_response())
+    });
+    let expected = Capabilities {
+        uefi_http: true,
+        pxe: true,
+        boot_mode: Some(BootMode::Uefi),
+        graceful_off: true,
+        ..Capabilities::default()
+    };
+    assert_eq!(capabilities(&service).await, expected);
+}
+
+#[tokio::test]
 async fn the_mode_is_set_once_and_then_left_alone() {
     let service = Service::start(small_tree()).await;
     let client = service.client();

@@ -3,6 +3,7 @@
 //! Nothing here changes where a node *is* (invariant 2): it is recorded what is *wanted*, and the
 //! conductor is rung for.
 
+mod bmc;
 mod enroll;
 mod explain;
 mod power;
@@ -32,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(show, update, delete))
         .routes(routes!(history))
         .routes(routes!(explain::explain))
+        .routes(routes!(bmc::read))
         .routes(routes!(wishes::hold))
         .routes(routes!(wishes::unhold))
         .routes(routes!(wishes::provide))

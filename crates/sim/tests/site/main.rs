@@ -2,6 +2,7 @@
 //! simulated machines. See `harness`.
 
 mod agents;
+mod bmc;
 mod boot_files;
 mod crashes;
 mod explain;

@@ -1,5 +1,6 @@
 //! `bessemer node`: physical machines, for operators.
 
+mod bmc;
 mod enroll;
 mod explain;
 mod set;
@@ -32,6 +33,7 @@ pub(super) enum Command {
     List(List),
     Show(Show),
     Explain(explain::Explain),
+    Bmc(bmc::Bmc),
     History(History),
     Power(Power),
     Hold(verbs::Hold),
@@ -157,6 +159,7 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
             format.one(&node, |node| view::details(node, Timestamp::now()))?;
         }
         Command::Explain(arguments) => explain::run(arguments, context).await?,
+        Command::Bmc(arguments) => bmc::run(arguments, context).await?,
         Command::History(History { node, limit }) => {
             let states = client.node_history(&node, limit).await?;
             let now = Timestamp::now();
