@@ -1,4 +1,5 @@
-//! `bessemer-lab demo`: a powered-off machine becomes a login, and is erased again.
+//! `bessemer-lab demo`: a machine becomes a login, and is erased again; twice: first switched off,
+//! then idling in the agent.
 //!
 //! The story is told with the commands an operator and a tenant type: each is shown and then run,
 //! `bessemer` in the conductor's namespace, `ssh` in the tenant's. What was expensive to get to
@@ -26,8 +27,8 @@ use order::Order;
 use server::BessemerServer;
 use shell::Shell;
 
-/// The servers that are ordered, one after the other.
-const SERVERS: [&str; 1] = ["web1"];
+/// The servers that are ordered, one after the other: of a machine that is off, of one that idles.
+const SERVERS: [&str; 2] = ["web1", "web2"];
 /// The account that the image makes.
 const USER: &str = "debian";
 /// Enough for cloud-init's Python.
@@ -97,7 +98,7 @@ impl Demo {
         let shell = Shell::new(&self.bessemer, &rack, server.token());
         operator::prepare(&shell, directory, node, &self.os_image).await?;
 
-        let [first] = SERVERS;
+        let [first, second] = SERVERS;
         let scene = Scene {
             shell,
             directory,
@@ -112,9 +113,20 @@ impl Demo {
         let (off, server) = order
             .place(&scene, server, self.kill_server_in.clone())
             .await?;
+        // Once it is erased, the machine stays in the agent and waits for its next order there.
+        operator::standby(&scene.shell, node, "always").await?;
         order::release(&scene, first).await?;
+
+        let order = Order {
+            server: second,
+            title: "The order: from a machine that idles in the agent to a login",
+            posts: 0,
+        };
+        let (idle, server) = order.place(&scene, server, None).await?;
+        operator::standby(&scene.shell, node, "never").await?;
+        order::release(&scene, second).await?;
         server.stop().await?;
-        report::write(&self.report, &[off])
+        report::write(&self.report, &[off, idle])
     }
 }
 

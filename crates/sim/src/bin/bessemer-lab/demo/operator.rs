@@ -153,3 +153,9 @@ pub(super) async fn available(shell: &Shell, name: &str) -> Result<()> {
         sleep(Duration::from_millis(500)).await;
     }
 }
+
+/// Says whether the node idles in the agent while it is for rent: `always` or `never`.
+pub(super) async fn standby(shell: &Shell, node: &NodeDescription, standby: &str) -> Result<()> {
+    let line = ["node", "set", &node.name, "--standby", standby];
+    shell.show(&line).await
+}
