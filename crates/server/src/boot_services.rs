@@ -24,7 +24,7 @@ use bessemer_store::{BootRecord, NewEvent};
 use bessemer_tls::Fingerprint;
 use bytes::Bytes;
 use serde_json::json;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tracing::{debug, error, info, warn};
 
 use crate::config::Provisioning;
@@ -40,8 +40,9 @@ pub struct BootServices {
     agent_address: SocketAddr,
     fingerprint: Fingerprint,
     boot_address: SocketAddr,
-    /// Some 20 MB, so not loaded before the first machine boots.
-    template: Arc<OnceCell<UkiTemplate>>,
+    /// The RAM disk with its digest. Some 20 MB, so not loaded before the first machine boots; read
+    /// again when it has changed.
+    template: Arc<Mutex<Option<(Option<String>, Arc<UkiTemplate>)>>>,
 }
 
 impl BootServices {
@@ -132,11 +133,22 @@ impl BootServices {
         format!("http://{}/boot/{boot}/agent.efi", self.boot_address)
     }
 
+    async fn template(&self) -> Result<Arc<UkiTemplate>, String> {
+        let digest = self.site.ramdisk.digest().await;
+        // Held while reading: machines that boot together wait for one reading.
+        let mut known = self.template.lock().await;
+        if let Some((read, template)) = &*known
+            && *read == digest
+        {
+            return Ok(template.clone());
+        }
+        let template = Arc::new(load(&self.provisioning).await?);
+        *known = Some((digest, template.clone()));
+        Ok(template)
+    }
+
     async fn compose(&self, boot: &BootRecord) -> Result<Uki, String> {
-        let template = self
-            .template
-            .get_or_try_init(|| load(&self.provisioning))
-            .await?;
+        let template = self.template().await?;
         let site = &self.site;
         let parameters = Parameters {
             conductor: format!("https://{}", self.agent_address),

@@ -26,6 +26,7 @@ pub mod images;
 pub mod keyring;
 pub mod metrics;
 pub mod phone_home;
+pub mod ramdisk;
 mod server;
 pub mod sightings;
 pub mod site;

@@ -27,10 +27,14 @@ use crate::heard::Heard;
 use crate::images::ImageLibrary;
 use crate::keyring::{Keyring, KeyringError, digest};
 use crate::metrics::Metrics;
+use crate::ramdisk::{self, Ramdisk};
 use crate::sightings::Sightings;
 use crate::site::{AgentBells, ProgressBoard, Site};
 use crate::tls_listener::TlsListener;
 use crate::{agents, api, chunk_service, phone_home};
+
+/// The certificate that agents pin, in the data folder.
+const AGENT_CERTIFICATE: &str = "agent-certificate.pem";
 
 /// How long requests under way may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -166,6 +170,7 @@ impl Server {
             }
             None => (None, None),
         };
+        let booted = files_of_a_boot(&config);
         let site = Site {
             images: ImageLibrary::open(&images_folder)?,
             config: Arc::new(config),
@@ -175,6 +180,7 @@ impl Server {
             metrics: Arc::new(Metrics::default()),
             progress: ProgressBoard::default(),
             sightings: Sightings::default(),
+            ramdisk: Ramdisk::new(booted),
             heard: Heard::default(),
             agents: AgentBells::default(),
             phone_home_base,
@@ -214,6 +220,11 @@ impl Server {
         parts
             .tracker
             .spawn(agents::store_heard(site.clone(), parts.stop.clone()));
+        if site.config.provisioning.is_some() {
+            parts
+                .tracker
+                .spawn(ramdisk::renew(site.clone(), parts.stop.clone()));
+        }
         start_conductor(&parts, &site, fabric, alone);
         Ok(server)
     }
@@ -225,7 +236,7 @@ impl Server {
     ) -> Result<(), StartError> {
         let data = &self.site.config.data;
         let certificate = SelfSigned::load_or_create(
-            &data.join("agent-certificate.pem"),
+            &data.join(AGENT_CERTIFICATE),
             &data.join("agent-key.pem"),
             &[provisioning.address.to_string()],
         )?;
@@ -283,6 +294,17 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// What makes one boot of the agent another than the one before: if any of these files changes, idle
+/// agents are replaced.
+fn files_of_a_boot(config: &Config) -> Vec<PathBuf> {
+    let ramdisk = config.provisioning.iter().flat_map(|provisioning| {
+        ["vmlinuz", "initramfs.zst"].map(|name| provisioning.ramdisk.join(name))
+    });
+    ramdisk
+        .chain([config.data.join(AGENT_CERTIFICATE)])
+        .collect()
 }
 
 /// The tasks of a server, and how they are told to stop.

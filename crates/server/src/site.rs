@@ -17,6 +17,7 @@ use crate::heard::Heard;
 use crate::images::ImageLibrary;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
+use crate::ramdisk::Ramdisk;
 use crate::sightings::Sightings;
 
 /// What every part of the server shares. Cheap to clone.
@@ -38,6 +39,8 @@ pub struct Site {
     pub bmcs: Arc<BmcPool>,
     /// What has been seen of each node lately.
     pub sightings: Sightings,
+    /// What agents boot at present.
+    pub ramdisk: Ramdisk,
     /// When agents were last heard of.
     pub heard: Heard,
     /// Wakes agents that wait for a command.

@@ -47,13 +47,15 @@ impl Store {
         const TURN: &str = "UPDATE counter SET value = value + 1 WHERE name = 'boot_address'";
         const BEFORE: &str = "SELECT id, address FROM boot WHERE node = $1";
         const DELETE: &str = "DELETE FROM boot WHERE node = $1";
-        const INSERT: &str = "INSERT INTO boot (id, node, mac, address, created_at, method)
-            VALUES ($1, $2, $3, $4, $5, $6)";
+        const INSERT: &str =
+            "INSERT INTO boot (id, node, mac, address, created_at, method, ramdisk)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let NewBoot {
             boot,
             node,
             mac,
             method,
+            ramdisk,
         } = new;
         let mut write = self.write("prepare_boot").await?;
         write.execute(TURN, values![]).await?;
@@ -74,7 +76,7 @@ impl Store {
         write
             .execute(
                 INSERT,
-                values![boot, node, mac, address, now, method.name()],
+                values![boot, node, mac, address, now, method.name(), ramdisk],
             )
             .await?;
         write.commit().await?;

@@ -169,7 +169,7 @@ pub struct HistoryEntry {
 }
 
 /// A boot of the agent that is to be allowed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NewBoot {
     /// Which boot.
     pub boot: BootId,
@@ -179,6 +179,8 @@ pub struct NewBoot {
     pub mac: MacAddress,
     /// How it is to happen.
     pub method: BootMethod,
+    /// Digest of the RAM disk that it is given, if there is one.
+    pub ramdisk: Option<String>,
 }
 
 /// One boot of the agent that is, or was, allowed.

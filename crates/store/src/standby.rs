@@ -31,6 +31,46 @@ impl Store {
         rows.iter().map(agent).collect()
     }
 
+    /// Marks idle agents that were given another RAM disk than the one with this digest as to be
+    /// replaced, and wakes their nodes; so many that at most `most` nodes boot into standby. Never
+    /// one that is ordered. Gives how many were marked.
+    pub async fn replace_idle_agents(
+        &self,
+        digest: &str,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        const BOOTING: &str = "SELECT COUNT(*) AS booting FROM boot
+            JOIN node ON node.id = boot.node
+            WHERE node.phase = 'available' AND (outdated = 1 OR session IS NULL)";
+        const MARK: &str = "UPDATE boot SET outdated = 1 WHERE id IN (SELECT boot.id FROM boot
+            JOIN node ON node.id = boot.node
+            WHERE node.phase = 'available' AND node.server IS NULL AND outdated = 0
+            AND session IS NOT NULL AND (ramdisk IS NULL OR ramdisk <> $1)
+            ORDER BY boot.created_at, boot.id LIMIT $2)";
+        const WAKE: &str = "UPDATE node SET news = news + 1,
+            due_at = CASE WHEN due_at < $1 THEN due_at ELSE $1 END
+            WHERE id IN (SELECT node FROM boot WHERE outdated = 1)";
+        const STALE: &str = "SELECT COUNT(*) AS stale FROM boot
+            WHERE session IS NOT NULL AND (ramdisk IS NULL OR ramdisk <> $1)";
+        let row = self.database().row(STALE, values![digest]).await?;
+        if row.map_or(Ok(0), |row| row.integer("stale"))? == 0 {
+            return Ok(0);
+        }
+        let mut write = self.write("replace_idle_agents").await?;
+        let row = write.row(BOOTING, values![]).await?;
+        let booting = row.map_or(Ok(0), |row| row.integer("booting"))?;
+        let free = (i64::from(most) - booting).max(0);
+        let marked = write.execute(MARK, values![digest, free]).await?;
+        if marked == 0 {
+            write.roll_back().await?;
+            return Ok(0);
+        }
+        write.execute(WAKE, values![now]).await?;
+        write.commit().await?;
+        Ok(marked)
+    }
+
     /// Notes when agents were heard of, all at once: idle ones are not worth a write each.
     pub async fn touch_agents(&self, heard: &[(BootId, Timestamp)]) -> Result<(), Error> {
         const SQL: &str = "UPDATE boot SET last_seen = $2

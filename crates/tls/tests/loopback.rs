@@ -65,6 +65,38 @@ async fn believes_the_pinned_certificate_under_any_name() {
     );
 }
 
+/// A clock that is years off.
+#[derive(Debug)]
+struct At(u64);
+
+impl rustls::time_provider::TimeProvider for At {
+    fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
+        let since = Duration::from_secs(self.0 * 365 * 24 * 3600);
+        Some(rustls::pki_types::UnixTime::since_unix_epoch(since))
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_years_off_does_not_matter_to_a_pin() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = made(folder.path(), "own");
+    let port = serve(own.server_config().unwrap()).await;
+    // Years since 1970: an empty battery, and the far future.
+    for years in [0, 10, 500] {
+        let mut config = client_config(&Trust::Pinned(own.fingerprint())).unwrap();
+        config.time_provider = Arc::new(At(years));
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let mut stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "hello", "{years} years after 1970");
+    }
+}
+
 #[tokio::test]
 async fn refuses_another_certificate_and_names_both() {
     let folder = tempfile::tempdir().unwrap();

@@ -145,6 +145,7 @@ async fn lease_address(
         node: node.id,
         mac: port.mac,
         method,
+        ramdisk: site.ramdisk.digest().await,
     };
     let now = site.now();
     let leased = site

@@ -21,6 +21,7 @@ use bessemer_server::heard::Heard;
 use bessemer_server::images::ImageLibrary;
 use bessemer_server::keyring::{Keyring, digest};
 use bessemer_server::metrics::Metrics;
+use bessemer_server::ramdisk::Ramdisk;
 use bessemer_server::sightings::Sightings;
 use bessemer_server::site::{AgentBells, ProgressBoard, Site};
 use bessemer_store::{Claim, Commit, Location, Store, StoreOptions, TokenRecord, Work};
@@ -127,6 +128,7 @@ impl Api {
             metrics: Arc::new(Metrics::default()),
             progress: ProgressBoard::default(),
             sightings: Sightings::default(),
+            ramdisk: Ramdisk::new(Vec::new()),
             heard: Heard::default(),
             agents: AgentBells::default(),
             phone_home_base: None,

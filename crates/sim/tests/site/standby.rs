@@ -140,6 +140,51 @@ async fn agents_idle_through_a_death_of_the_server() {
     assert_eq!((server.posts, node.boots()), (0, boots));
 }
 
+/// The files of a RAM disk, as far as it is about telling one from another.
+fn ramdisk(site: &Site, content: &str) {
+    let folder = site.path("ramdisk");
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["vmlinuz", "initramfs.zst"] {
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_agents_are_replaced_when_the_ram_disk_is_renewed() {
+    let site = Site::start().await;
+    ramdisk(&site, "first");
+    let node = site.available().await;
+    set_standby(&site, &node, Standby::Always).await;
+    site.wait_for_node(&node, "its agent to idle", idles).await;
+    let boots = node.boots();
+    ramdisk(&site, "the second one");
+    site.wait_for_node(&node, "its agent to be replaced", |seen| {
+        node.boots() == boots + 1 && idles(seen)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_agents_are_replaced_when_the_certificate_is_renewed() {
+    let mut site = Site::start().await;
+    ramdisk(&site, "the only one");
+    let node = site.available().await;
+    set_standby(&site, &node, Standby::Always).await;
+    site.wait_for_node(&node, "its agent to idle", idles).await;
+    let boots = node.boots();
+    site.stop().await;
+    for name in ["agent-certificate.pem", "agent-key.pem"] {
+        std::fs::remove_file(site.data().join(name)).unwrap();
+    }
+    site.start_again(None).await;
+    site.wait_for_node(&node, "its agent to be replaced", |seen| {
+        node.boots() == boots + 1 && idles(seen)
+    })
+    .await;
+    site.offer(&node).await;
+    assert_eq!(site.deploy("one").await.posts, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_cycle_starts_the_system_from_its_disk() {
     let (site, node) = idling_with(eager()).await;

@@ -32,6 +32,7 @@ fn address(last: u8) -> Ipv4Addr {
 
 fn new_boot(number: u32, boot: BootId) -> NewBoot {
     NewBoot {
+        ramdisk: None,
         boot,
         node: node_id(number),
         mac: mac(number),

@@ -73,6 +73,7 @@ async fn carry_out(
     if let Action::PrepareBoot { boot } = action {
         let pool = Ipv4Addr::new(10, 0, 0, 10)..=Ipv4Addr::new(10, 0, 0, 20);
         let new = NewBoot {
+            ramdisk: None,
             boot: *boot,
             node: work.node.id,
             mac: mac(1),
