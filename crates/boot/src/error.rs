@@ -30,15 +30,28 @@ pub enum Error {
         limit: usize,
     },
 
-    /// A socket of the DHCP server could not be used.
-    #[error("the DHCP server cannot {action}: {remedy}")]
+    /// A socket of a boot service could not be used.
+    #[error("{service} cannot {action}: {remedy}")]
     Socket {
+        /// Which service.
+        service: &'static str,
         /// What was attempted.
         action: &'static str,
         /// What to look at.
         remedy: String,
         /// What the kernel said.
         source: io::Error,
+    },
+
+    /// A boot loader's file cannot be served.
+    #[error(
+        "cannot read the boot loader {path}: {reason}; install Debian's package `ipxe`, or set `provisioning.ipxe`"
+    )]
+    BootLoader {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// Why not.
+        reason: String,
     },
 }
 

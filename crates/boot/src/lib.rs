@@ -1,17 +1,31 @@
 //! Getting the agent onto a machine that knows nothing yet.
 //!
-//! A node that is to boot the agent asks for an address like any other UEFI machine. [`dhcp`]
-//! answers it, and only it, with the URL of a boot file; [`uki`] composes that file around the one
-//! shared kernel and initramfs, with a command line that belongs to this one boot; [`parameters`]
-//! is what that command line says. There is no second DHCP, no boot script, and nothing in the
-//! shared parts that differs from node to node.
+//! Three ways lead to it, and each machine takes one (`bessemer_core::boot_method`):
 //!
-//! The agent reads the same [`parameters`]; it builds this crate without the `serve` feature.
+//! - UEFI HTTP: [`dhcp`] answers the firmware with the URL of one EFI file ([`uki`]);
+//! - PXE: [`dhcp`] names iPXE, [`tftp`] serves it, and iPXE fetches a [`script`] with kernel and
+//!   initramfs; [`advertisement`] keeps it from waiting for IPv6;
+//! - virtual media: the management controller fetches a CD image ([`medium`]) with that EFI file
+//!   in it, and there is no DHCP at all.
+//!
+//! All three compose what is particular to one boot around the one shared kernel and initramfs: a
+//! command line, whose words are [`parameters`]. The agent reads the same [`parameters`]; it builds
+//! this crate without the `serve` feature.
 
+#[cfg(feature = "serve")]
+pub mod advertisement;
 #[cfg(feature = "serve")]
 pub mod dhcp;
 pub mod error;
+#[cfg(feature = "serve")]
+pub mod medium;
 pub mod parameters;
+#[cfg(feature = "serve")]
+pub mod pieces;
+#[cfg(feature = "serve")]
+pub mod script;
+#[cfg(feature = "serve")]
+pub mod tftp;
 #[cfg(feature = "serve")]
 pub mod uki;
 

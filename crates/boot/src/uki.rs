@@ -10,10 +10,9 @@
 
 mod pe;
 
-use std::ops::Range;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::pieces::Pieces;
 use crate::{Error, Result};
 use pe::{Section, Stub};
 
@@ -83,11 +82,16 @@ impl UkiTemplate {
         })
     }
 
+    /// Bytes of every boot file of this template.
+    pub fn file_length(&self) -> u64 {
+        self.length
+    }
+
     /// The boot file with this command line. Copies some kilobytes, whatever the kernel's size.
     ///
     /// [`Error::CommandLineTooLong`] beyond [`MAX_COMMAND_LINE`] bytes; [`Error::BootFile`] if it
     /// has other than printable ASCII characters.
-    pub fn compose(&self, command_line: &str) -> Result<Uki> {
+    pub fn compose(&self, command_line: &str) -> Result<Pieces> {
         let found = command_line.len();
         if found > MAX_COMMAND_LINE {
             return Err(Error::CommandLineTooLong {
@@ -115,11 +119,7 @@ impl UkiTemplate {
         pieces.extend(self.before.iter().cloned());
         pieces.push(space.freeze());
         pieces.extend(self.after.iter().cloned());
-        pieces.retain(|piece| !piece.is_empty());
-        Ok(Uki {
-            pieces,
-            length: self.length,
-        })
+        Ok(Pieces::new(pieces))
     }
 }
 
@@ -174,51 +174,5 @@ impl Layout {
         self.file_end += raw_size;
         self.memory_end = address + raw_size;
         section
-    }
-}
-
-/// A boot file as pieces that stand one after the other. Most of them are shared.
-///
-/// The command line in it holds a secret: neither its pieces nor its bytes belong into a log.
-#[derive(Clone)]
-pub struct Uki {
-    pieces: Vec<Bytes>,
-    length: u64,
-}
-
-impl std::fmt::Debug for Uki {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Uki")
-            .field("length", &self.length)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Uki {
-    /// Bytes of the whole file: the `Content-Length`. The same for every boot of one template.
-    #[expect(clippy::len_without_is_empty, reason = "a boot file is never empty")]
-    pub fn len(&self) -> u64 {
-        self.length
-    }
-
-    /// The whole file.
-    pub fn pieces(&self) -> &[Bytes] {
-        &self.pieces
-    }
-
-    /// A part of the file, for HTTP range requests; what lies beyond the end is left out.
-    pub fn range(&self, range: Range<u64>) -> Vec<Bytes> {
-        let mut start = 0;
-        let mut parts = Vec::new();
-        for piece in &self.pieces {
-            let end = start + piece.len() as u64;
-            let (from, to) = (range.start.max(start), range.end.min(end));
-            if from < to {
-                parts.push(piece.slice((from - start) as usize..(to - start) as usize));
-            }
-            start = end;
-        }
-        parts
     }
 }

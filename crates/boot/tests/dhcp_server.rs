@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bessemer_boot::dhcp::{BootLease, Config, Directory, Event, Silence, serve};
+use bessemer_boot::dhcp::{
+    Config, Directory, Event, Expectation, Mode, Relay, Silence, Sockets, serve,
+};
 use bessemer_core::net::MacAddress;
 use dhcproto::Encodable;
 use dhcproto::v4::{Architecture, DhcpOption, Message, MessageType};
@@ -20,12 +22,12 @@ struct Troubled {
 }
 
 impl Directory for &'static Troubled {
-    async fn lookup(&self, mac: MacAddress) -> Result<Option<BootLease>, LookupError> {
+    async fn lookup(&self, mac: MacAddress, _: Option<&Relay>) -> Result<Expectation, LookupError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         match mac.octets()[5] {
             1 => Err("the database is gone".into()),
             2 => std::future::pending().await,
-            _ => Ok(None),
+            _ => Ok(Expectation::Nothing),
         }
     }
 }
@@ -50,9 +52,17 @@ async fn trouble_with_one_client_is_told_once_and_does_not_stop_the_others() {
     let (sender, mut events) = mpsc::unbounded_channel();
     let config = Config {
         server: Ipv4Addr::LOCALHOST,
+        mode: Mode::Full,
         lease_seconds: 60,
+        relayed: vec![],
+        pxe_bios_file: "bios".into(),
+        pxe_uefi_file: "uefi".into(),
     };
-    let running = tokio::spawn(serve(server, config, directory, move |event| {
+    let sockets = Sockets {
+        dhcp: server,
+        boot_server: None,
+    };
+    let running = tokio::spawn(serve(sockets, config, directory, move |event| {
         sender.send(event).unwrap();
     }));
 

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use bessemer_boot::Error;
-use bessemer_boot::uki::{MAX_COMMAND_LINE, Uki, UkiTemplate};
+use bessemer_boot::pieces::Pieces;
+use bessemer_boot::uki::{MAX_COMMAND_LINE, UkiTemplate};
 use bytes::Bytes;
 
 fn run(program: &str, arguments: &[&str]) -> String {
@@ -56,7 +57,7 @@ fn initramfs() -> Bytes {
     Bytes::from(vec![9; 300_003])
 }
 
-fn whole(uki: &Uki) -> Vec<u8> {
+fn whole(uki: &Pieces) -> Vec<u8> {
     uki.pieces().concat()
 }
 

@@ -141,13 +141,25 @@ pub struct Provisioning {
     /// TCP port from which firmware loads the agent (HTTP), on `address`; 0 takes any free one.
     #[serde(default = "default_boot_port")]
     pub boot_port: u16,
-    /// What DHCP is served on `interface`.
+    /// What DHCP is served on `interface`: `full`, addresses and boot files, ours being the only server
+    /// there; `proxy`, boot files only, beside somebody else's server (UDP ports 67 and 4011), whose
+    /// range must not overlap ours, since agents still take their addresses from it; `off`, none:
+    /// machines boot by virtual media.
     #[serde(default)]
     pub dhcp: DhcpMode,
     /// How the chunks of images travel to agents; they are always checked against the block map,
     /// which travels over TLS.
     #[serde(default)]
     pub image_transport: ImageTransport,
+    /// The folder with iPXE (`undionly.kpxe`, `snponly.efi`), which PXE loads by TFTP; Debian's package
+    /// `ipxe` has it there. Without it no machine boots by PXE.
+    #[serde(default = "default_ipxe")]
+    pub ipxe: PathBuf,
+    /// Subnets whose machines reach us through a DHCP relay: a list of `subnet`, `router` (through which
+    /// its machines reach `address`), `pool_first` and `pool_last`. Relays must have their `giaddr` in
+    /// such a subnet and reach us through `interface`.
+    #[serde(default)]
+    pub relayed: Vec<Relayed>,
     /// More words for the agent's kernel command line.
     #[serde(default = "default_kernel_arguments")]
     pub kernel_arguments: String,
@@ -169,6 +181,10 @@ fn default_ramdisk() -> PathBuf {
     PathBuf::from("/usr/share/bessemer/ramdisk")
 }
 
+fn default_ipxe() -> PathBuf {
+    PathBuf::from("/usr/lib/ipxe")
+}
+
 fn default_agent_port() -> u16 {
     8443
 }
@@ -179,6 +195,34 @@ fn default_boot_port() -> u16 {
 
 fn default_kernel_arguments() -> String {
     "console=tty0 console=ttyS0,115200 quiet".into()
+}
+
+/// A provisioning subnet behind a DHCP relay.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Relayed {
+    /// The subnet; its relays have addresses in it.
+    #[schemars(with = "String")]
+    pub subnet: Ipv4Subnet,
+    /// The router through which its machines reach us.
+    pub router: Ipv4Addr,
+    /// First address leased to agents there.
+    pub pool_first: Ipv4Addr,
+    /// Last address leased to agents there.
+    pub pool_last: Ipv4Addr,
+}
+
+/// A subnet on which machines boot the agent, ours or behind a relay.
+#[derive(Clone, Copy, Debug)]
+pub struct BootNetwork {
+    /// The subnet.
+    pub subnet: Ipv4Subnet,
+    /// The router through which its machines reach us, if we are not on it.
+    pub router: Option<Ipv4Addr>,
+    /// First address leased there.
+    pub pool_first: Ipv4Addr,
+    /// Last address leased there.
+    pub pool_last: Ipv4Addr,
 }
 
 /// What DHCP is served on the provisioning network.
@@ -386,6 +430,24 @@ impl Config {
 }
 
 impl Provisioning {
+    /// The network that `address` belongs to: ours, or one behind a relay.
+    pub fn network_of(&self, address: Ipv4Addr) -> Option<BootNetwork> {
+        let ours = BootNetwork {
+            subnet: self.subnet,
+            router: None,
+            pool_first: self.pool_first,
+            pool_last: self.pool_last,
+        };
+        let relayed = self.relayed.iter().map(|relayed| BootNetwork {
+            subnet: relayed.subnet,
+            router: Some(relayed.router),
+            pool_first: relayed.pool_first,
+            pool_last: relayed.pool_last,
+        });
+        let mut networks = std::iter::once(ours).chain(relayed);
+        networks.find(|network| network.subnet.contains_host(address))
+    }
+
     fn check(&self, switched: bool) -> Result<(), ConfigError> {
         for (field, address) in [
             ("provisioning.address", self.address),
@@ -411,11 +473,58 @@ impl Provisioning {
         if let Some(id) = self.standby_vlan {
             vlan("provisioning.standby_vlan", id)?;
         }
+        for relayed in &self.relayed {
+            relayed.check(self)?;
+        }
         match self.vlan {
             Some(id) => vlan("provisioning.vlan", id),
             None if switched => wrong("provisioning.vlan", "needed where there are switches"),
             None => Ok(()),
         }
+    }
+}
+
+impl Relayed {
+    fn check(&self, provisioning: &Provisioning) -> Result<(), ConfigError> {
+        for (field, address) in [
+            ("provisioning.relayed.router", self.router),
+            ("provisioning.relayed.pool_first", self.pool_first),
+            ("provisioning.relayed.pool_last", self.pool_last),
+        ] {
+            if !self.subnet.contains_host(address) {
+                let subnet = self.subnet;
+                return wrong(field, &format!("{address} is no host address of {subnet}"));
+            }
+        }
+        if self.pool_first > self.pool_last {
+            return wrong(
+                "provisioning.relayed.pool_last",
+                "it is before `pool_first`",
+            );
+        }
+        if (self.pool_first..=self.pool_last).contains(&self.router) {
+            return wrong(
+                "provisioning.relayed.pool_first",
+                "the pool must not contain the `router`",
+            );
+        }
+        let networks = provisioning.relayed.iter().map(|other| other.subnet);
+        let mut networks = networks.chain([provisioning.subnet]);
+        let same = networks
+            .clone()
+            .filter(|other| *other == self.subnet)
+            .count();
+        let overlaps = networks.any(|other| {
+            other != self.subnet
+                && (other.contains_host(self.pool_first) || other.contains_host(self.router))
+        });
+        if same > 1 || overlaps {
+            return wrong(
+                "provisioning.relayed.subnet",
+                "it overlaps another provisioning subnet",
+            );
+        }
+        Ok(())
     }
 }
 

@@ -205,11 +205,10 @@ impl Server {
         if let Some((listener, _)) = phone_home_listener {
             parts.serve(listener, phone_home::router(site.clone()));
         }
-        if let Some(listener) = media_listener {
-            parts.serve(listener, Router::new());
-        }
         if let Some(provisioning) = site.config.provisioning.clone() {
-            server.start_boot_services(&parts, provisioning).await?;
+            server
+                .start_boot_services(&parts, provisioning, media_listener)
+                .await?;
         }
         server.api_address = start_api(&parts, &site).await?;
         site.images.resume_imports(&site).await?;
@@ -233,6 +232,7 @@ impl Server {
         &mut self,
         parts: &Parts,
         provisioning: Provisioning,
+        media_listener: Option<TcpListener>,
     ) -> Result<(), StartError> {
         let data = &self.site.config.data;
         let certificate = SelfSigned::load_or_create(
@@ -267,8 +267,11 @@ impl Server {
             router = router.merge(chunk_service::router(self.site.clone()));
         }
         parts.serve(boot_listener, router);
+        if let Some(listener) = media_listener {
+            parts.serve(listener, services.media_router());
+        }
         if let Some(interface) = &provisioning.interface {
-            start_dhcp(parts, interface, services)?;
+            services.start(parts, interface).await?;
         }
         self.agent_address = Some(agent_address);
         self.agent_fingerprint = Some(fingerprint);
@@ -308,7 +311,7 @@ fn files_of_a_boot(config: &Config) -> Vec<PathBuf> {
 }
 
 /// The tasks of a server, and how they are told to stop.
-struct Parts {
+pub(crate) struct Parts {
     stop: CancellationToken,
     tracker: TaskTracker,
 }
@@ -321,6 +324,23 @@ impl Parts {
             let serving = axum::serve(listener, service)
                 .with_graceful_shutdown(stop.clone().cancelled_owned());
             end_in_time(serving.into_future(), stop).await;
+        });
+    }
+
+    /// Runs a boot service until the server stops; `loss` is what its end means.
+    pub(crate) fn run(
+        &self,
+        loss: &'static str,
+        service: impl Future<Output = Result<(), bessemer_boot::Error>> + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                result = service => if let Err(error) = result {
+                    error!(%error, "a boot service ended: {loss}");
+                },
+                () = stop.cancelled() => {}
+            }
         });
     }
 
@@ -367,24 +387,6 @@ async fn start_api(parts: &Parts, site: &Site) -> Result<SocketAddr, StartError>
         _ => parts.serve(listener, router),
     }
     Ok(address)
-}
-
-fn start_dhcp(parts: &Parts, interface: &str, services: BootServices) -> Result<(), StartError> {
-    let socket = bessemer_boot::dhcp::bind(interface)?;
-    let stop = parts.stop.clone();
-    let teller = services.clone();
-    parts.tracker.spawn(async move {
-        let config = services.dhcp_config();
-        let serving =
-            bessemer_boot::dhcp::serve(socket, config, services, move |event| teller.tell(event));
-        tokio::select! {
-            result = serving => if let Err(error) = result {
-                error!(%error, "DHCP stopped: no machine can boot until the server is restarted");
-            },
-            () = stop.cancelled() => {}
-        }
-    });
-    Ok(())
 }
 
 /// The conductor keeps the lock of the data folder until its last turn has ended.

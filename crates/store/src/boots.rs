@@ -17,9 +17,12 @@ use crate::database::{Row, Transaction};
 use crate::intents;
 use crate::kexec;
 use crate::nodes::{node_record, select_node, set_inventory, wake};
-use crate::records::{BootRecord, HelloOutcome, Learned, NewBoot, NodeRecord};
+use crate::records::{BootRecord, HelloOutcome, Learned, NewBoot, NodeRecord, RelayRecord};
 use crate::store::{Store, Write};
-use crate::value::values;
+use crate::value::{json, values};
+
+/// Boots take turns to choose their addresses.
+const TAKE_TURNS: &str = "UPDATE counter SET value = value + 1 WHERE name = 'boot_address'";
 
 /// A query for whole boots, whose rows [`boot_record`] reads.
 macro_rules! select_boot {
@@ -43,8 +46,6 @@ impl Store {
         pool_name: &str,
         now: Timestamp,
     ) -> Result<Ipv4Addr, Error> {
-        // Boots take turns to choose their addresses.
-        const TURN: &str = "UPDATE counter SET value = value + 1 WHERE name = 'boot_address'";
         const BEFORE: &str = "SELECT id, address FROM boot WHERE node = $1";
         const DELETE: &str = "DELETE FROM boot WHERE node = $1";
         const INSERT: &str =
@@ -58,7 +59,7 @@ impl Store {
             ramdisk,
         } = new;
         let mut write = self.write("prepare_boot").await?;
-        write.execute(TURN, values![]).await?;
+        write.execute(TAKE_TURNS, values![]).await?;
         let mut kept = None;
         if let Some(row) = write.row(BEFORE, values![node]).await? {
             let address = Ipv4Addr::from(row.number::<u32>("address")?);
@@ -109,6 +110,41 @@ impl Store {
         const SQL: &str = select_boot!("WHERE node = $1");
         let row = self.database().row(SQL, values![node]).await?;
         row.as_ref().map(boot_record).transpose()
+    }
+
+    /// The boot that this address is leased to, if any.
+    pub async fn boot_by_address(&self, address: Ipv4Addr) -> Result<Option<BootRecord>, Error> {
+        const SQL: &str = select_boot!("WHERE address = $1");
+        let row = self.database().row(SQL, values![address]).await?;
+        row.as_ref().map(boot_record).transpose()
+    }
+
+    /// Notes the relay through which a boot's firmware asks, and leases an address of `pool` to it
+    /// instead, if it has one of another network. Returns the address.
+    ///
+    /// [`Error::Exhausted`], naming `pool_name`, if there is none; [`Error::NotFound`] if the boot
+    /// is over, or its agent has called already.
+    pub async fn relay_boot(
+        &self,
+        boot: BootId,
+        relay: &RelayRecord,
+        pool: RangeInclusive<Ipv4Addr>,
+        pool_name: &str,
+    ) -> Result<Ipv4Addr, Error> {
+        const BEFORE: &str = "SELECT address FROM boot WHERE id = $1 AND session IS NULL";
+        const MOVE: &str = "UPDATE boot SET relay = $2, address = $3 WHERE id = $1";
+        let mut write = self.write("relay_boot").await?;
+        write.execute(TAKE_TURNS, values![]).await?;
+        let row = write.row(BEFORE, values![boot]).await?;
+        let row = row.ok_or_else(|| Error::not_found("boot", boot))?;
+        let mut address = Ipv4Addr::from(row.number::<u32>("address")?);
+        if !pool.contains(&address) {
+            address = lowest_free(&mut write, &pool, pool_name).await?;
+        }
+        let relay = json("relay", relay)?;
+        write.execute(MOVE, values![boot, relay, address]).await?;
+        write.commit().await?;
+        Ok(address)
     }
 
     /// Notes whether the management controller may hold a boot's medium: before it is inserted,

@@ -5,6 +5,7 @@ use bessemer_core::boot_method::BootAbilities;
 use bessemer_core::hardware::{Inventory, MachineIdentity};
 use bessemer_core::id::{Generation, NodeId, ServerId};
 use bessemer_core::lifecycle::{Cleanliness, Goal, NodeSpec, NodeState, Phase, Timing};
+use bessemer_core::net::MacAddress;
 
 use crate::Error;
 use crate::database::{Row, Transaction};
@@ -67,6 +68,16 @@ impl Store {
         const SQL: &str = select_node!("WHERE id = $1");
         let row = self.database().row(SQL, values![id]).await?;
         node_record(&row.ok_or_else(|| Error::not_found("node", id))?)
+    }
+
+    /// The node with this NIC, if any.
+    pub async fn node_by_mac(&self, mac: MacAddress) -> Result<Option<NodeRecord>, Error> {
+        const SQL: &str = select_node!(
+            inventory: "CAST(NULL AS TEXT) AS inventory",
+            "WHERE id = (SELECT node FROM mac_address WHERE mac = $1)"
+        );
+        let row = self.database().row(SQL, values![mac]).await?;
+        row.as_ref().map(node_record).transpose()
     }
 
     /// At most `limit` nodes in order of registration, from where `cursor` points; with the cursor

@@ -1,10 +1,10 @@
-//! The socket and the loop: receive, look up, answer, tell.
+//! The sockets and the loop: receive, look up, answer, tell.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -15,11 +15,16 @@ use nix::sys::socket::{
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
-use super::message::{BootLease, Config, Kind, Reply, Request, Silence};
+use super::reply::{Config, Expectation, Kind, Mode, Reply};
+use super::request::{Client, Port, Relay, Request};
+use super::silence::Silence;
 use crate::{Error, Result};
 
 /// Where servers listen (RFC 2131 §4.1).
 const SERVER_PORT: u16 = 67;
+
+/// Where boot servers beside another DHCP server listen (PXE specification 2.1, §2.2.3).
+const BOOT_SERVER_PORT: u16 = 4011;
 
 /// More than any Ethernet packet holds without fragments.
 const MAX_PACKET: usize = 2048;
@@ -34,14 +39,15 @@ const QUIET_TIME: Duration = Duration::from_secs(60);
 /// can take. While it is full, new events are dropped.
 const MAX_REMEMBERED: usize = 1024;
 
-/// Who is to boot the agent now.
+/// Who is to boot what.
 pub trait Directory: Send + Sync {
-    /// What `mac` is to get, or `None` if it is not to boot now. An error makes the server stay
+    /// What `mac`, which asks through `relay`, is to do now. An error makes the server stay
     /// silent; the client asks again. Asked for every packet, so it must be cheap.
     fn lookup(
         &self,
         mac: MacAddress,
-    ) -> impl Future<Output = Result<Option<BootLease>, Box<dyn std::error::Error + Send + Sync>>> + Send;
+        relay: Option<&Relay>,
+    ) -> impl Future<Output = Result<Expectation, Box<dyn std::error::Error + Send + Sync>>> + Send;
 }
 
 /// What happened on the provisioning network.
@@ -51,10 +57,12 @@ pub enum Event {
     Answered {
         /// Who.
         mac: MacAddress,
+        /// What kind of firmware it is.
+        client: Client,
         /// What.
         kind: Kind,
-        /// The node's address; in a NAK the one it should have asked for.
-        address: Ipv4Addr,
+        /// The node's address, if it is ours to give; in a NAK the one it should have asked for.
+        address: Option<Ipv4Addr>,
     },
     /// A client got none.
     Silent {
@@ -65,89 +73,140 @@ pub enum Event {
     },
 }
 
-/// A socket on port 67 that hears and speaks on `interface` alone. Needs `CAP_NET_BIND_SERVICE`
-/// and `CAP_NET_RAW`.
-pub fn bind(interface: &str) -> Result<UdpSocket> {
+/// Where requests come in.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Port 67.
+    pub dhcp: UdpSocket,
+    /// Port 4011: needed beside another DHCP server only.
+    pub boot_server: Option<UdpSocket>,
+}
+
+/// Sockets that hear and speak on `interface` alone. Needs `CAP_NET_BIND_SERVICE` and
+/// `CAP_NET_RAW`.
+pub fn bind(interface: &str, mode: Mode) -> Result<Sockets> {
+    Ok(Sockets {
+        dhcp: bind_port(interface, SERVER_PORT)?,
+        boot_server: match mode {
+            Mode::Full => None,
+            Mode::Proxy => Some(bind_port(interface, BOOT_SERVER_PORT)?),
+        },
+    })
+}
+
+fn bind_port(interface: &str, port: u16) -> Result<UdpSocket> {
     let failed = |source: io::Error| Error::Socket {
-        action: "listen on port 67",
+        service: "DHCP",
+        action: "listen",
         remedy: format!(
-            "check that interface {interface} exists, that no other DHCP server runs on it and \
-             that Bessemer may use low ports"
+            "check that interface {interface} exists, that no other DHCP server of this host runs \
+             on it (port {port}) and that Bessemer may use low ports"
         ),
         source,
     };
-    let socket = open(interface).map_err(|errno| failed(errno.into()))?;
+    let socket = open(interface, port).map_err(|errno| failed(errno.into()))?;
     UdpSocket::from_std(socket.into()).map_err(failed)
 }
 
-fn open(interface: &str) -> nix::Result<OwnedFd> {
+/// A UDP socket that hears and speaks on `interface` alone, broadcasts included.
+pub(super) fn open(interface: &str, port: u16) -> nix::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Inet, SockType::Datagram, flags, None)?;
     setsockopt(&socket, sockopt::Broadcast, &true)?;
     setsockopt(&socket, sockopt::BindToDevice, &OsString::from(interface))?;
-    let address = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT));
+    let address = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
     bind_socket(std::os::fd::AsRawFd::as_raw_fd(&socket), &address)?;
     Ok(socket)
 }
 
-/// Answers on `socket` until the socket fails; dropping the future stops it. `tell` is called for
-/// every event, but not again within a minute for the same event of the same client.
+/// Answers on `sockets` until one fails; dropping the future stops it. `tell` is called for
+/// every event that is not as it should be, and for every answer, but not again within a minute
+/// for the same event of the same client.
 pub async fn serve(
-    socket: UdpSocket,
+    sockets: Sockets,
     config: Config,
     directory: impl Directory,
     tell: impl Fn(Event) + Send + Sync,
 ) -> Result<()> {
-    let mut buffer = vec![0; MAX_PACKET];
     let mut told = Told::default();
+    let mut buffers = (vec![0; MAX_PACKET], vec![0; MAX_PACKET]);
     loop {
-        let length = socket
-            .recv(&mut buffer)
-            .await
-            .map_err(|source| Error::Socket {
-                action: "receive",
-                remedy: "check that its interface still exists".into(),
-                source,
-            })?;
-        let event = match decide(&buffer[..length], &config, &directory).await {
-            // One answer that cannot be sent, such as while the link is down, is no reason to
-            // leave everybody else without.
-            Ok((mac, reply)) => match socket.send_to(&reply.packet, reply.destination).await {
-                Ok(_) => Event::Answered {
-                    mac,
-                    kind: reply.kind,
-                    address: reply.address,
-                },
-                Err(_) => Event::Silent {
-                    mac: Some(mac),
-                    reason: Silence::SendFailed,
-                },
-            },
+        let (socket, port, received) = tokio::select! {
+            received = sockets.dhcp.recv_from(&mut buffers.0) => {
+                (&sockets.dhcp, Port::Dhcp, received.map(|(length, from)| (&buffers.0[..length], from)))
+            }
+            received = receive(sockets.boot_server.as_ref(), &mut buffers.1) => {
+                let Some(socket) = &sockets.boot_server else { continue };
+                (socket, Port::BootServer, received.map(|(length, from)| (&buffers.1[..length], from)))
+            }
+        };
+        let (packet, from) = received.map_err(|source| Error::Socket {
+            service: "DHCP",
+            action: "receive",
+            remedy: "check that its interface still exists".into(),
+            source,
+        })?;
+        let event = match decide(packet, port, &config, &directory).await {
+            Ok((request, reply)) => send(socket, from, &request, reply).await,
             Err(event) => event,
         };
-        if told.is_new(&event, Instant::now()) {
+        let normal = matches!(&event, Event::Silent { reason, .. } if reason.is_normal());
+        if !normal && told.is_new(&event, Instant::now()) {
             tell(event);
         }
     }
 }
 
+/// The next packet, or never if there is no such socket.
+async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    match socket {
+        Some(socket) => socket.recv_from(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One answer that cannot be sent, such as while the link is down, is no reason to leave everybody
+/// else without.
+async fn send(socket: &UdpSocket, from: SocketAddr, request: &Request, reply: Reply) -> Event {
+    let to = reply.destination.map_or(from, SocketAddr::V4);
+    match socket.send_to(&reply.packet, to).await {
+        Ok(_) => Event::Answered {
+            mac: request.mac(),
+            client: request.client(),
+            kind: reply.kind,
+            address: reply.address,
+        },
+        Err(_) => Event::Silent {
+            mac: Some(request.mac()),
+            reason: Silence::SendFailed,
+        },
+    }
+}
+
 async fn decide(
     packet: &[u8],
+    port: Port,
     config: &Config,
     directory: &impl Directory,
-) -> Result<(MacAddress, Reply), Event> {
+) -> Result<(Request, Reply), Event> {
     let request = Request::parse(packet).map_err(|(mac, reason)| Event::Silent { mac, reason })?;
-    let mac = request.mac();
     let silent = |reason| Event::Silent {
-        mac: Some(mac),
+        mac: Some(request.mac()),
         reason,
     };
-    let lease = match timeout(LOOKUP_DEADLINE, directory.lookup(mac)).await {
-        Ok(Ok(lease)) => lease,
+    // Before the directory is asked: what a stranger's relay says may move nothing.
+    if let Some(relay) = request.relay()
+        && !config.is_relay(relay.address)
+    {
+        return Err(silent(Silence::UnknownRelay(relay.address)));
+    }
+    let lookup = directory.lookup(request.mac(), request.relay());
+    let expectation = match timeout(LOOKUP_DEADLINE, lookup).await {
+        Ok(Ok(expectation)) => expectation,
         Ok(Err(_)) | Err(_) => return Err(silent(Silence::DirectoryFailed)),
     };
-    let reply = request.answer(config, lease.as_ref()).map_err(silent)?;
-    Ok((mac, reply))
+    let reply = request.answer(config, port, &expectation).map_err(silent)?;
+    Ok((request, reply))
 }
 
 /// What was told lately.

@@ -62,6 +62,8 @@ pub struct QemuSettings {
     pub firmware_code: PathBuf,
     /// This machine's own copy of the firmware's variables.
     pub firmware_variables: PathBuf,
+    /// The same for boots by PXE.
+    pub pxe_firmware_variables: PathBuf,
     /// Raw disk image.
     pub disk: PathBuf,
     /// File that holds the image in the CD drive, while there is one.

@@ -63,6 +63,8 @@ pub struct Namespaces {
     pub switch: String,
     /// Where the tenant's router is and people log in from.
     pub tenant: String,
+    /// Where somebody else's DHCP server, or a DHCP relay, can be.
+    pub remote: String,
 }
 
 /// Interfaces and IPv4 addresses (with prefix length) outside the machines.
@@ -76,6 +78,15 @@ pub struct Addresses {
     pub bmc: String,
     /// Control's public address, which servers of the tenant network reach.
     pub public: String,
+    /// Of the namespace `remote`: its interface on the provisioning network, and its address there.
+    pub remote_uplink: String,
+    /// See `remote_uplink`.
+    pub remote_provisioning: String,
+    /// Of the namespace `remote`: its interface on the provisioning subnet behind it, and its address
+    /// there, which is that subnet's router.
+    pub remote_interface: String,
+    /// See `remote_interface`.
+    pub remote_gateway: String,
     /// The tenant router's address towards control.
     pub tenant_public: String,
     /// The tenant router's address on the tenant network: the servers' default gateway.
@@ -87,6 +98,8 @@ pub struct Addresses {
 pub struct Vlans {
     /// The provisioning network.
     pub provisioning: u16,
+    /// The provisioning subnet behind the relay.
+    pub remote: u16,
     /// The tenant network.
     pub tenant: u16,
     /// Ports nobody uses.
@@ -145,17 +158,23 @@ impl RackDescription {
                 control: layout::NS_CONTROL.to_owned(),
                 switch: layout::NS_SWITCH.to_owned(),
                 tenant: layout::NS_TENANT.to_owned(),
+                remote: layout::NS_REMOTE.to_owned(),
             },
             addresses: Addresses {
                 provisioning_interface: layout::PROVISIONING_INTERFACE.to_owned(),
                 provisioning: layout::CONTROL_PROVISIONING.to_owned(),
                 bmc: layout::CONTROL_BMC.to_owned(),
                 public: layout::CONTROL_PUBLIC.to_owned(),
+                remote_uplink: layout::REMOTE_UPLINK.to_owned(),
+                remote_provisioning: layout::REMOTE_PROVISIONING.to_owned(),
+                remote_interface: layout::REMOTE_INTERFACE.to_owned(),
+                remote_gateway: layout::REMOTE_GATEWAY.to_owned(),
                 tenant_public: layout::TENANT_PUBLIC.to_owned(),
                 tenant_gateway: layout::TENANT_GATEWAY.to_owned(),
             },
             vlans: Vlans {
                 provisioning: layout::VLAN_PROVISIONING,
+                remote: layout::VLAN_REMOTE,
                 tenant: layout::VLAN_TENANT,
                 parked: layout::VLAN_PARKED,
             },
@@ -249,16 +268,21 @@ mod tests {
                 "control": "bessemer-control",
                 "switch": "bessemer-switch",
                 "tenant": "bessemer-tenant",
+                "remote": "bessemer-remote",
             },
             "addresses": {
                 "provisioning_interface": "prov0",
                 "provisioning": "10.77.0.1/24",
                 "bmc": "10.78.0.1/24",
                 "public": "10.79.0.1/24",
+                "remote_uplink": "rem0",
+                "remote_provisioning": "10.77.0.2/24",
+                "remote_interface": "rem1",
+                "remote_gateway": "10.76.0.1/24",
                 "tenant_public": "10.79.0.2/24",
                 "tenant_gateway": "192.168.100.1/24",
             },
-            "vlans": {"provisioning": 10, "tenant": 100, "parked": 4094},
+            "vlans": {"provisioning": 10, "remote": 11, "tenant": 100, "parked": 4094},
             "switch": {"bridge": "br0", "ovsdb_socket": "/srv/lab/run/ovs/db.sock"},
             "nodes": [{
                 "name": "node1",

@@ -96,6 +96,12 @@ impl StateDirectory {
         self.node(node).join("medium.iso")
     }
 
+    /// Boot options are kept in the variables in the order in which they were found, which would put
+    /// HTTP before PXE for ever: PXE has variables of its own.
+    pub(super) fn pxe_firmware_variables(&self, node: &str) -> PathBuf {
+        self.node(node).join("firmware-variables-pxe.fd")
+    }
+
     pub(super) fn serial_log(&self, node: &str) -> PathBuf {
         self.node(node).join("serial.log")
     }

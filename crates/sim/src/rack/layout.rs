@@ -9,11 +9,16 @@ pub const NS_CONTROL: &str = "bessemer-control";
 pub const NS_SWITCH: &str = "bessemer-switch";
 /// Namespace of the tenant's router, from which people log in.
 pub const NS_TENANT: &str = "bessemer-tenant";
+/// Namespace of what is not Bessemer's on the provisioning network: somebody else's DHCP server, or
+/// a router with a relay to a second provisioning subnet.
+pub const NS_REMOTE: &str = "bessemer-remote";
 /// All of them.
-pub(super) const NAMESPACES: [&str; 3] = [NS_CONTROL, NS_SWITCH, NS_TENANT];
+pub(super) const NAMESPACES: [&str; 4] = [NS_CONTROL, NS_SWITCH, NS_TENANT, NS_REMOTE];
 
 /// VLAN of the provisioning network.
 pub const VLAN_PROVISIONING: u16 = 10;
+/// VLAN of the provisioning subnet behind the relay.
+pub const VLAN_REMOTE: u16 = 11;
 /// VLAN of the tenant network.
 pub const VLAN_TENANT: u16 = 100;
 /// VLAN of ports that nobody uses; it exists nowhere else.
@@ -32,6 +37,13 @@ pub(super) const CONTROL_BMC: &str = "10.78.0.1/24";
 /// Control's end and the switch's port of the provisioning network.
 pub(super) const PROVISIONING_INTERFACE: &str = "prov0";
 pub(super) const CONTROL_PROVISIONING: &str = "10.77.0.1/24";
+/// The router's ends on the provisioning network and on the subnet behind it.
+pub(super) const REMOTE_UPLINK: &str = "rem0";
+pub(super) const REMOTE_INTERFACE: &str = "rem1";
+pub(super) const REMOTE_PROVISIONING: &str = "10.77.0.2/24";
+pub(super) const REMOTE_PROVISIONING_ADDRESS: &str = "10.77.0.2";
+pub(super) const REMOTE_GATEWAY: &str = "10.76.0.1/24";
+pub(super) const REMOTE_SUBNET: &str = "10.76.0.0/24";
 /// Both ends of the conductor's public side.
 pub(super) const PUBLIC_INTERFACE: &str = "pub0";
 pub(super) const CONTROL_PUBLIC: &str = "10.79.0.1/24";

@@ -1,4 +1,4 @@
-//! A rack on this host: three network namespaces, a switch, and QEMU machines with their BMCs.
+//! A rack on this host: four network namespaces, a switch, and QEMU machines with their BMCs.
 //!
 //! It is built so that Bessemer can be run against it exactly as against a real rack, and so that
 //! what must not be reachable is not:
@@ -42,9 +42,9 @@ pub use description::{
 };
 pub use directory::StateDirectory;
 pub use layout::{
-    BMC_USERNAME, NODE_LIMIT, NS_CONTROL, NS_SWITCH, NS_TENANT, VLAN_PARKED, VLAN_PROVISIONING,
-    VLAN_TENANT,
+    BMC_USERNAME, NODE_LIMIT, NS_CONTROL, NS_REMOTE, NS_SWITCH, NS_TENANT, VLAN_PARKED,
+    VLAN_PROVISIONING, VLAN_REMOTE, VLAN_TENANT,
 };
 pub use lifecycle::{UpOptions, down, reset, up};
 pub use namespace::run_in_namespace;
-pub use status::{BmcAnswer, NodeStatus, status};
+pub use status::{BmcAnswer, NodeStatus, set_boot_mode, status};

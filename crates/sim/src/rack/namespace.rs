@@ -9,9 +9,10 @@ use tokio::sync::oneshot;
 use super::command::{run, run_words};
 use super::layout::{
     BMC_INTERFACE, CONTROL_BMC, CONTROL_PROVISIONING, CONTROL_PUBLIC, NAMESPACES, NS_CONTROL,
-    NS_SWITCH, NS_TENANT, PROVISIONING_INTERFACE, PUBLIC_INTERFACE, TENANT_GATEWAY,
-    TENANT_INTERFACE, TENANT_PUBLIC, TENANT_PUBLIC_ADDRESS, TENANT_SUBNET, bmc_address,
-    switch_port,
+    NS_REMOTE, NS_SWITCH, NS_TENANT, PROVISIONING_INTERFACE, PUBLIC_INTERFACE, REMOTE_GATEWAY,
+    REMOTE_INTERFACE, REMOTE_PROVISIONING, REMOTE_PROVISIONING_ADDRESS, REMOTE_SUBNET,
+    REMOTE_UPLINK, TENANT_GATEWAY, TENANT_INTERFACE, TENANT_PUBLIC, TENANT_PUBLIC_ADDRESS,
+    TENANT_SUBNET, bmc_address, switch_port,
 };
 use crate::Error;
 
@@ -60,11 +61,20 @@ pub(super) async fn create_all(nodes: u16) -> Result<(), Error> {
     wire(NS_CONTROL, NS_SWITCH, PROVISIONING_INTERFACE).await?;
     wire(NS_CONTROL, NS_TENANT, PUBLIC_INTERFACE).await?;
     wire(NS_TENANT, NS_SWITCH, TENANT_INTERFACE).await?;
+    wire(NS_REMOTE, NS_SWITCH, REMOTE_UPLINK).await?;
+    wire(NS_REMOTE, NS_SWITCH, REMOTE_INTERFACE).await?;
     address(NS_CONTROL, BMC_INTERFACE, CONTROL_BMC).await?;
     address(NS_CONTROL, PROVISIONING_INTERFACE, CONTROL_PROVISIONING).await?;
     address(NS_CONTROL, PUBLIC_INTERFACE, CONTROL_PUBLIC).await?;
     address(NS_TENANT, PUBLIC_INTERFACE, TENANT_PUBLIC).await?;
     address(NS_TENANT, TENANT_INTERFACE, TENANT_GATEWAY).await?;
+    address(NS_REMOTE, REMOTE_UPLINK, REMOTE_PROVISIONING).await?;
+    address(NS_REMOTE, REMOTE_INTERFACE, REMOTE_GATEWAY).await?;
+    run_words(&format!(
+        "ip -n {NS_CONTROL} route add {REMOTE_SUBNET} via {REMOTE_PROVISIONING_ADDRESS} dev \
+         {PROVISIONING_INTERFACE}"
+    ))
+    .await?;
     run_words(&format!(
         "ip -n {NS_CONTROL} route add {TENANT_SUBNET} via {TENANT_PUBLIC_ADDRESS} dev \
          {PUBLIC_INTERFACE}"
@@ -82,7 +92,12 @@ pub(super) async fn create_all(nodes: u16) -> Result<(), Error> {
         run_words(&format!("ip -n {NS_SWITCH} link set {tap} up")).await?;
     }
     // A new namespace may inherit the host's setting.
-    for (namespace, forward) in [(NS_CONTROL, "0"), (NS_SWITCH, "0"), (NS_TENANT, "1")] {
+    for (namespace, forward) in [
+        (NS_CONTROL, "0"),
+        (NS_SWITCH, "0"),
+        (NS_TENANT, "1"),
+        (NS_REMOTE, "1"),
+    ] {
         set_forwarding(namespace, forward).await?;
     }
     Ok(())

@@ -35,9 +35,13 @@ pub(super) fn prepare(directory: &StateDirectory, number: u16) -> Result<NodeDes
     fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
     let identity = identity(&folder.join("identity.json"))?;
     make_disk(&directory.disk(&name))?;
-    let variables = directory.firmware_variables(&name);
-    if !variables.exists() {
-        fs::copy(FIRMWARE_VARIABLES, &variables).map_err(Error::file("copy to", &variables))?;
+    for variables in [
+        directory.firmware_variables(&name),
+        directory.pxe_firmware_variables(&name),
+    ] {
+        if !variables.exists() {
+            fs::copy(FIRMWARE_VARIABLES, &variables).map_err(Error::file("copy to", &variables))?;
+        }
     }
     let certificate = certificate(directory, &name, number)?;
     Ok(NodeDescription {
@@ -103,6 +107,7 @@ pub(super) fn certificate(
 /// Forgets what a node's disk and firmware have stored.
 pub(super) fn forget(directory: &StateDirectory, name: &str) -> Result<(), Error> {
     remove(&directory.disk(name))?;
+    remove(&directory.pxe_firmware_variables(name))?;
     remove(&directory.firmware_variables(name))
 }
 
@@ -117,6 +122,7 @@ pub(super) fn settings(
         accelerator: rack.accelerator,
         firmware_code: FIRMWARE_CODE.into(),
         firmware_variables: directory.firmware_variables(&node.name),
+        pxe_firmware_variables: directory.pxe_firmware_variables(&node.name),
         disk: node.disk.clone(),
         medium: directory.medium(&node.name),
         tap: node.switch_port.clone(),

@@ -7,7 +7,7 @@ use bessemer_tls::{Trust, client_config};
 use futures_util::future::join_all;
 use reqwest::Client;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::description::{NodeDescription, RackDescription};
 use super::directory::StateDirectory;
@@ -15,6 +15,7 @@ use super::layout::NS_CONTROL;
 use super::namespace::run_in_namespace;
 use super::switch;
 use crate::Error;
+use crate::machine::BootMode;
 
 /// A BMC on this host answers in milliseconds; on a busy host it may take a while.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -88,6 +89,36 @@ pub(super) async fn ask_all(
         join_all(nodes.iter().map(ask)).await
     })
     .await
+}
+
+/// Has a node's firmware boot as UEFI or as a PC BIOS from now on, as somebody would in its setup
+/// pages.
+///
+/// # Errors
+/// When its BMC does not answer or refuses.
+pub async fn set_boot_mode(node: &NodeDescription, mode: BootMode) -> Result<(), Error> {
+    let node = node.clone();
+    run_in_namespace(NS_CONTROL, async move || {
+        let url = format!("{}/redfish/v1/Systems/1", node.bmc_url);
+        let client = Client::builder()
+            .tls_backend_preconfigured(client_config(&Trust::Pinned(node.bmc_fingerprint))?)
+            .timeout(ANSWER_LIMIT)
+            .build();
+        let changed: Result<(), reqwest::Error> = async {
+            let request = client?
+                .patch(&url)
+                .basic_auth(&node.bmc_username, Some(node.bmc_password.expose()))
+                .json(&json!({ "Boot": { "BootSourceOverrideMode": mode } }));
+            request.send().await?.error_for_status().map(drop)
+        }
+        .await;
+        changed.map_err(|source| Error::Bmc {
+            node: node.name.clone(),
+            url,
+            source,
+        })
+    })
+    .await?
 }
 
 async fn ask(node: &NodeDescription) -> Result<BmcAnswer, Error> {

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::command::run;
 use super::directory::StateDirectory;
 use super::layout::{
-    BRIDGE, NS_SWITCH, PROVISIONING_INTERFACE, TENANT_INTERFACE, VLAN_PARKED, VLAN_PROVISIONING,
-    VLAN_TENANT, switch_port,
+    BRIDGE, NS_SWITCH, PROVISIONING_INTERFACE, REMOTE_INTERFACE, REMOTE_UPLINK, TENANT_INTERFACE,
+    VLAN_PARKED, VLAN_PROVISIONING, VLAN_REMOTE, VLAN_TENANT, switch_port,
 };
 use crate::Error;
 
@@ -83,6 +83,8 @@ fn bridge(nodes: u16) -> Vec<String> {
     let fixed = [
         (PROVISIONING_INTERFACE.to_owned(), VLAN_PROVISIONING),
         (TENANT_INTERFACE.to_owned(), VLAN_TENANT),
+        (REMOTE_UPLINK.to_owned(), VLAN_PROVISIONING),
+        (REMOTE_INTERFACE.to_owned(), VLAN_REMOTE),
     ];
     let parked = (1..=nodes).map(|number| (switch_port(number), VLAN_PARKED));
     for (port, vlan) in fixed.into_iter().chain(parked) {

@@ -2,6 +2,7 @@
 //!
 //! Each command has a file of its own; what they do is in the library's `rack` module.
 
+mod boots;
 mod console;
 mod demo;
 mod status;
@@ -59,6 +60,8 @@ enum Command {
     Reset,
     /// Carry one order from a powered-off machine to an SSH login and back
     Demo(demo::Demo),
+    /// Boot the agent once in every way, and say how long each takes
+    Boots(boots::Boots),
     /// Serve the BMCs (started by `up`)
     #[command(hide = true)]
     Daemon,
@@ -89,6 +92,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Command::Status(status) => status.run(&directory).await,
         Command::Console(console) => console.run(&directory).await,
         Command::Demo(demo) => demo.run(&directory).await,
+        Command::Boots(boots) => boots.run(&directory).await,
         Command::Reset => Ok(rack::reset(&directory).await?),
         Command::Daemon => {
             // Away from the terminal `up` was typed into, which may close. An error means that

@@ -131,7 +131,11 @@ fn firmware(line: &mut Line, settings: &QemuSettings, firmware: Firmware) {
         "-drive",
         with_path(
             "if=pflash,format=raw,unit=1,file=",
-            &settings.firmware_variables,
+            if firmware.pxe {
+                &settings.pxe_firmware_variables
+            } else {
+                &settings.firmware_variables
+            },
         ),
     );
     for name in ["IPv4PXESupport", "IPv6PXESupport"] {

@@ -139,6 +139,8 @@ pub(super) fn configuration(
             boot_port: 0,
             dhcp: DhcpMode::Full,
             image_transport: ImageTransport::default(),
+            ipxe: PathBuf::new(),
+            relayed: Vec::new(),
             kernel_arguments: String::new(),
         }),
         phone_home: Some(phone_home(any_port)),

@@ -11,8 +11,8 @@ mod floor;
 mod operator;
 mod order;
 mod report;
-mod server;
-mod shell;
+pub(crate) mod server;
+pub(crate) mod shell;
 mod tenant;
 
 use std::path::PathBuf;

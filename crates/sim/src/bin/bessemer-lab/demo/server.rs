@@ -21,8 +21,29 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// The longest that the server may take to end what is under way.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
+/// The provisioning network, as the configuration has it.
+pub(crate) struct Network {
+    /// `full` or `proxy`.
+    pub(crate) dhcp: &'static str,
+    /// Where nodes boot.
+    pub(crate) vlan: u16,
+    /// `[[provisioning.relayed]]`, if there is such a subnet.
+    pub(crate) relayed: String,
+}
+
+impl Network {
+    /// The rack's own, served by us alone.
+    pub(crate) fn of(rack: &RackDescription) -> Self {
+        Self {
+            dhcp: "full",
+            vlan: rack.vlans.provisioning,
+            relayed: String::new(),
+        }
+    }
+}
+
 /// A running server.
-pub(super) struct BessemerServer {
+pub(crate) struct BessemerServer {
     command: Vec<String>,
     log: PathBuf,
     token: String,
@@ -30,16 +51,27 @@ pub(super) struct BessemerServer {
 }
 
 impl BessemerServer {
-    pub(super) async fn start(
+    pub(crate) async fn start(
         bessemer: &Path,
         directory: &StateDirectory,
         rack: &RackDescription,
         ramdisk: &Path,
     ) -> Result<Self> {
+        Self::start_on(bessemer, directory, rack, ramdisk, &Network::of(rack)).await
+    }
+
+    /// The same with another provisioning network.
+    pub(crate) async fn start_on(
+        bessemer: &Path,
+        directory: &StateDirectory,
+        rack: &RackDescription,
+        ramdisk: &Path,
+        network: &Network,
+    ) -> Result<Self> {
         let config = directory.path().join("bessemer.toml");
         fs::write(
             &config,
-            configuration(directory, rack, &ramdisk.canonicalize()?),
+            configuration(directory, rack, &ramdisk.canonicalize()?, network),
         )?;
         let path = |path: &Path| path.to_string_lossy().into_owned();
         let command = vec![
@@ -76,12 +108,12 @@ impl BessemerServer {
         Ok(server)
     }
 
-    pub(super) fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         self.token.clone()
     }
 
     /// Kills the server as a power cut would, and starts it again.
-    pub(super) async fn crash_and_restart(&mut self) -> Result<()> {
+    pub(crate) async fn crash_and_restart(&mut self) -> Result<()> {
         self.child.kill().await?;
         sleep(Duration::from_secs(2)).await;
         self.child = spawn(&self.command, &self.log)?;
@@ -89,7 +121,7 @@ impl BessemerServer {
     }
 
     /// Asks the server to end, and sees it end cleanly.
-    pub(super) async fn stop(mut self) -> Result<()> {
+    pub(crate) async fn stop(mut self) -> Result<()> {
         let id = self.child.id().context("the server has ended by itself")?;
         kill(Pid::from_raw(id.try_into()?), Signal::SIGTERM)?;
         let status = timeout(STOP_LIMIT, self.child.wait())
@@ -161,7 +193,7 @@ async fn first_token(child: &mut Child) -> Result<String> {
 }
 
 /// Writes a file that only we can read.
-pub(super) fn write_secret(path: &Path, secret: &str) -> Result<()> {
+pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options
         .write(true)
@@ -173,7 +205,12 @@ pub(super) fn write_secret(path: &Path, secret: &str) -> Result<()> {
     Ok(())
 }
 
-fn configuration(directory: &StateDirectory, rack: &RackDescription, ramdisk: &Path) -> String {
+fn configuration(
+    directory: &StateDirectory,
+    rack: &RackDescription,
+    ramdisk: &Path,
+    network: &Network,
+) -> String {
     let host = |address: &str| address.split('/').next().unwrap_or_default().to_owned();
     format!(
         r#"# Written by `bessemer-lab demo`.
@@ -187,7 +224,11 @@ subnet = "10.77.0.0/24"
 pool_first = "10.77.0.50"
 pool_last = "10.77.0.99"
 vlan = {vlan}
+dhcp = "{dhcp}"
 ramdisk = "{ramdisk}"
+{relayed}
+[boot_media]
+listen = "{bmc}:8483"
 
 [phone_home]
 listen = "{public}:8482"
@@ -209,7 +250,10 @@ expected_write_rate = 16000000
         parked = rack.vlans.parked,
         interface = rack.addresses.provisioning_interface,
         address = host(&rack.addresses.provisioning),
-        vlan = rack.vlans.provisioning,
+        vlan = network.vlan,
+        dhcp = network.dhcp,
+        relayed = network.relayed,
+        bmc = host(&rack.addresses.bmc),
         ramdisk = ramdisk.display(),
         public = host(&rack.addresses.public),
         ovsdb = rack.switch.ovsdb_socket.display(),

@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 /// Runs `bessemer` where the API can be reached.
 #[derive(Clone)]
-pub(super) struct Shell(Arc<Settings>);
+pub(crate) struct Shell(Arc<Settings>);
 
 struct Settings {
     bessemer: PathBuf,
@@ -20,7 +20,7 @@ struct Settings {
 }
 
 impl Shell {
-    pub(super) fn new(bessemer: &Path, rack: &RackDescription, token: String) -> Self {
+    pub(crate) fn new(bessemer: &Path, rack: &RackDescription, token: String) -> Self {
         Self(Arc::new(Settings {
             bessemer: bessemer.into(),
             namespace: rack.namespaces.control.clone(),
@@ -29,7 +29,7 @@ impl Shell {
     }
 
     /// Shows the command and runs it with its output for everybody to see.
-    pub(super) async fn show(&self, arguments: &[&str]) -> Result<()> {
+    pub(crate) async fn show(&self, arguments: &[&str]) -> Result<()> {
         println!("\n\x1b[36m$ bessemer {}\x1b[0m", arguments.join(" "));
         let status = self.command(arguments).status().await?;
         if !status.success() {
@@ -39,7 +39,7 @@ impl Shell {
     }
 
     /// [`Self::show`], unless there is such a thing of that name already.
-    pub(super) async fn show_unless_there(
+    pub(crate) async fn show_unless_there(
         &self,
         kind: &str,
         name: &str,
@@ -55,7 +55,7 @@ impl Shell {
     }
 
     /// Runs a command quietly and gives its JSON.
-    pub(super) async fn json(&self, arguments: &[&str]) -> Result<Value> {
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Result<Value> {
         let mut command = self.command(&[&["-o", "json"], arguments].concat());
         let output = command
             .stdout(Stdio::piped())
@@ -71,7 +71,7 @@ impl Shell {
     }
 
     /// The thing of that kind and name, if there is one.
-    pub(super) async fn find(&self, kind: &str, name: &str) -> Result<Option<Value>> {
+    pub(crate) async fn find(&self, kind: &str, name: &str) -> Result<Option<Value>> {
         let list = self.json(&[kind, "list"]).await?;
         let items = list
             .as_array()

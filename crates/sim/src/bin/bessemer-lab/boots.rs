@@ -1,0 +1,322 @@
+//! `bessemer-lab boots`: the agent is booted once in every way, on real firmware.
+//!
+//! One machine is taken through its first inspection again and again, each time with another boot
+//! method, firmware or provisioning network: ours alone, beside somebody else's DHCP server, and
+//! behind a DHCP relay. Neither that server nor that relay is of our making (dnsmasq, ISC's
+//! dhcrelay). The figure is the time from the power being seen on to the agent's first call.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bessemer_core::Timestamp;
+use bessemer_sim::machine::BootMode;
+use bessemer_sim::rack::{self, NodeDescription, RackDescription, StateDirectory, UpOptions};
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
+
+use crate::demo::server::{BessemerServer, Network, write_secret};
+use crate::demo::shell::Shell;
+
+/// Enough for kernel and initramfs, twice.
+const MEMORY_MIB: u32 = 1024;
+
+/// The longest that one boot may take. Emulated machines are slow, and share this host.
+const BOOT_LIMIT: Duration = Duration::from_secs(240);
+
+/// From one look to the next.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the boots need.
+#[derive(Debug, Args)]
+pub(crate) struct Boots {
+    /// The `bessemer` program
+    #[arg(long)]
+    bessemer: PathBuf,
+    /// Folder with the RAM disk, as `ramdisk/build` makes it
+    #[arg(long)]
+    ramdisk: PathBuf,
+    /// Where the figures go, as JSON
+    #[arg(long)]
+    report: PathBuf,
+    /// Only these ways (can be given several times)
+    #[arg(long, value_name = "WAY")]
+    way: Vec<String>,
+}
+
+/// Who else is on the provisioning network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Neighbors {
+    Nobody,
+    /// Somebody else's DHCP server.
+    Server,
+    /// A router with a DHCP relay, and the nodes behind it.
+    Relay,
+}
+
+/// One way to boot the agent.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    name: &'static str,
+    method: &'static str,
+    firmware: BootMode,
+    neighbors: Neighbors,
+}
+
+const WAYS: [Way; 8] = [
+    way("uefi_http", "uefi_http", BootMode::Uefi, Neighbors::Nobody),
+    way("uefi_pxe", "pxe", BootMode::Uefi, Neighbors::Nobody),
+    way("bios_pxe", "pxe", BootMode::Legacy, Neighbors::Nobody),
+    way(
+        "virtual_media",
+        "virtual_media",
+        BootMode::Uefi,
+        Neighbors::Nobody,
+    ),
+    way(
+        "proxy_uefi_http",
+        "uefi_http",
+        BootMode::Uefi,
+        Neighbors::Server,
+    ),
+    way("proxy_uefi_pxe", "pxe", BootMode::Uefi, Neighbors::Server),
+    way("proxy_bios_pxe", "pxe", BootMode::Legacy, Neighbors::Server),
+    way("relayed_uefi_pxe", "pxe", BootMode::Uefi, Neighbors::Relay),
+];
+
+const fn way(
+    name: &'static str,
+    method: &'static str,
+    firmware: BootMode,
+    neighbors: Neighbors,
+) -> Way {
+    Way {
+        name,
+        method,
+        firmware,
+        neighbors,
+    }
+}
+
+impl Boots {
+    pub(crate) async fn run(self, directory: &StateDirectory) -> Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let told = tokio::select! {
+            told = self.boot_all(directory) => told,
+            _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
+            _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
+        };
+        // Whatever happened, nothing stays behind.
+        let down = rack::down(directory)
+            .await
+            .context("the rack could not be taken down");
+        told.and(down)?;
+        println!("boots ok");
+        Ok(())
+    }
+
+    async fn boot_all(&self, directory: &StateDirectory) -> Result<()> {
+        for wanted in &self.way {
+            let known = WAYS.iter().any(|way| way.name == wanted);
+            ensure!(known, "there is no way `{wanted}`");
+        }
+        rack::down(directory).await?;
+        let options = UpOptions {
+            nodes: 1,
+            memory_mib: MEMORY_MIB,
+        };
+        let rack = rack::up(directory, &options, &std::env::current_exe()?).await?;
+        let node = rack.nodes.first().context("the rack has no node")?;
+        let mut figures = Vec::new();
+        for neighbors in [Neighbors::Nobody, Neighbors::Server, Neighbors::Relay] {
+            let chosen = |way: &&Way| {
+                way.neighbors == neighbors
+                    && (self.way.is_empty() || self.way.iter().any(|name| name == way.name))
+            };
+            let ways: Vec<_> = WAYS.iter().filter(chosen).collect();
+            if ways.is_empty() {
+                continue;
+            }
+            let _other = neighbors.start(&rack)?;
+            let network = neighbors.network(&rack);
+            let server =
+                BessemerServer::start_on(&self.bessemer, directory, &rack, &self.ramdisk, &network)
+                    .await?;
+            let shell = Shell::new(&self.bessemer, &rack, server.token());
+            for way in ways {
+                let seconds = boot(&shell, directory, node, way)
+                    .await
+                    .with_context(|| format!("booting by {}", way.name))?;
+                println!(
+                    "{:18} {seconds:6.1} s from power-on to agent connected",
+                    way.name
+                );
+                figures
+                    .push(json!({ "way": way.name, "seconds": (seconds * 10.0).round() / 10.0 }));
+            }
+            server.stop().await?;
+        }
+        let report = json!({ "accelerator": rack.accelerator.name(), "boots": figures });
+        std::fs::write(&self.report, serde_json::to_string_pretty(&report)?)
+            .with_context(|| format!("cannot write {}", self.report.display()))
+    }
+}
+
+impl Neighbors {
+    /// Starts what is not ours; it ends when the value is dropped.
+    fn start(self, rack: &RackDescription) -> Result<Option<Child>> {
+        let addresses = &rack.addresses;
+        let control = addresses.provisioning.split('/').next().unwrap_or_default();
+        let line = match self {
+            Self::Nobody => return Ok(None),
+            Self::Server => format!(
+                "dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --leasefile-ro \
+                 --user=root --pid-file= --interface={} --bind-interfaces --log-facility=/dev/null \
+                 --dhcp-range=10.77.0.200,10.77.0.220,255.255.255.0,10m",
+                addresses.remote_uplink
+            ),
+            Self::Relay => format!(
+                "dhcrelay -4 -d --no-pid -a -iu {} -id {} {control}",
+                addresses.remote_uplink, addresses.remote_interface
+            ),
+        };
+        let child = Command::new("ip")
+            .args(["netns", "exec", &rack.namespaces.remote])
+            .args(line.split_whitespace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        Ok(Some(
+            child.with_context(|| format!("cannot start `{line}`"))?,
+        ))
+    }
+
+    /// Our side of it.
+    fn network(self, rack: &RackDescription) -> Network {
+        let own = Network::of(rack);
+        match self {
+            Self::Nobody => own,
+            Self::Server => Network {
+                dhcp: "proxy",
+                ..own
+            },
+            Self::Relay => Network {
+                vlan: rack.vlans.remote,
+                relayed: "\n[[provisioning.relayed]]\nsubnet = \"10.76.0.0/24\"\n\
+                          router = \"10.76.0.1\"\npool_first = \"10.76.0.50\"\n\
+                          pool_last = \"10.76.0.99\"\n"
+                    .to_owned(),
+                ..own
+            },
+        }
+    }
+}
+
+/// Has the node boot the agent this way. Gives the seconds from power-on to the agent's call.
+async fn boot(
+    shell: &Shell,
+    directory: &StateDirectory,
+    node: &NodeDescription,
+    way: &Way,
+) -> Result<f64> {
+    let known = shell.find("node", &node.name).await?.is_some();
+    if known {
+        shell
+            .json(&["node", "hold", &node.name, "--reason", "boots", "--wait"])
+            .await?;
+        let method = ["node", "set", &node.name, "--boot-method", way.method];
+        shell.json(&method).await?;
+    }
+    rack::set_boot_mode(node, way.firmware).await?;
+    let begun = Timestamp::now();
+    if known {
+        shell.json(&["node", "provide", &node.name]).await?;
+    } else {
+        enroll(shell, directory, node, way).await?;
+    }
+    let started = Instant::now();
+    loop {
+        if let Some(seconds) = seconds_to_agent(shell, node, begun).await? {
+            return Ok(seconds);
+        }
+        if started.elapsed() > BOOT_LIMIT {
+            let log = node.serial_log.display();
+            bail!(
+                "no agent after {} s; the console is in {log}",
+                BOOT_LIMIT.as_secs()
+            );
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+async fn enroll(
+    shell: &Shell,
+    directory: &StateDirectory,
+    node: &NodeDescription,
+    way: &Way,
+) -> Result<()> {
+    let password = directory.path().join("bmc-password");
+    write_secret(&password, node.bmc_password.expose())?;
+    let nic = format!("{},switch=rack,port={}", node.mac, node.switch_port);
+    let fingerprint = node.bmc_fingerprint.to_string();
+    let arguments = [
+        "node",
+        "enroll",
+        &node.name,
+        "--bmc",
+        &node.bmc_url,
+        "--bmc-user",
+        &node.bmc_username,
+        "--bmc-password-file",
+        &password.to_string_lossy(),
+        "--bmc-fingerprint",
+        &fingerprint,
+        "--mac",
+        &nic,
+        "--boot-method",
+        way.method,
+    ];
+    shell.json(&arguments).await.map(drop)
+}
+
+/// From the node's history since `begun`: how long it waited for the agent, once that has called.
+async fn seconds_to_agent(
+    shell: &Shell,
+    node: &NodeDescription,
+    begun: Timestamp,
+) -> Result<Option<f64>> {
+    let history = shell.json(&["node", "history", &node.name]).await?;
+    let entries = history.as_array().or_else(|| history["items"].as_array());
+    let mut waiting_since = None;
+    for entry in entries.into_iter().flatten() {
+        let at: Timestamp = text(&entry["at"]).parse()?;
+        if at < begun {
+            continue;
+        }
+        let (phase, step) = (
+            text(&entry["state"]["phase"]),
+            text(&entry["state"]["step"]),
+        );
+        match (phase, step, waiting_since) {
+            ("failed", ..) => bail!("the node failed: {}", entry["state"]["reason"]),
+            (_, "await_agent", _) => waiting_since = Some(at),
+            ("inspecting", "inspect", Some(since)) => {
+                return Ok(Some(at.duration_since(since).as_secs_f64()));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
