@@ -30,6 +30,7 @@ test: dependencies ## Install what tests need and run all of them
 # The RAM disk for real servers has what it should, whenever and wherever it is built.
 ramdisk-test: dependencies ramdisk-hardware
 	ramdisk/check $(RAMDISK)-hardware --reproducible $(AGENT)
+	BESSEMER_RAMDISK=$(CURDIR)/$(RAMDISK)-hardware $(CARGO) test --locked -p bessemer-agent --test hardware -- --ignored
 
 # The whole path on real firmware, with the server killed in the middle of the image write.
 rack-test: dependencies build ramdisk os-image

@@ -174,9 +174,14 @@ impl Conductor {
 
     /// Asks for a command and waits for its end.
     pub(crate) async fn command(&self, command: Command) -> AgentStatus {
+        self.command_within(LIMIT, command).await
+    }
+
+    /// Asks for a command and waits for its end, for at most `limit`.
+    pub(crate) async fn command_within(&self, limit: Duration, command: Command) -> AgentStatus {
         let key = command.id.clone();
         self.ask(command);
-        self.wait_for(|inner| {
+        self.wait_within(limit, |inner| {
             inner
                 .statuses
                 .iter()
@@ -189,6 +194,10 @@ impl Conductor {
 
     /// Waits until what the conductor has seen fulfils a condition.
     pub(crate) async fn wait_for<T>(&self, condition: impl Fn(&Inner) -> Option<T>) -> T {
+        self.wait_within(LIMIT, condition).await
+    }
+
+    async fn wait_within<T>(&self, limit: Duration, condition: impl Fn(&Inner) -> Option<T>) -> T {
         let waiting = async {
             loop {
                 let news = self.shared.news.notified();
@@ -200,7 +209,7 @@ impl Conductor {
                 news.await;
             }
         };
-        tokio::time::timeout(LIMIT, waiting)
+        tokio::time::timeout(limit, waiting)
             .await
             .expect("the agent does not do what it should")
     }
