@@ -10,12 +10,14 @@
 //! that on two cores the server keeps one to itself.
 //!
 //! - `process`: a server and its footprint; `connection`: one HTTP connection;
-//! - `start_up`, `calls`: what is measured; `nodes`: the thousand machines it is measured with;
+//! - `start_up`, `calls`, `images`: what is measured; `nodes`: the thousand machines it is measured
+//!   with;
 //! - `figures`: how it is told.
 
 mod calls;
 mod connection;
 mod figures;
+mod images;
 mod nodes;
 mod process;
 mod start_up;
@@ -33,6 +35,7 @@ async fn main() -> anyhow::Result<()> {
     figure("binary_size", size? as f64 / 1e6, "MB");
     start_up::measure(&program).await?;
     calls::measure(&program).await?;
+    images::measure(&program).await?;
     figure("load_1m", load()?, "processes");
     Ok(())
 }

@@ -12,9 +12,9 @@ use bytes::Bytes;
 
 use crate::digest::Blake3Digest;
 
-/// How hard chunks are compressed. Higher levels cost seconds for every image at its import and
-/// gain a few percent; unpacking costs the same.
-const LEVEL: i32 = 6;
+/// How hard chunks are compressed: Zstandard's own default. Higher levels cost seconds for every
+/// image at its import and gain a few percent; unpacking costs the same.
+const LEVEL: i32 = 3;
 
 /// A chunk in its stored form.
 #[derive(Debug, Clone, PartialEq, Eq)]

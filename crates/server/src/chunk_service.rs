@@ -8,6 +8,7 @@
 //! image, which is told over TLS, and only the address that was leased to the boot may use it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -21,7 +22,9 @@ use bessemer_core::lifecycle::Goal;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tracing::{error, warn};
 
+use crate::images::ImageLibrary;
 use crate::keyring::same_secret;
+use crate::metrics::Metrics;
 use crate::site::Site;
 
 /// Chunks that one request may ask for: of the most that a chunk can be, 1 GiB.
@@ -63,7 +66,7 @@ async fn chunks(
         Ok(false) => return StatusCode::NOT_FOUND.into_response(),
         Err(error) => return unavailable(&error),
     }
-    match answer(&site, image, first, count).await {
+    match answer(&site.images, &site.metrics, image, first, count).await {
         Ok(Some(response)) => response,
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => unavailable(&error),
@@ -97,13 +100,17 @@ async fn may_have(
 
 /// `count` chunks of `image` from `first` on, as they are stored, one after the other. `None` if
 /// it does not have them all, or they are too many.
-pub(crate) async fn answer(
-    site: &Site,
+///
+/// # Errors
+/// If the image is not in the library.
+pub async fn answer(
+    images: &ImageLibrary,
+    metrics: &Arc<Metrics>,
     image: ImageId,
     first: usize,
     count: usize,
 ) -> Result<Option<Response>, bessemer_image::Error> {
-    let map = site.images.map(image).await?;
+    let map = images.map(image).await?;
     let chunks = first
         .checked_add(count)
         .filter(|_| (1..=MOST_CHUNKS).contains(&count))
@@ -115,7 +122,7 @@ pub(crate) async fn answer(
         .iter()
         .map(|chunk| u64::from(chunk.stored_length))
         .sum();
-    let (images, metrics) = (site.images.clone(), site.metrics.clone());
+    let (images, metrics) = (images.clone(), metrics.clone());
     // An error ends the connection in the middle: the agent asks again for what is missing.
     let body = stream::iter(first..first + count)
         .map(move |index| {

@@ -15,7 +15,7 @@ pub mod agents;
 pub mod api;
 pub mod bmcs;
 pub mod boot_services;
-mod chunk_service;
+pub mod chunk_service;
 pub mod commands;
 pub mod conductor;
 pub mod config;

@@ -39,10 +39,16 @@ pub(super) async fn chunks(
     Path((image, first, count)): Path<(ImageId, usize, usize)>,
 ) -> Result<Response, Refusal> {
     own_image(&session, image)?;
-    chunk_service::answer(&agents.site, image, first, count)
-        .await
-        .map_err(Refusal::unavailable)?
-        .ok_or(Refusal::NotFound("the image has no such chunks"))
+    chunk_service::answer(
+        &agents.site.images,
+        &agents.site.metrics,
+        image,
+        first,
+        count,
+    )
+    .await
+    .map_err(Refusal::unavailable)?
+    .ok_or(Refusal::NotFound("the image has no such chunks"))
 }
 
 pub(super) async fn config_drive(
