@@ -310,6 +310,34 @@ async fn a_newer_generation_overtakes_a_running_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_wanted_any_more_is_dropped_although_nothing_follows() {
+    let conductor = conductor_with_image().await;
+    conductor.inner().closed_from = Some(4);
+    let files = Files::new(&[("vda", DISK)]);
+    let agent = agent(&conductor, &files, conductor.pin);
+    conductor.ask(command("write", 1, write_image()));
+    conductor
+        .wait_for(|inner| inner.chunk_requests.contains_key(&4).then_some(()))
+        .await;
+    conductor.inner().command = None;
+    conductor.inner().newest = Some(2);
+    let told = conductor
+        .wait_for(|inner| {
+            inner.statuses.iter().find_map(|status| match status {
+                AgentStatus::Failed { failure, .. } => Some(failure.message.clone()),
+                _ => None,
+            })
+        })
+        .await;
+    assert!(told.contains("stopped"), "{told}");
+    conductor.open_gate();
+    let late = failure(conductor.command(command("late", 1, Work::Erase)).await);
+    assert_eq!(late.message, "refused: generation 1 is older than 2");
+    result(conductor.command(command("next", 2, Work::Inspect)).await);
+    agent.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn running_commands_tell_how_far_they_are() {
     let conductor = conductor_with_image().await;
     conductor.inner().closed_from = Some(10);

@@ -69,9 +69,7 @@ pub trait Bmc: fmt::Debug + Send + Sync {
     fn open_console(&self, deadline: Instant) -> BoxFuture<'_, Result<SerialConsole, Error>>;
 
     /// The latest requests and what came of them, oldest first.
-    fn exchanges(&self) -> Vec<Exchange> {
-        Vec::new()
-    }
+    fn exchanges(&self) -> Vec<Exchange>;
 
     /// Requests sent so far, repeated ones and logins included.
     fn requests(&self) -> u64;

@@ -49,6 +49,95 @@ async fn an_order_is_followed_across_an_outage_to_its_login() {
 }
 
 #[tokio::test]
+async fn a_rebuild_is_sent_under_a_key_and_followed_to_its_login() {
+    let api = Api::start().await;
+    let shown = format!("GET /v1/servers/{}", id(1));
+    let rebuild = format!("POST /v1/servers/{}/rebuild", id(1));
+    let mut active = server("active");
+    active["rebuilt_at"] = json!("2026-11-21T10:01:00Z");
+    api.on("GET /v1/servers/web-1", 200, &server("active"))
+        .on(
+            &rebuild,
+            503,
+            &problem(503, "The database does not answer."),
+        )
+        .on(&rebuild, 202, &server("building"))
+        .on(&shown, 200, &active);
+    let ran = api
+        .run("server rebuild web-1 --image debian-13 --key laptop --wait")
+        .await;
+    assert_eq!((ran.code, ran.errors.as_str()), (0, ""), "{ran:?}");
+    let last: Vec<_> = ran.output.lines().collect();
+    assert!(
+        last[0].starts_with("server web-1 is active after 23 s"),
+        "{ran:?}"
+    );
+    let sent = api.seen(&rebuild);
+    assert_eq!(sent.len(), 2, "sent again when it was lost");
+    assert_eq!(
+        sent[0].header("idempotency-key"),
+        sent[1].header("idempotency-key")
+    );
+    let body: Value = serde_json::from_str(&sent[1].body).unwrap();
+    assert_eq!(body["image"], "debian-13");
+    assert_eq!(body["keys"], json!(["laptop"]));
+    assert_eq!(body["user_data"], json!(null));
+}
+
+#[tokio::test]
+async fn a_server_is_switched_and_the_outcome_awaited() {
+    let api = Api::start().await;
+    let path = format!("/v1/servers/{}/power", id(1));
+    let power = |status: &str, message: Value| {
+        json!({ "power": "on", "request": { "id": "r1", "power": "off", "force": false,
+            "status": status, "message": message } })
+    };
+    let refusal = json!("The operating system did not shut down within 30 s.");
+    api.on("GET /v1/servers/web-1", 200, &server("active"))
+        .on(&format!("PUT {path}"), 202, &power("pending", json!(null)))
+        .on(&format!("GET {path}"), 200, &power("pending", json!(null)))
+        .on(&format!("GET {path}"), 200, &power("failed", refusal));
+    let ran = api.run("server power web-1 off --deadline 30 --wait").await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.output.contains("off: under way"), "{ran:?}");
+    assert!(
+        ran.errors.contains("did not shut down within 30 s"),
+        "{ran:?}"
+    );
+    let sent = api.seen(&format!("PUT {path}"));
+    let body: Value = serde_json::from_str(&sent[0].body).unwrap();
+    let expected = json!({ "power": "off", "force": false, "shut_down_seconds": 30 });
+    assert_eq!(body, expected);
+
+    let ran = api.run("server power web-1 status").await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.output.contains("Power:") && ran.output.contains("off: failed"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
+async fn operators_must_say_why() {
+    let api = Api::start().await;
+    for verb in ["hold", "abort", "retire"] {
+        let ran = api.run(&format!("node {verb} rack1-u07")).await;
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.errors.contains("--reason"), "{ran:?}");
+    }
+    api.on(
+        "POST /v1/nodes/rack1-u07/retire",
+        200,
+        &node("retired", "rest", 1),
+    );
+    let ran = api.run("node retire rack1-u07 --reason sold").await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let body: Value =
+        serde_json::from_str(&api.seen("POST /v1/nodes/rack1-u07/retire")[0].body).unwrap();
+    assert_eq!(body, json!({ "reason": "sold" }));
+}
+
+#[tokio::test]
 async fn a_boot_method_is_set_and_given_back() {
     let api = Api::start().await;
     let path = "PATCH /v1/nodes/rack1-u07";

@@ -158,7 +158,7 @@ pub fn likely_cause(
         Phase::Retired => return Cause::Retired,
         Phase::Failed if evidence.stopped => return Cause::Stopped,
         Phase::Failed => {}
-        _ if state.at_rest() => return Cause::AtRest,
+        _ if state.settled() => return Cause::AtRest,
         _ => {}
     }
     let step = match (state.phase, evidence.failed_at) {
@@ -167,14 +167,20 @@ pub fn likely_cause(
     };
     let again = state.phase == Phase::Failed || state.attempt > 1 || state.tries > 1;
     match step {
-        Step::Rest => Cause::AtRest,
+        Step::Rest | Step::Standby => Cause::AtRest,
         Step::AwaitAgent => missing_on_the_way(state, evidence, timing, now, again),
         Step::AwaitOs if again || is_late(state, timing.expected_os_boot, now) => Cause::OsSilent,
         _ if !again => Cause::Working,
-        Step::CheckBmc | Step::PowerOff | Step::PowerDown | Step::PowerOn | Step::PrepareBoot => {
-            of_bmc(evidence.bmc)
+        Step::CheckBmc
+        | Step::PowerOff
+        | Step::PowerDown
+        | Step::PowerOn
+        | Step::PrepareBoot
+        | Step::PrepareDiskBoot
+        | Step::StartFromDisk => of_bmc(evidence.bmc),
+        Step::ConnectProvisioning | Step::ConnectTenant | Step::ConnectStandby | Step::Park => {
+            Cause::SwitchDisobeys
         }
-        Step::ConnectProvisioning | Step::ConnectTenant | Step::Park => Cause::SwitchDisobeys,
         _ => Cause::AgentStuck,
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Inner {
     pub(crate) command: Option<Command>,
     pub(crate) statuses: Vec<AgentStatus>,
     pub(crate) generation: u64,
+    /// The newest generation, if polls are told.
+    pub(crate) newest: Option<u64>,
     pub(crate) served: Vec<u8>,
     pub(crate) config_drive: Vec<u8>,
     pub(crate) map: Option<serde_json::Value>,
@@ -361,11 +363,13 @@ async fn poll(
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(POLL_SECONDS), waiting).await;
-    Json(PollAnswer {
-        command: shared.inner().command.clone(),
-        generation: None,
-    })
-    .into_response()
+    let inner = shared.inner();
+    let answer = PollAnswer {
+        command: inner.command.clone(),
+        generation: inner.newest.map(Generation),
+    };
+    drop(inner);
+    Json(answer).into_response()
 }
 
 async fn map(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {

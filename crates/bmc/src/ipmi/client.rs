@@ -14,7 +14,8 @@ use super::link::{Link, timed_out};
 use super::session::{Login, Privilege, Refused, Session};
 use super::suites;
 use super::wire::{CipherSuite, MAX_PASSWORD, MAX_USERNAME};
-use crate::{Credentials, Error};
+use crate::exchange::ExchangeLog;
+use crate::{Credentials, Error, Exchange, ExchangeEnd};
 
 /// Sessions tried for one command before the BMC is taken for unreachable.
 const MOST_SESSIONS: u32 = 3;
@@ -50,6 +51,7 @@ pub(super) struct Client {
     credentials: Credentials,
     key: Option<Zeroizing<Vec<u8>>>,
     requests: Arc<AtomicU64>,
+    log: ExchangeLog,
     state: Mutex<State>,
 }
 
@@ -98,6 +100,7 @@ impl Client {
             credentials,
             key,
             requests: Arc::new(AtomicU64::new(0)),
+            log: ExchangeLog::default(),
             state: Mutex::new(State {
                 session: None,
                 suite: None,
@@ -108,6 +111,10 @@ impl Client {
 
     pub(super) fn bmc(&self) -> &str {
         &self.bmc
+    }
+
+    pub(super) fn exchanges(&self) -> Vec<Exchange> {
+        self.log.all()
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -150,6 +157,39 @@ impl Client {
     }
 
     async fn ask_once(
+        &self,
+        command: Command,
+        data: &[u8],
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let result = self.ask_in_session(command, data, deadline).await;
+        let (answer, end) = match &result {
+            Ok(Answer { code: 0, .. }) => ("done".to_owned(), ExchangeEnd::Answered),
+            Ok(Answer { code, .. }) => {
+                let end = match *code {
+                    INSUFFICIENT_PRIVILEGE => ExchangeEnd::Denied,
+                    _ => ExchangeEnd::Refused,
+                };
+                (format!("{code:#04x}, {}", meaning(*code)), end)
+            }
+            Err(error) => {
+                let denied = matches!(
+                    error,
+                    Error::WrongCredentials { .. } | Error::Forbidden { .. }
+                );
+                let end = if denied {
+                    ExchangeEnd::Denied
+                } else {
+                    ExchangeEnd::Silent
+                };
+                (error.to_string(), end)
+            }
+        };
+        self.log.note(command.name, answer, end);
+        result
+    }
+
+    async fn ask_in_session(
         &self,
         command: Command,
         data: &[u8],

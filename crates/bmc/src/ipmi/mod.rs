@@ -35,7 +35,7 @@ pub use sensors::Sensor;
 
 use self::client::{Client, Command};
 use crate::{
-    Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Identity,
+    Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Exchange, Identity,
     PowerAction, PowerState, SerialConsole,
 };
 pub(crate) use client::is_busy;
@@ -176,6 +176,10 @@ impl Bmc for IpmiBmc {
 
     fn open_console(&self, deadline: Instant) -> BoxFuture<'_, Result<SerialConsole, Error>> {
         console::open(&self.client, deadline).boxed()
+    }
+
+    fn exchanges(&self) -> Vec<Exchange> {
+        self.client.exchanges()
     }
 
     fn requests(&self) -> u64 {

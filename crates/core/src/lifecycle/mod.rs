@@ -18,7 +18,7 @@
 //! variant of [`Step`], its line in [`Step::profile`] and, if it does something, in `advance`'s
 //! `action`.
 //!
-//! Rules that hold in every reachable state (property-tested in `tests/lifecycle.rs`):
+//! Rules that hold in every reachable state (property-tested in `tests/lifecycle/`):
 //! - at most one intent of a node is open at a time;
 //! - every wait has a deadline and a number of tries;
 //! - a node is `available` only if it is `Clean`;

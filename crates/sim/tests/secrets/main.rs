@@ -183,6 +183,8 @@ async fn ask_for_everything(site: &Site, node: &SimNode, search: &mut Search) {
     for node in site.api.nodes(None, true).await.unwrap() {
         search.place(format!("GET node {}", node.name), node.json());
     }
+    let explained = site.api.explain_node(&node.name).await.unwrap();
+    search.place("GET explain", explained.json());
     for state in site.api.node_history(&node.name, 1000).await.unwrap() {
         search.place("GET history", state.json());
     }
@@ -192,6 +194,15 @@ async fn ask_for_everything(site: &Site, node: &SimNode, search: &mut Search) {
     search.place("POST server", server.json());
     site.wait_for_active("two").await;
     search.place("GET server", site.api.server("two").await.unwrap().json());
+    let power = site.api.server_power("two").await.unwrap();
+    search.place("GET power", power.json());
+    let anew = bessemer_wire::api::ServerRebuild {
+        user_data: Some(USER_DATA.into()),
+        ..Default::default()
+    };
+    let rebuilt = site.api.rebuild_server("two", &anew, "again").await;
+    search.place("POST rebuild", rebuilt.unwrap().json());
+    site.wait_for_active("two").await;
     for token in site.api.tokens().await.unwrap() {
         search.place("GET tokens", token.json());
     }

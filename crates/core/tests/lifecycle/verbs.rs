@@ -1,0 +1,172 @@
+//! What people want of nodes beside orders: rebuilding, stopping, retiring, holding.
+
+use bessemer_core::lifecycle::{
+    Cleanliness, Goal, NodeState, Outcome, Phase, PortRole, Step, script,
+};
+use bessemer_core::reason::Failure;
+
+use crate::model::{History, held, retired};
+
+/// Goes on until the node is at this step.
+fn until(history: &mut History, step: Step) {
+    for _ in 0..100 {
+        if history.state.step == step {
+            return;
+        }
+        history.intent_ends(true, Outcome::Done);
+        history.agent_calls();
+        history.turn();
+        history.pass(1);
+    }
+    panic!("never comes to {step:?}: {:?}", history.state);
+}
+
+#[test]
+fn a_rebuild_writes_another_image_for_the_same_tenant_without_erasing() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    history.settle();
+    let boots = history.state.boots;
+    history.rebuilds();
+    let plan = history.plan();
+    let steps: Vec<_> = plan.steps.iter().map(|step| step.step).collect();
+    let deploying = NodeState {
+        phase: Phase::Deploying,
+        ..history.state.clone()
+    };
+    assert_eq!(steps, script(&history.spec, &deploying));
+    assert_eq!(plan.posts, 1);
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+    assert_eq!(history.state.boots, boots + 1);
+
+    history.wants(Goal::Available);
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Available);
+    assert_eq!(history.state.written_for, None);
+}
+
+#[test]
+fn a_server_whose_deployment_failed_can_be_rebuilt() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    until(&mut history, Step::WriteImage);
+    let failure = Failure::permanent("the image is not bootable");
+    history.intent_ends(false, Outcome::Failed { failure });
+    history.settle();
+    assert_eq!(history.state.provision_state(), "deploy failed");
+    let remedy = history.state.reason.remedy.clone().unwrap();
+    assert!(remedy.contains("rebuild"), "{remedy}");
+    history.rebuilds();
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+}
+
+#[test]
+fn a_node_of_unknown_past_is_erased_before_it_is_written_for_a_server() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    history.settle();
+    // As stored by a version that did not write down for whom it wrote.
+    history.state.written_for = None;
+    history.rebuilds();
+    let plan = history.plan();
+    let phases: Vec<_> = plan.steps.iter().map(|step| step.phase).collect();
+    assert_eq!(phases.first(), Some(&Phase::Releasing));
+    assert!(phases.contains(&Phase::Cleaning));
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+}
+
+#[test]
+fn an_aborted_erase_never_ends_up_for_rent() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    history.settle();
+    history.wants(Goal::Available);
+    until(&mut history, Step::Erase);
+    history.aborts();
+    history.settle();
+    assert_eq!(history.state.provision_state(), "clean failed");
+    assert_eq!(history.state.cleanliness, Cleanliness::Dirty);
+    assert!(!history.machine.on);
+    let reason = history.state.reason.to_string();
+    for words in ["stopped by an operator", "wrong machine", "node provide"] {
+        assert!(reason.contains(words), "{reason}");
+    }
+    history.wants(Goal::Available);
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Available);
+    assert_eq!(history.machine.tenant_data, None);
+}
+
+#[test]
+fn an_aborted_deployment_waits_for_its_tenant() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    until(&mut history, Step::WriteImage);
+    history.aborts();
+    history.settle();
+    assert_eq!(history.state.provision_state(), "deploy failed");
+    assert!(!history.machine.on);
+    assert_eq!(history.machine.role, Some(PortRole::Parked));
+    history.rebuilds();
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+}
+
+#[test]
+fn what_rests_is_not_moved_by_an_abort_that_comes_too_late() {
+    let mut history = History::new();
+    history.settle();
+    history.aborts();
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Available);
+
+    history.orders();
+    history.settle();
+    let boots = history.state.boots;
+    history.aborts();
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+    assert!(history.machine.os_running);
+    assert_eq!(history.state.boots, boots, "the server was written anew");
+}
+
+#[test]
+fn a_retired_node_is_erased_first_and_comes_back_through_enrolment() {
+    let mut history = History::new();
+    until(&mut history, Step::Inspect);
+    history.wants(retired());
+    history.settle();
+    assert_eq!(history.state.provision_state(), "retired");
+    assert_eq!(history.state.cleanliness, Cleanliness::Clean);
+    assert!(history.state.reason.summary.contains("sold"));
+    let boots = history.state.boots;
+    history.wants(Goal::Available);
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Available);
+    assert_eq!(history.state.boots, boots + 1, "it was looked at again");
+
+    // What is clean already needs no agent.
+    history.wants(retired());
+    history.settle();
+    assert_eq!(history.state.provision_state(), "retired");
+    assert_eq!(history.state.boots, boots + 1);
+}
+
+#[test]
+fn a_held_node_says_why() {
+    let mut history = History::new();
+    history.settle();
+    history.wants(held());
+    history.settle();
+    assert_eq!(history.state.provision_state(), "held");
+    let reason = history.state.reason.to_string();
+    assert!(reason.contains("fan is loud"), "{reason}");
+}
