@@ -104,9 +104,9 @@ pub enum Error {
     #[error("the image has {found}, expected {expected}: check the source and the checksum")]
     WrongChecksum {
         /// What the operator or the publisher said.
-        expected: crate::digest::Checksum,
+        expected: Box<crate::digest::Checksum>,
         /// What arrived.
-        found: crate::digest::Checksum,
+        found: Box<crate::digest::Checksum>,
     },
     /// The file of checksums does not say what this image's is.
     #[error("no checksum for the image: {0}")]

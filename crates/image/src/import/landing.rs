@@ -130,8 +130,8 @@ impl Landing {
         let found = self.hasher.finish();
         if found != self.expected {
             return Err(Error::WrongChecksum {
-                expected: self.expected,
-                found,
+                expected: Box::new(self.expected),
+                found: Box::new(found),
             });
         }
         self.file
