@@ -6,10 +6,10 @@ use std::net::Ipv4Addr;
 use bessemer_core::Timestamp;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::NodeId;
-use bessemer_core::lifecycle::{Action, Outcome, Phase, Step, step};
+use bessemer_core::lifecycle::{Action, Outcome, Phase, Step, kexec_outcome, step};
 use bessemer_store::{Commit, Error, Learned, NewBoot, Store, Work};
 
-use crate::site::{LEASE, inventory, mac};
+use crate::site::{LEASE, image, inventory, mac};
 
 /// No way through the lifecycle takes more moves.
 const MAX_MOVES: usize = 300;
@@ -52,13 +52,14 @@ async fn conductor_moves(store: &Store, now: Timestamp) -> Result<(), Error> {
     }
     let state = &work.node.state;
     let decision = step(&work.node.spec, &work.seen, state, now);
+    let kexec = kexec_outcome(&work.node.spec, state, &decision.next);
     let commit = Commit {
         before: state.clone(),
         next: decision.next,
         intent: decision.intent,
         wake_at: decision.wake_at,
         news: work.news,
-        kexec: None,
+        kexec,
         events: vec![],
     };
     store.commit(claim, commit, now).await
@@ -106,6 +107,7 @@ async fn machine_moves(store: &Store, node: NodeId, now: Timestamp) {
                 let inventory = (intent.action == Action::Inspect).then(inventory);
                 let learned = match &inventory {
                     Some(inventory) => Learned::Inventory(inventory),
+                    None if intent.action == Action::LoadKernel => Learned::Kernel(image(), "6.1"),
                     None => Learned::Nothing,
                 };
                 let told = store.agent_outcome(boot, &intent.key, &Outcome::Done, learned, now);

@@ -15,6 +15,7 @@ mod orders;
 mod postgres;
 mod servers;
 mod site;
+mod standby;
 mod verbs;
 
 /// Makes each test function two tests, one on each database.
