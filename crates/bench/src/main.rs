@@ -10,13 +10,14 @@
 //! that on two cores the server keeps one to itself.
 //!
 //! - `process`: a server and its footprint; `connection`: one HTTP connection;
-//! - `start_up`, `calls`, `images`: what is measured; `nodes`: the thousand machines it is measured
-//!   with;
+//! - `start_up`, `calls`, `images`, `idle_agents`: what is measured; `nodes`: the thousand machines it
+//!   is measured with;
 //! - `figures`: how it is told.
 
 mod calls;
 mod connection;
 mod figures;
+mod idle_agents;
 mod images;
 mod nodes;
 mod process;
@@ -36,6 +37,7 @@ async fn main() -> anyhow::Result<()> {
     start_up::measure(&program).await?;
     calls::measure(&program).await?;
     images::measure(&program).await?;
+    idle_agents::measure(&program).await?;
     figure("load_1m", load()?, "processes");
     Ok(())
 }

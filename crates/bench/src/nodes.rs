@@ -118,7 +118,7 @@ pub(crate) async fn write_inventories(folder: &Folder, nodes: &[NodeId]) -> anyh
 }
 
 /// A common two-socket server: six disks, four cabled NICs; 2.2 kB of JSON.
-fn inventory(number: u16) -> anyhow::Result<Inventory> {
+pub(crate) fn inventory(number: u16) -> anyhow::Result<Inventory> {
     let nics: Result<_, _> = (0..4).map(|index| nic(number, index)).collect();
     Ok(Inventory {
         identity: MachineIdentity {

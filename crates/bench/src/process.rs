@@ -30,7 +30,7 @@ address = '127.0.0.1'
 subnet = '127.0.0.0/24'
 pool_first = '127.0.0.100'
 pool_last = '127.0.0.200'
-agent_port = 0
+ramdisk = '/nonexistent'
 boot_port = 0
 ";
 
@@ -53,9 +53,18 @@ impl Folder {
     }
 
     /// Writes the configuration of the next start.
-    fn configure(&self, api: SocketAddr, provisioning: bool) -> anyhow::Result<PathBuf> {
+    fn configure(
+        &self,
+        api: SocketAddr,
+        agents: SocketAddr,
+        provisioning: bool,
+    ) -> anyhow::Result<PathBuf> {
         let path = self.0.path().join("bessemer.toml");
-        let more = if provisioning { PROVISIONING } else { "" };
+        let port = agents.port();
+        let more = match provisioning {
+            true => format!("{PROVISIONING}agent_port = {port}\n"),
+            false => String::new(),
+        };
         let data = self.data();
         let text = format!(
             "data = '{}'\n[api]\nlisten = '{api}'\n{more}",
@@ -73,6 +82,8 @@ pub(crate) struct Server {
     pid: u32,
     /// Where its API is.
     pub(crate) api: SocketAddr,
+    /// Where agents call, if there are boot services.
+    pub(crate) agents: SocketAddr,
     /// From its start to its first answer of `GET /healthz`.
     pub(crate) start_up: Duration,
 }
@@ -84,8 +95,8 @@ impl Server {
         folder: &Folder,
         provisioning: bool,
     ) -> anyhow::Result<Self> {
-        let api = free_address()?;
-        let config = folder.configure(api, provisioning)?;
+        let (api, agents) = (free_address()?, free_address()?);
+        let config = folder.configure(api, agents, provisioning)?;
         let log = File::create(folder.log())?;
         let begun = Instant::now();
         let mut child = Command::new(program)
@@ -107,6 +118,7 @@ impl Server {
             pid: child.id().context("the server has ended")?,
             child,
             api,
+            agents,
             start_up,
         })
     }
