@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bessemer_bmc::ipmi::{IpmiBmc, IpmiConfig, IpmiEndpoint};
 use bessemer_bmc::redfish::{Endpoint, Limits, RedfishBmc, RedfishConfig, Security};
 use bessemer_bmc::{Bmc, Credentials};
 use bessemer_core::id::NodeId;
@@ -51,7 +52,7 @@ impl BmcPool {
         {
             return Ok(entry.client.clone());
         }
-        let client: Arc<dyn Bmc> = Arc::new(self.connect(node)?);
+        let client = self.connect(node)?;
         clients.insert(
             node.id,
             Entry {
@@ -62,7 +63,7 @@ impl BmcPool {
         Ok(client)
     }
 
-    fn connect(&self, node: &NodeRecord) -> Result<RedfishBmc, Failure> {
+    fn connect(&self, node: &NodeRecord) -> Result<Arc<dyn Bmc>, Failure> {
         let operator = |message: String| Failure {
             class: FailureClass::Operator,
             message,
@@ -74,19 +75,27 @@ impl BmcPool {
             .map_err(|error| operator(error.to_string()))?;
         let password = String::from_utf8(password)
             .map_err(|_| operator("the stored BMC password is not text; enter it again".into()))?;
-        let security = security(&node.bmc.url, &node.bmc.trust).map_err(operator)?;
-        let endpoint =
-            Endpoint::new(&node.bmc.url, security).map_err(|error| operator(error.to_string()))?;
-        RedfishBmc::new(RedfishConfig {
-            endpoint,
-            credentials: Credentials::new(node.bmc.username.clone(), password),
-            system: None,
-            limits: Limits::default(),
-        })
-        .map_err(|error| Failure {
+        let credentials = Credentials::new(node.bmc.username.clone(), password);
+        let failure = |error: bessemer_bmc::Error| Failure {
             class: error.class(),
             message: error.to_string(),
-        })
+        };
+        if is_ipmi(&node.bmc.url) {
+            let bmc = IpmiBmc::new(IpmiConfig {
+                endpoint: IpmiEndpoint::new(&node.bmc.url).map_err(failure)?,
+                credentials,
+                key: None,
+            });
+            return Ok(Arc::new(bmc.map_err(failure)?));
+        }
+        let security = security(&node.bmc.url, &node.bmc.trust).map_err(operator)?;
+        let bmc = RedfishBmc::new(RedfishConfig {
+            endpoint: Endpoint::new(&node.bmc.url, security).map_err(failure)?,
+            credentials,
+            system: None,
+            limits: Limits::default(),
+        });
+        Ok(Arc::new(bmc.map_err(failure)?))
     }
 
     /// Logs out everywhere.
@@ -97,6 +106,12 @@ impl BmcPool {
         };
         futures_util::future::join_all(clients.iter().map(|client| client.close())).await;
     }
+}
+
+/// Whether `url` is that of an IPMI service; otherwise it is one of Redfish.
+pub(crate) fn is_ipmi(url: &str) -> bool {
+    let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("ipmi"))
 }
 
 /// How a connection to `url` is secured under `trust`; the error says what does not go together.

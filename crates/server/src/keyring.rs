@@ -176,6 +176,12 @@ impl Keyring {
         self.token(&format!("proof/{boot}/{intent}"))
     }
 
+    /// The token in the line by which it says so on its serial console: another one, since whoever
+    /// reads a console is not to be able to say it over HTTP.
+    pub fn serial_marker_token(&self, server: ServerId, generation: Generation) -> String {
+        self.token(&format!("serial-marker/{server}/{generation}"))[..32].to_owned()
+    }
+
     /// What is stored of a request, to tell whether it comes again: not to be guessed from by
     /// whoever reads the database, since the request may hold a secret.
     pub fn request_digest(&self, request: &str) -> String {

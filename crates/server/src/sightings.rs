@@ -21,7 +21,7 @@ const KEPT: usize = 20;
 const MAX_TEXT: usize = 300;
 
 /// Bytes kept of a serial console.
-const CONSOLE_BYTES: usize = 8 << 10;
+const CONSOLE_BYTES: usize = 16 << 10;
 
 /// Where something was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

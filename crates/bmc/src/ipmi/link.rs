@@ -147,8 +147,12 @@ impl Link {
                     }
                 }
                 // "Port unreachable" and the like, about an earlier datagram: a BMC that restarts
-                // says so too. The pause goes on.
-                Err(error) => *problem = Some(error),
+                // says so too. The pause goes on; a socket that only fails must not keep others
+                // from their work.
+                Err(error) => {
+                    *problem = Some(error);
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }

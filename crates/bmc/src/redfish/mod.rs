@@ -35,6 +35,7 @@ pub use transport::Limits;
 use self::client::Client;
 use self::media::Companions;
 use self::remembered::Remembered;
+use crate::ipmi::{IpmiBmc, IpmiConfig, IpmiEndpoint};
 use crate::{
     Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Exchange, Identity,
     PowerAction, PowerState, SerialConsole,
@@ -59,6 +60,8 @@ pub struct RedfishConfig {
 /// A BMC that speaks Redfish. Connects at the first call, and keeps its login for the next ones.
 #[derive(Debug)]
 pub struct RedfishBmc {
+    /// How its serial console is reached.
+    console: IpmiConfig,
     client: Arc<Client>,
     wanted_system: Option<String>,
     system_path: Remembered<String>,
@@ -74,8 +77,14 @@ impl RedfishBmc {
     /// # Errors
     /// When no TLS configuration can be made of what the endpoint trusts.
     pub fn new(config: RedfishConfig) -> Result<Self, Error> {
+        let console = IpmiConfig {
+            endpoint: IpmiEndpoint::of_host(&config.endpoint.host_and_port().0),
+            credentials: config.credentials.clone(),
+            key: None,
+        };
         let client = Client::new(config.endpoint, config.credentials, config.limits)?;
         Ok(Self {
+            console,
             client: Arc::new(client),
             wanted_system: config.system,
             system_path: Remembered::default(),
@@ -141,13 +150,15 @@ impl Bmc for RedfishBmc {
             .boxed()
     }
 
-    fn open_console(&self, _: Instant) -> BoxFuture<'_, Result<SerialConsole, Error>> {
-        let none = Error::NotOffered {
-            bmc: self.client.bmc().to_owned(),
-            wanted: "serial console by Redfish".to_owned(),
-            offered: Vec::new(),
-        };
-        async move { Err(none) }.boxed()
+    /// Redfish has no console of its own; a BMC that offers one carries it over IPMI, on the same
+    /// host and with the same account.
+    fn open_console(&self, deadline: Instant) -> BoxFuture<'_, Result<SerialConsole, Error>> {
+        async move {
+            IpmiBmc::new(self.console.clone())?
+                .open_console(deadline)
+                .await
+        }
+        .boxed()
     }
 
     fn exchanges(&self) -> Vec<Exchange> {

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bessemer_core::id::ImageId;
-use bessemer_core::instance::{Attachment, meta_data, network_data, vendor_data};
+use bessemer_core::instance::{Attachment, meta_data, network_data, serial_marker, vendor_data};
 use bessemer_image::config_drive::ConfigDrive;
 use bessemer_store::ServerRecord;
 use bytes::Bytes;
@@ -92,19 +92,18 @@ async fn compose(
         None => None,
     };
     let generation = session.node.spec.generation;
-    let vendor = site.phone_home_base.as_ref().map(|base| {
-        vendor_data(&format!(
-            "{base}{}",
-            phone_home::path(site, server.id, generation)
-        ))
-    });
+    let path = phone_home::path(site, server.id, generation);
+    let url = site.phone_home_base.as_ref();
+    let url = url.map(|base| format!("{base}{path}"));
+    let token = site.keyring.serial_marker_token(server.id, generation);
+    let vendor = vendor_data(url.as_deref(), &serial_marker(&token));
     Ok(ConfigDrive {
         meta_data: meta_data(server.id, &server.name, &server.keys)
             .to_string()
             .into_bytes(),
         network_data: network_data(&[attachment]).to_string().into_bytes(),
         user_data,
-        vendor_data: vendor.map(|data| data.to_string().into_bytes()),
+        vendor_data: Some(vendor.to_string().into_bytes()),
     })
 }
 

@@ -6,11 +6,14 @@
 //! fence. A turn that is lost at any point is taken again by whoever claims the node next; since
 //! intents check before they act, nothing happens twice.
 //!
-//! `intents` carries intents out; `tell` puts decisions into events for people.
+//! `intents` carries intents out; `tell` puts decisions into events for people; `serial` listens to the
+//! consoles of nodes whose operating system is starting.
 
 mod boot;
 mod intents;
+mod marker;
 mod power;
+mod serial;
 mod tell;
 
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info_span, warn};
 
+use self::serial::SerialConsoles;
 use crate::fabric::Fabric;
 use crate::site::Site;
 
@@ -45,12 +49,14 @@ pub struct Conductor {
     site: Site,
     fabric: Fabric,
     worker: String,
+    consoles: SerialConsoles,
 }
 
 impl Conductor {
     /// A conductor of this site; `worker` names this process among several.
     pub fn new(site: Site, fabric: Fabric, worker: String) -> Self {
         Self {
+            consoles: SerialConsoles::new(site.clone()),
             site,
             fabric,
             worker,
@@ -60,6 +66,7 @@ impl Conductor {
     /// Moves nodes until `stop` is cancelled, then lets the turns that run come to their end.
     pub async fn run(self, stop: CancellationToken) {
         let conductor = Arc::new(self);
+        conductor.consoles.resume().await;
         let turns = TaskTracker::new();
         let places = Arc::new(Semaphore::new(CONCURRENCY));
         while !stop.is_cancelled() {
@@ -85,6 +92,7 @@ impl Conductor {
         if tokio::time::timeout(DRAIN, turns.wait()).await.is_err() {
             warn!("turns were still running; their nodes go on at the next start");
         }
+        conductor.consoles.stop().await;
         conductor.site.bmcs.close().await;
     }
 
@@ -174,10 +182,12 @@ impl Conductor {
             wake_at,
             news: work.news,
         };
+        let next = commit.next.clone();
         self.site
             .store
             .commit(claim, commit, self.site.now())
             .await?;
+        self.consoles.follow(&work.node, &next);
         if moved {
             self.site.progress.set(claim.node, None);
         }

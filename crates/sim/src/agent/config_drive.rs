@@ -7,13 +7,29 @@ const SECTOR: usize = 2048;
 const PRIMARY_DESCRIPTOR: usize = 16 * SECTOR;
 const ROOT_RECORD: usize = PRIMARY_DESCRIPTOR + 156;
 
-/// The URL that the vendor data's script calls.
-pub(super) fn phone_home_url(drive: &[u8]) -> Option<String> {
+/// How a system says that it is up, as the vendor data's script knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Home {
+    /// The URL to call; empty if there is none.
+    pub(super) url: String,
+    /// What to write to the serial console.
+    pub(super) marker: String,
+}
+
+/// What the vendor data's script says.
+pub(super) fn home(drive: &[u8]) -> Option<Home> {
     let vendor = file(drive, "openstack/latest/vendor_data.json")?;
     let vendor: serde_json::Value = serde_json::from_slice(vendor).ok()?;
     let script = vendor["cloud-init"].as_str()?.strip_prefix("#!/bin/sh\n")?;
-    let line = script.lines().find_map(|line| line.strip_prefix("url='"))?;
-    line.strip_suffix('\'').map(str::to_owned)
+    let value = |name: &str| {
+        let mut lines = script.lines();
+        let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix("='"))?;
+        line.strip_suffix('\'').map(str::to_owned)
+    };
+    Some(Home {
+        url: value("url")?,
+        marker: value("marker")?,
+    })
 }
 
 /// The content of the file at `path`.
@@ -72,23 +88,28 @@ mod tests {
     use bessemer_image::config_drive::ConfigDrive;
 
     #[test]
-    fn the_url_is_found_whatever_else_the_drive_says() {
+    fn url_and_marker_are_found_whatever_else_the_drive_says() {
         let mut drive = ConfigDrive {
             meta_data: br#"{"public_keys":{"a":"ssh-ed25519 AAAA http://decoy/"}}"#.to_vec(),
             network_data: b"{}".to_vec(),
             user_data: Some(b"#!/bin/sh\ncurl http://decoy/\n".to_vec()),
-            vendor_data: Some(vendor_data("http://192.0.2.1/x").to_string().into_bytes()),
+            vendor_data: Some(
+                vendor_data(Some("http://192.0.2.1/x"), "marker-1")
+                    .to_string()
+                    .into_bytes(),
+            ),
         };
-        let url = phone_home_url(&drive.compose().unwrap());
-        assert_eq!(url.as_deref(), Some("http://192.0.2.1/x"));
+        let said = home(&drive.compose().unwrap()).unwrap();
+        assert_eq!(said.url, "http://192.0.2.1/x");
+        assert_eq!(said.marker, "marker-1");
         drive.vendor_data = None;
-        assert_eq!(phone_home_url(&drive.compose().unwrap()), None);
+        assert_eq!(home(&drive.compose().unwrap()), None);
         for torn in [
             vec![],
             vec![0; 40_000],
             drive.compose().unwrap()[..36_000].to_vec(),
         ] {
-            assert_eq!(phone_home_url(&torn), None);
+            assert_eq!(home(&torn), None);
         }
     }
 }

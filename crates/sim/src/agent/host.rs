@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,11 +18,15 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::config_drive::Home;
 use super::work::{Agent, Ending, system_on};
-use crate::machine::{self, BootTarget, Machine, MachineEvent, SimulatedMachine};
+use crate::machine::{self, BootTarget, Machine, MachineEvent, SerialPort, SimulatedMachine};
 
 /// Between two questions of the firmware, and two calls of the OS, that were in vain.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Between two markers on the serial console.
+const MARK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How often the OS calls home in vain before it gives up.
 const CALLS: u32 = 1000;
@@ -58,6 +62,8 @@ pub struct HostFaults {
     pub kexec_hangs: AtomicU32,
     /// Notified, the agent is gone without a word, while its machine stays on.
     pub crash_agent: Notify,
+    /// While true, the tenant's network does not reach the phone-home service.
+    pub no_way_home: AtomicBool,
     /// While true, the agent stays in the middle of writing an image.
     pub hold_in_write: watch::Sender<bool>,
 }
@@ -83,6 +89,7 @@ pub struct Host {
     pub disk: PathBuf,
     /// What goes wrong.
     pub faults: HostFaults,
+    serial: SerialPort,
     boots: Mutex<Vec<Parameters>>,
     carried_out: Mutex<Vec<String>>,
     /// The last URL that an OS has called.
@@ -100,6 +107,7 @@ impl Host {
             inventory,
             disk,
             faults: HostFaults::default(),
+            serial: machine.serial(),
             boots: Mutex::default(),
             carried_out: Mutex::default(),
             called: Mutex::default(),
@@ -166,7 +174,7 @@ impl Host {
             Err(error) => Err(error),
         };
         match ended {
-            Ok(Ending::OperatingSystem { phone_home }) => self.call_home(&phone_home).await,
+            Ok(Ending::OperatingSystem { home }) => self.say_home(&home).await,
             Ok(Ending::Vanished) => {}
             Err(error) => tracing::debug!(%error, "simulated agent ended"),
         }
@@ -174,20 +182,36 @@ impl Host {
 
     /// The firmware starts what is on the disk, if there is a system.
     async fn boot_disk(&self) {
-        if let Ok(phone_home) = system_on(self) {
-            self.call_home(&phone_home).await;
+        if let Ok(home) = system_on(self) {
+            self.say_home(&home).await;
         }
     }
 
-    /// The tenant's OS says that it is up, as cloud-init does: at the first start of each instance,
-    /// and not when it is started again.
-    async fn call_home(&self, url: &str) {
-        if lock(&self.called).as_deref() == Some(url) {
+    /// The tenant's OS says that it is up, as the vendor data's script does: on its serial console
+    /// and by HTTP; at the first start of each instance, and not when it is started again.
+    async fn say_home(&self, home: &Home) {
+        if lock(&self.called).as_ref() == Some(&home.url) {
             return;
         }
         if HostFaults::strikes(&self.faults.silent_os) {
             return;
         }
+        let marking = async {
+            loop {
+                self.serial.write(format!("\r\n{}\r\n", home.marker));
+                tokio::time::sleep(MARK_AGAIN).await;
+            }
+        };
+        if home.url.is_empty() || self.faults.no_way_home.load(Ordering::SeqCst) {
+            return marking.await;
+        }
+        tokio::select! {
+            () = self.call_home(&home.url) => {}
+            () = marking => {}
+        }
+    }
+
+    async fn call_home(&self, url: &str) {
         let Ok(client) = home_client() else { return };
         for _ in 0..CALLS {
             let answer = client.post(url).body("instance_id=simulated").send().await;

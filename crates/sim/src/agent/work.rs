@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::config_drive;
+use super::config_drive::{self, Home};
 use super::host::{Host, HostFaults, Parameters};
 use super::ledger::Ledger;
 use super::protocol::{Answer, Protocol};
@@ -33,8 +33,8 @@ const HELD_REPORT: Duration = Duration::from_millis(200);
 
 /// How an agent's life ends.
 pub(super) enum Ending {
-    /// The tenant's OS is started, which is to call this URL.
-    OperatingSystem { phone_home: String },
+    /// The tenant's OS is started, which is to say so here.
+    OperatingSystem { home: Home },
     /// It is gone without a word.
     Vanished,
 }
@@ -292,8 +292,8 @@ impl Agent {
     }
 
     fn start_system(&self) -> Result<Ending, AgentError> {
-        let phone_home = system_on(&self.host)?;
-        Ok(Ending::OperatingSystem { phone_home })
+        let home = system_on(&self.host)?;
+        Ok(Ending::OperatingSystem { home })
     }
 
     async fn poll(&self, status: AgentStatus) -> Result<PollAnswer, AgentError> {
@@ -319,15 +319,15 @@ impl Agent {
     }
 }
 
-/// Starts the tenant's OS, which looks for its config drive on the disk: whom it is to call.
-pub(super) fn system_on(host: &Host) -> Result<String, AgentError> {
+/// Starts the tenant's OS, which looks for its config drive on the disk: how it is to say that it is up.
+pub(super) fn system_on(host: &Host) -> Result<Home, AgentError> {
     let disk = Disk::open(&host.disk)?;
     let partition = gpt::add_config_partition(&disk, Uuid::nil())?;
     let mut drive = vec![0; gpt::CONFIG_PARTITION_SIZE as usize];
     disk.read_at(partition.offset, &mut drive)?;
-    let phone_home = config_drive::phone_home_url(&drive)
+    let home = config_drive::home(&drive)
         .ok_or_else(|| std::io::Error::other("the config drive names nobody to call"))?;
-    Ok(phone_home)
+    Ok(home)
 }
 
 /// How a request is repeated while the conductor is away or cannot answer now.

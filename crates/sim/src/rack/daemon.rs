@@ -9,11 +9,14 @@ use super::description::RackDescription;
 use super::directory::StateDirectory;
 use super::node;
 use crate::Error;
+use crate::ipmi::IpmiServer;
 use crate::machine::QemuMachine;
 use crate::redfish::{Bmc, BmcServer, Credentials, Transport};
 
 /// Where Redfish is served.
 const HTTPS_PORT: u16 = 443;
+/// Where IPMI is served (UDP), beside it.
+const IPMI_PORT: u16 = 623;
 
 /// Serves the BMCs of the rack described in `directory` until SIGTERM or SIGINT, then cuts the
 /// power of every machine.
@@ -29,7 +32,7 @@ pub async fn serve(directory: &StateDirectory) -> Result<(), Error> {
     let rack = rack.ok_or_else(|| Error::NotUp {
         directory: directory.path().to_owned(),
     })?;
-    let mut servers = Vec::new();
+    let (mut servers, mut consoles) = (Vec::new(), Vec::new());
     for (node, number) in rack.nodes.iter().zip(1_u16..) {
         let settings = node::settings(directory, &rack, node);
         let machine = QemuMachine::new(settings, node::inventory(&rack, node));
@@ -40,6 +43,7 @@ pub async fn serve(directory: &StateDirectory) -> Result<(), Error> {
         let bmc = Bmc::new(Arc::new(machine), credentials);
         let address = SocketAddr::from((super::layout::bmc_address(number), HTTPS_PORT));
         let certificate = node::certificate(directory, &node.name, number)?;
+        consoles.push(IpmiServer::start(bmc.clone(), (address.ip(), IPMI_PORT).into()).await?);
         servers.push(BmcServer::start(bmc, address, Transport::Https(certificate)).await?);
         tracing::info!(node = node.name, %address, "BMC listens");
     }

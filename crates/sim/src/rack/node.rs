@@ -14,6 +14,7 @@ use super::layout::{
     serial_number, switch_port,
 };
 use crate::Error;
+use crate::ipmi::MAX_PASSWORD;
 use crate::machine::{Accelerator, Inventory, InventoryDrive, InventoryNic, QemuSettings};
 
 /// Model name of the processor that QEMU's translator imitates with `-cpu max`.
@@ -66,11 +67,20 @@ fn identity(path: &Path) -> Result<Identity, Error> {
         source,
     };
     match fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(damaged),
+        Ok(text) => {
+            let mut identity: Identity = serde_json::from_slice(&text).map_err(damaged)?;
+            // A rack of before its BMCs spoke IPMI.
+            if identity.bmc_password.expose().len() > MAX_PASSWORD {
+                identity.bmc_password = new_password();
+                let text = serde_json::to_string_pretty(&identity).map_err(damaged)?;
+                write_private(path, &text)?;
+            }
+            Ok(identity)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let identity = Identity {
                 uuid: Uuid::new_v4(),
-                bmc_password: Secret::new(Uuid::new_v4().simple().to_string()),
+                bmc_password: new_password(),
             };
             let text = serde_json::to_string_pretty(&identity).map_err(damaged)?;
             write_private(path, &text)?;
@@ -78,6 +88,13 @@ fn identity(path: &Path) -> Result<Identity, Error> {
         }
         Err(error) => Err(Error::file("read", path)(error)),
     }
+}
+
+/// As long as IPMI allows: eighty random bits.
+fn new_password() -> Secret {
+    let mut password = Uuid::new_v4().simple().to_string();
+    password.truncate(MAX_PASSWORD);
+    Secret::new(password)
 }
 
 /// A sparse file: it takes space only as it is written.

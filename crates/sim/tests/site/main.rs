@@ -8,6 +8,7 @@ mod crashes;
 mod explain;
 mod faults;
 mod harness;
+mod ipmi;
 mod lifecycle;
 mod orders;
 mod standby;

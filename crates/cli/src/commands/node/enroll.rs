@@ -28,7 +28,7 @@ certificate, with or without colons.")]
 pub(in crate::commands) struct Enroll {
     /// Its name, unique: letters, digits and dashes.
     name: String,
-    /// Its management controller, such as https://10.0.0.7.
+    /// Its management controller: https://10.0.0.7 (Redfish) or ipmi://10.0.0.7 (IPMI 2.0).
     #[arg(long, value_name = "URL")]
     bmc: String,
     /// The account there.

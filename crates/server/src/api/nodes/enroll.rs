@@ -1,5 +1,6 @@
 //! Checking a machine that is to be registered, before anything of it is stored.
 
+use bessemer_bmc::ipmi::IpmiEndpoint;
 use bessemer_bmc::redfish::Endpoint;
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::PortControl;
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use crate::api::problem::{Refusal, sentence};
 use crate::api::values;
+use crate::bmcs::is_ipmi;
 use crate::keyring::purpose;
 use crate::site::Site;
 
@@ -19,6 +21,10 @@ const MAX_PORTS: usize = 16;
 
 /// The longest password, in bytes. (Redfish leaves it open; no BMC takes more than 256.)
 const MAX_PASSWORD: usize = 256;
+
+/// The longest user name and password of IPMI, in bytes.
+const MAX_IPMI_USERNAME: usize = bessemer_bmc::ipmi::wire::MAX_USERNAME;
+const MAX_IPMI_PASSWORD: usize = bessemer_bmc::ipmi::wire::MAX_PASSWORD;
 
 /// The node as it is to be stored, with its password sealed.
 pub(super) fn check(site: &Site, request: NodeCreate) -> Result<NewNode, Refusal> {
@@ -44,6 +50,9 @@ fn check_bmc(site: &Site, node: NodeId, bmc: BmcCreate) -> Result<BmcRecord, Ref
     let trust = check_trust(bmc.trust)?;
     let url = check_url(&bmc.url, &trust)?;
     values::text("bmc.username", &bmc.username, 64)?;
+    if is_ipmi(&url) {
+        check_ipmi_account(&bmc.username, &bmc.password)?;
+    }
     if !(1..=MAX_PASSWORD).contains(&bmc.password.len()) || bmc.password.contains('\0') {
         return Err(Refusal::invalid(
             "bmc.password",
@@ -59,6 +68,23 @@ fn check_bmc(site: &Site, node: NodeId, bmc: BmcCreate) -> Result<BmcRecord, Ref
         password_sealed,
         trust,
     })
+}
+
+/// IPMI keeps names and passwords in fields of fixed length (sections 22.28 and 22.30).
+fn check_ipmi_account(username: &str, password: &str) -> Result<(), Refusal> {
+    for (field, value, longest) in [
+        ("bmc.username", username, MAX_IPMI_USERNAME),
+        ("bmc.password", password, MAX_IPMI_PASSWORD),
+    ] {
+        if value.len() > longest {
+            return Err(Refusal::invalid(
+                field,
+                format!("IPMI has no more than {longest} bytes for it."),
+            )
+            .remedy("Use an account of the BMC's with a shorter one, or its Redfish URL."));
+        }
+    }
+    Ok(())
 }
 
 /// The trust with its fingerprint in the one spelling that is stored.
@@ -77,17 +103,28 @@ fn check_trust(trust: BmcTrust) -> Result<BmcTrust, Refusal> {
 fn check_url(url: &str, trust: &BmcTrust) -> Result<String, Refusal> {
     let refuse = |detail: String| {
         Refusal::invalid("bmc.url", detail).remedy(
-            "Write it as https://10.0.3.17; http:// only together with `trust: insecure`, and \
-             user name and password in their own fields.",
+            "Write it as https://10.0.3.17, or ipmi://10.0.3.17 for a BMC without Redfish; http:// only \
+             together with `trust: insecure`, and user name and password in their own fields.",
         )
     };
-    let security = crate::bmcs::security(url, trust).map_err(refuse)?;
-    Endpoint::new(url, security).map_err(|error| match error {
+    let wrong = |error| match error {
         bessemer_bmc::Error::BadAddress { problem, .. } => {
             refuse(format!("The URL is wrong: {problem}."))
         }
         _ => refuse("The URL is wrong.".into()),
-    })?;
+    };
+    if is_ipmi(url) {
+        if matches!(trust, BmcTrust::Pinned(_)) {
+            return Err(Refusal::invalid(
+                "bmc.trust.pinned",
+                "IPMI has no certificates: both sides prove that they know the password.",
+            )
+            .remedy("Leave `trust` out."));
+        }
+        return Ok(IpmiEndpoint::new(url).map_err(wrong)?.name());
+    }
+    let security = crate::bmcs::security(url, trust).map_err(refuse)?;
+    Endpoint::new(url, security).map_err(wrong)?;
     let url = Url::parse(url).map_err(|_| refuse("This is not a URL.".into()))?;
     Ok(url.origin().ascii_serialization())
 }
@@ -203,6 +240,8 @@ mod tests {
             ("https://bmc7.example:443", "https://bmc7.example"),
             ("https://[FE80::0:1]:8443/", "https://[fe80::1]:8443"),
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+            ("IPMI://BMC7.example:623/", "ipmi://bmc7.example"),
+            ("ipmi://[fe80::0:1]:6230", "ipmi://[fe80::1]:6230"),
         ] {
             assert_eq!(check_url(given, &insecure).unwrap(), stored);
         }
@@ -214,6 +253,7 @@ mod tests {
             "https://root:planted@bmc7",
             "https://root:planted@bm c7",
             "ftp://root:planted@bmc7",
+            "ipmi://root:planted@bmc7",
             "root:planted@bmc7",
             "http://root:planted@bmc7",
             "https://bmc7/?password=planted",
@@ -225,5 +265,26 @@ mod tests {
             assert!(!text.contains("planted"), "{text}");
             assert_eq!(document.field.as_deref(), Some("bmc.url"));
         }
+    }
+
+    #[test]
+    fn an_account_that_ipmi_has_no_room_for_is_named() {
+        check_ipmi_account("16-bytes-of-name", "20-bytes-of-password").unwrap();
+        for (username, password, field) in [
+            ("17-bytes-of-a-name", "x", "bmc.username"),
+            ("admin", "21-bytes-of-a-password", "bmc.password"),
+        ] {
+            let refusal = check_ipmi_account(username, password).unwrap_err();
+            let document = refusal.document(String::new());
+            assert_eq!(document.field.as_deref(), Some(field));
+        }
+    }
+
+    #[test]
+    fn a_certificate_cannot_be_pinned_for_ipmi() {
+        let pinned = BmcTrust::Pinned("00".repeat(32));
+        let document = check_url("ipmi://bmc7", &pinned).unwrap_err();
+        let field = document.document(String::new()).field;
+        assert_eq!(field.as_deref(), Some("bmc.trust.pinned"));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bessemer_core::lifecycle::Standby;
 use bessemer_sim::agent::Host;
+use bessemer_sim::ipmi::IpmiServer;
 use bessemer_sim::machine::{Machine, SimulatedMachine};
 use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Faults, Transport};
 use bessemer_tls::SelfSigned;
@@ -24,6 +25,8 @@ pub(crate) struct SimNode {
     pub(crate) host: Arc<Host>,
     bmc: Arc<Bmc>,
     server: BmcServer,
+    /// Its other face, where a test wants it.
+    ipmi: Option<IpmiServer>,
     inside: JoinHandle<()>,
 }
 
@@ -49,7 +52,37 @@ impl SimNode {
             machine,
             host,
             bmc,
+            ipmi: None,
         }
+    }
+
+    /// Has its controller speak IPMI too: on the usual port of the controller's own address, where
+    /// it is looked for, or on any.
+    pub(crate) async fn speak_ipmi(&mut self, usual_port: bool) {
+        let port = if usual_port { 623 } else { 0 };
+        let listen = SocketAddr::from((self.server.address().ip(), port));
+        self.ipmi = Some(IpmiServer::start(self.bmc.clone(), listen).await.unwrap());
+    }
+
+    /// Its IPMI service forgets all sessions, as when a controller restarts.
+    pub(crate) async fn restart_ipmi(&mut self) {
+        let listen = self.ipmi.take().expect("speaks IPMI").address();
+        // The socket is free once the service's task has ended.
+        let again = loop {
+            match IpmiServer::start(self.bmc.clone(), listen).await {
+                Ok(server) => break server,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        self.ipmi = Some(again);
+    }
+
+    /// What registers it by IPMI.
+    pub(crate) fn request_by_ipmi(&self) -> NodeCreate {
+        let mut request = self.request();
+        request.bmc.url = self.ipmi.as_ref().expect("speaks IPMI").url();
+        request.bmc.trust = BmcTrust::System;
+        request
     }
 
     /// What registers it.
