@@ -35,6 +35,7 @@ ramdisk-test: dependencies ramdisk-hardware
 # The whole path on real firmware, with the server killed in the middle of the image write.
 rack-test: dependencies build ramdisk os-image
 	$(SUDO) $(OUT)/bessemer-lab demo --dir target/rack-test --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/rack-test.json --kill-server-in write_image
+	$(MAKE) boots
 
 # The agent booted in every way, with seconds for each in target/boots.json.
 boots: dependencies build ramdisk

@@ -161,12 +161,12 @@ async fn others_fetch_whole_files() {
 async fn blocks_windows_and_size_are_as_agreed() {
     let mut server = Server::start().await;
     let client = Client::at(Ipv4Addr::LOCALHOST).await;
-    let options = "blksize\09000\0windowsize\04\0tsize\00\0";
+    let options = "blksize\x009000\0windowsize\x004\0tsize\x000\0";
     client
         .ask(&server, &format!("loader\0octet\0{options}"))
         .await;
     let (packet, from) = client.hear().await;
-    let agreed = format!("\0\x06blksize\0{MAX_BLOCK_SIZE}\0windowsize\04\0tsize\0200000\0");
+    let agreed = format!("\0\x06blksize\0{MAX_BLOCK_SIZE}\0windowsize\x004\0tsize\x00200000\0");
     assert_eq!(packet, agreed.as_bytes());
     client.acknowledge(0, from).await;
     assert!(client.read(MAX_BLOCK_SIZE, 4).await == loader());
@@ -177,7 +177,9 @@ async fn blocks_windows_and_size_are_as_agreed() {
 async fn a_lost_window_is_sent_again_from_where_the_client_is() {
     let server = Server::start().await;
     let client = Client::at(Ipv4Addr::LOCALHOST).await;
-    client.ask(&server, "loader\0octet\0windowsize\04\0").await;
+    client
+        .ask(&server, "loader\0octet\0windowsize\x004\0")
+        .await;
     let (_, from) = client.hear().await;
     client.acknowledge(0, from).await;
     // Of the window of four, the client has only the first two.
@@ -234,7 +236,10 @@ async fn who_is_not_booting_hears_nothing_at_all() {
 /// A forged sender never acknowledges: what it is sent must stay little.
 #[tokio::test]
 async fn who_does_not_answer_is_sent_three_small_packets() {
-    for (options, most) in [("", 3 * 516), ("windowsize\016\0blksize\01468\0", 3 * 64)] {
+    for (options, most) in [
+        ("", 3 * 516),
+        ("windowsize\x0016\0blksize\x001468\0", 3 * 64),
+    ] {
         let mut server = Server::start().await;
         let victim = Client::at(Ipv4Addr::LOCALHOST).await;
         victim
@@ -284,10 +289,10 @@ async fn one_client_has_four_transfers_at_most() {
     let server = Server::start().await;
     let client = Client::at(Ipv4Addr::LOCALHOST).await;
     for _ in 0..4 {
-        client.ask(&server, "loader\0octet\0tsize\00\0").await;
+        client.ask(&server, "loader\0octet\0tsize\x000\0").await;
         assert_eq!(client.hear().await.0[..2], [0, 6]);
     }
-    client.ask(&server, "loader\0octet\0tsize\00\0").await;
+    client.ask(&server, "loader\0octet\0tsize\x000\0").await;
     loop {
         // Between, the others are told again.
         let (packet, _) = client.hear().await;
@@ -298,7 +303,7 @@ async fn one_client_has_four_transfers_at_most() {
     // Saying that it has ended gives the place back at once.
     let other = Client::at(Ipv4Addr::new(127, 0, 0, 2)).await;
     for _ in 0..20 {
-        other.ask(&server, "loader\0octet\0tsize\00\0").await;
+        other.ask(&server, "loader\0octet\0tsize\x000\0").await;
         let (packet, from) = other.hear().await;
         assert_eq!(packet[..2], [0, 6]);
         other.0.send_to(b"\0\x05\0\x08\0", from).await.unwrap();

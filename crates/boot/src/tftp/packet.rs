@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn options_are_taken_cut_down_or_left_out() {
-        let wanted = "f\0octet\0blksize\065464\0windowsize\064\0tsize\00\0timeout\02\0odd\01\0";
+        let wanted =
+            "f\0octet\0blksize\x0065464\0windowsize\x0064\0tsize\x000\0timeout\x002\0odd\x001\0";
         let terms = asked(wanted).unwrap().terms;
         assert_eq!(
             (terms.block_size, terms.window),

@@ -54,8 +54,11 @@ pub struct BootServices {
     boot_address: SocketAddr,
     /// The RAM disk with its digest. Some 20 MB, so not loaded before the first machine boots; read
     /// again when it has changed.
-    templates: Arc<Mutex<Option<(Option<String>, Arc<Templates>)>>>,
+    templates: Arc<Mutex<Option<Loaded>>>,
 }
+
+/// The RAM disk as it was read: its digest, and what was made of it.
+type Loaded = (Option<String>, Arc<Templates>);
 
 /// The shared parts of all boots.
 struct Templates {

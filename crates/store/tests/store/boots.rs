@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::BootId;
 use bessemer_core::lifecycle::{Action, Intent, IntentKey, NodeState, Outcome, Phase, Step};
-use bessemer_store::{Commit, Error, HelloOutcome, Learned, NewBoot, Store};
+use bessemer_store::{Commit, Error, HelloOutcome, Learned, NewBoot, RelayRecord, Store};
 
 use crate::on_both;
 use crate::site::{Site, at, claim, enroll, inventory, mac, node_id, reach, state, to};
@@ -18,6 +18,35 @@ on_both! {
     an_agent_is_heard_only_for_its_own_boot
     agents_are_not_blamed_for_a_silence_of_ours
     a_node_at_rest_gives_its_address_back
+    a_relayed_boot_moves_to_its_own_subnet_until_its_agent_calls
+}
+
+async fn a_relayed_boot_moves_to_its_own_subnet_until_its_agent_calls(site: Site) {
+    let store = site.open().await;
+    for number in 1..=2 {
+        enroll(&store, number).await;
+        prepare(&store, number, 0, 3).await.unwrap();
+    }
+    let relay = RelayRecord {
+        address: address(1),
+        circuit_id: Some("swp7".into()),
+        remote_id: None,
+    };
+    let behind = || address(200)..=address(200);
+    let boot = BootId::of(node_id(1), 0);
+    for _ in 0..2 {
+        let moved = store.relay_boot(boot, &relay, behind(), "behind").await;
+        assert_eq!(moved.unwrap(), address(200));
+    }
+    let found = store.boot_by_address(address(200)).await.unwrap().unwrap();
+    assert_eq!((found.boot, found.relay), (boot, Some(relay.clone())));
+    let other = BootId::of(node_id(2), 0);
+    let full = store.relay_boot(other, &relay, behind(), "behind").await;
+    assert!(matches!(full, Err(Error::Exhausted { pool }) if pool == "behind"));
+    // An agent that runs keeps its address, whoever asks with its MAC address.
+    store.hello(boot, "session", at(21)).await.unwrap();
+    let late = store.relay_boot(boot, &relay, pool(3), "ours").await;
+    assert!(matches!(late, Err(Error::NotFound { .. })));
 }
 
 const POOL_NAME: &str = "provisioning pool";

@@ -102,6 +102,34 @@ const fn way(
     }
 }
 
+impl Way {
+    /// Firmware that fails in one way may succeed in the next one of its own list, which does not
+    /// count. What the server has logged tells.
+    fn was_taken(&self, log: &str) -> Result<()> {
+        let by_tftp = log.contains("TFTP served");
+        let tftp_expected = self.method == "pxe" && self.firmware == BootMode::Uefi;
+        ensure!(
+            by_tftp == tftp_expected,
+            "{}: the boot loader came by TFTP: {by_tftp}, expected {tftp_expected}",
+            self.name
+        );
+        let by_dhcp = log.contains("DHCP answered");
+        ensure!(
+            !by_dhcp || self.method != "virtual_media",
+            "{}: the machine booted from the network",
+            self.name
+        );
+        Ok(())
+    }
+}
+
+/// What the server has logged so far.
+fn log(directory: &StateDirectory) -> Result<String> {
+    Ok(std::fs::read_to_string(
+        directory.logs().join("bessemer.log"),
+    )?)
+}
+
 impl Boots {
     pub(crate) async fn run(self, directory: &StateDirectory) -> Result<()> {
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -149,9 +177,12 @@ impl Boots {
                     .await?;
             let shell = Shell::new(&self.bessemer, &rack, server.token());
             for way in ways {
+                let before = log(directory)?.len();
                 let seconds = boot(&shell, directory, node, way)
                     .await
                     .with_context(|| format!("booting by {}", way.name))?;
+                let since = log(directory)?.split_off(before);
+                way.was_taken(&since)?;
                 println!(
                     "{:18} {seconds:6.1} s from power-on to agent connected",
                     way.name
