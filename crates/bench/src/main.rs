@@ -10,8 +10,8 @@
 //! that on two cores the server keeps one to itself.
 //!
 //! - `process`: a server and its footprint; `connection`: one HTTP connection;
-//! - `start_up`, `calls`, `images`, `idle_agents`: what is measured; `nodes`: the thousand machines it
-//!   is measured with;
+//! - `start_up`, `calls`, `images`, `idle_agents`, `orders`: what is measured; `nodes`: the thousand
+//!   machines it is measured with;
 //! - `figures`: how it is told.
 
 mod calls;
@@ -20,6 +20,7 @@ mod figures;
 mod idle_agents;
 mod images;
 mod nodes;
+mod orders;
 mod process;
 mod start_up;
 
@@ -38,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
     calls::measure(&program).await?;
     images::measure(&program).await?;
     idle_agents::measure(&program).await?;
+    orders::measure().await?;
     figure("load_1m", load()?, "processes");
     Ok(())
 }

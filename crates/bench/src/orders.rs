@@ -1,0 +1,253 @@
+//! What an order asks of the machine's BMC: counted, not timed.
+//!
+//! A BMC answers one request at a time, each in a tenth of a second or in several, so requests are
+//! what an order waits for before anything boots. The server runs in this process, so that the
+//! simulated machine's firmware can ask it what to boot; BMC and agent speak the real protocols.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use bessemer_client::Client;
+use bessemer_core::lifecycle::{HandOver, Standby};
+use bessemer_server::config::Config;
+use bessemer_server::{Server, StartOptions};
+use bessemer_sim::agent::{Firmware, Host, Parameters};
+use bessemer_sim::machine::{Machine, SimulatedMachine};
+use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Transport};
+use bessemer_wire::api::{
+    BmcCreate, BmcTrust, FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate,
+    Node, NodeCreate, NodePortCreate, NodeUpdate, ServerCreate, ServerStatus,
+};
+use tokio::time::{sleep, timeout};
+
+use crate::figures::{figure, progress};
+
+/// The longest that an order, a release or an import may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Bytes of the image's disk.
+const DISK: u64 = 12 << 20;
+
+const NODE: &str = "node1";
+const ACCOUNT: (&str, &str) = ("operator", "bench");
+const PUBLIC_KEY: &str = "ssh-ed25519 \
+    AAAAC3NzaC1lZDI1NTE5AAAAIP5kGDqPvXwzYUGQxNLPRQ8qMYBvZYZlP1iE0Nng2Q1R somebody@example";
+
+/// Orders a machine that is off, and then one that idles in the agent.
+pub(crate) async fn measure() -> anyhow::Result<()> {
+    progress("ordering a simulated machine");
+    let folder = tempfile::Builder::new()
+        .prefix("bessemer-bench-")
+        .tempdir()?;
+    let config: Config = toml::from_str(&configuration(&folder.path().join("data")))?;
+    let server = Server::start(config, StartOptions::default()).await?;
+    let token = server.first_token.clone().context("a first start")?;
+    let api = Client::new(&format!("http://{}", server.api_address), Some(&token))?;
+    let machine = Enclosure::start(folder.path(), firmware(&server)?).await?;
+    let bench = Bench { api, machine };
+    bench.prepare(folder.path()).await?;
+    bench
+        .order("bmc_requests_order_off", Standby::Always)
+        .await?;
+    bench
+        .order("bmc_requests_order_idle", Standby::Never)
+        .await?;
+    server.stop().await;
+    Ok(())
+}
+
+fn configuration(data: &Path) -> String {
+    format!(
+        "data = '{}'\n[api]\nlisten = '127.0.0.1:0'\n[phone_home]\nlisten = '127.0.0.1:0'\n\
+         [provisioning]\naddress = '127.0.0.1'\nsubnet = '127.0.0.0/8'\n\
+         pool_first = '127.0.1.1'\npool_last = '127.0.1.9'\nagent_port = 0\nboot_port = 0\n",
+        data.display()
+    )
+}
+
+/// What firmware is told about a boot: stands for DHCP and the boot file.
+fn firmware(server: &Server) -> anyhow::Result<Firmware> {
+    let site = server.site.clone();
+    let address = server.agent_address.context("an agent service")?;
+    let pin = server.agent_fingerprint.context("an agent certificate")?;
+    Ok(Arc::new(move |mac| {
+        let site = site.clone();
+        Box::pin(async move {
+            let boot = site.store.boot_by_mac(mac).await.ok().flatten()?;
+            (!boot.used).then(|| Parameters {
+                conductor: format!("https://{address}"),
+                pin,
+                boot: boot.boot,
+                token: site.keyring.boot_token(boot.boot),
+                address: boot.address,
+            })
+        })
+    }))
+}
+
+/// A simulated machine with its BMC.
+struct Enclosure {
+    host: Arc<Host>,
+    bmc: Arc<Bmc>,
+    server: BmcServer,
+}
+
+impl Enclosure {
+    async fn start(folder: &Path, firmware: Firmware) -> anyhow::Result<Self> {
+        let machine = Arc::new(SimulatedMachine::numbered(1));
+        let disk = folder.join("disk");
+        let drive = &machine.inventory().drives[0];
+        File::create(&disk)?.set_len(drive.capacity_bytes)?;
+        let host = Arc::new(Host::new(&machine, disk).context("a NIC and a drive")?);
+        let credentials = Credentials {
+            username: ACCOUNT.0.into(),
+            password: ACCOUNT.1.into(),
+        };
+        let bmc = Bmc::new(machine.clone(), credentials);
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = BmcServer::start(bmc.clone(), listen, Transport::Http).await?;
+        // It lives as long as this process.
+        drop(host.clone().inhabit(&machine, firmware));
+        Ok(Self { host, bmc, server })
+    }
+
+    fn registration(&self) -> NodeCreate {
+        NodeCreate {
+            name: NODE.into(),
+            bmc: BmcCreate {
+                url: self.server.url(),
+                username: ACCOUNT.0.into(),
+                password: ACCOUNT.1.into(),
+                trust: BmcTrust::Insecure,
+            },
+            ports: vec![NodePortCreate {
+                mac: self.host.mac,
+                switch: None,
+                switch_port: None,
+            }],
+            boot_method: None,
+            standby: Standby::ByFlavor,
+        }
+    }
+}
+
+struct Bench {
+    api: Client,
+    machine: Enclosure,
+}
+
+impl Bench {
+    /// What an operator does once.
+    async fn prepare(&self, folder: &Path) -> anyhow::Result<()> {
+        let api = &self.api;
+        api.create_node(&self.machine.registration()).await?;
+        self.node_until("for rent", |node| node.provision_state == "available")
+            .await?;
+        let disk = folder.join("image");
+        File::create(&disk)?.set_len(DISK)?;
+        let status = Command::new("/usr/sbin/sgdisk")
+            .args(["-n", "1:2048:0"])
+            .arg(&disk)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .context("sgdisk (Debian's gdisk) is needed")?;
+        ensure!(status.success(), "sgdisk ended with {status}");
+        api.create_image(&ImageCreate {
+            name: "image".into(),
+            source: disk.to_str().map(str::to_owned),
+            sha256: Some(sha256(&disk)?),
+            ..ImageCreate::default()
+        })
+        .await?;
+        let ready = async || Ok(api.image("image").await?.status == ImageStatus::Ready);
+        until("the image to be ready", ready).await?;
+        api.create_flavor(&FlavorCreate {
+            name: "metal".into(),
+            hardware: None,
+            from_node: Some(NODE.into()),
+            standby: false,
+            hand_over: HandOver::default(),
+        })
+        .await?;
+        api.create_network(&NetworkCreate {
+            name: "network".into(),
+            vlan: 100,
+            subnet: "192.168.100.0/24".parse()?,
+            gateway: None,
+            dns: Vec::new(),
+            pool_first: Ipv4Addr::new(192, 168, 100, 10),
+            pool_last: Ipv4Addr::new(192, 168, 100, 99),
+            mtu: None,
+        })
+        .await?;
+        api.create_key(&KeyPairCreate {
+            name: "key".into(),
+            public_key: PUBLIC_KEY.into(),
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Orders the machine, tells how many requests its BMC got for that, and gives it back to
+    /// wait for the next order as `then` says.
+    async fn order(&self, name: &str, then: Standby) -> anyhow::Result<()> {
+        let api = &self.api;
+        let before = self.machine.bmc.requests();
+        let order = ServerCreate {
+            name: "server".into(),
+            flavor: "metal".into(),
+            image: "image".into(),
+            network: "network".into(),
+            keys: vec!["key".into()],
+            user_data: None,
+        };
+        api.create_server(&order, name).await?;
+        let active = async || Ok(api.server("server").await?.status == ServerStatus::Active);
+        until("the server to be active", active).await?;
+        let requests = self.machine.bmc.requests() - before;
+        figure(name, requests as f64, "requests");
+        let update = NodeUpdate {
+            standby: Some(then),
+            ..NodeUpdate::default()
+        };
+        api.update_node(NODE, &update).await?;
+        api.delete_server("server").await?;
+        self.node_until("for rent again", |node| {
+            node.state.settled() && node.provision_state == "available"
+        })
+        .await
+    }
+
+    async fn node_until(&self, what: &str, is: impl Fn(&Node) -> bool) -> anyhow::Result<()> {
+        until(what, async || Ok(is(&*self.api.node(NODE).await?))).await
+    }
+}
+
+/// Looks until it is so.
+async fn until(what: &str, is: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let looking = async {
+        while !is().await? {
+            sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    };
+    match timeout(PATIENCE, looking).await {
+        Ok(result) => result,
+        Err(_) => bail!("waited in vain for {what}"),
+    }
+}
+
+fn sha256(path: &Path) -> anyhow::Result<String> {
+    let output = Command::new("sha256sum").arg(path).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let sum = text.split_whitespace().next();
+    sum.map(str::to_owned).context("sha256sum said nothing")
+}
