@@ -75,14 +75,22 @@ async fn shut_down(bmc: &dyn Bmc, seconds: u32) -> Result<(), Failure> {
     let deadline = Instant::now() + Duration::from_secs(u64::from(seconds));
     let asked = bmc.set_power(PowerAction::GracefulOff, deadline).await;
     asked.map_err(|error| match error {
-        bessemer_bmc::Error::NotVerified { .. } => Failure::permanent(format!(
-            "the operating system did not shut down within {seconds} s; it runs on: force it"
-        )),
+        // Also when the time is up in the middle of reading the power state.
+        bessemer_bmc::Error::TimedOut { .. } if Instant::now() >= deadline => {
+            did_not_shut_down(seconds)
+        }
+        bessemer_bmc::Error::NotVerified { .. } => did_not_shut_down(seconds),
         bessemer_bmc::Error::NotOffered { .. } => Failure::operator(format!(
             "{error}: the operating system cannot be asked to shut down; force it"
         )),
         error => failure(error),
     })
+}
+
+fn did_not_shut_down(seconds: u32) -> Failure {
+    Failure::permanent(format!(
+        "the operating system did not shut down within {seconds} s; it runs on: force it"
+    ))
 }
 
 /// Returns once something else is wanted of the machine.

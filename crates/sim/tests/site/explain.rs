@@ -28,6 +28,7 @@ async fn impatient() -> Site {
         bmc_deadline: 1,
         agent_boot_deadline: 1,
         os_boot_deadline: 1,
+        os_boot_deadline_kexec: 1,
         expected_agent_boot: 0,
         ..eager()
     };
