@@ -30,7 +30,7 @@ const MOST_BYTES: u64 = 1 << 20;
   bessemer image add debian-12 --upload ./debian-12.qcow2
   bessemer image list")]
 pub(super) enum Command {
-    Add(Add),
+    Add(Box<Add>),
     List(List),
     Show(Show),
     Delete(Delete),

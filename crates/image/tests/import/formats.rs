@@ -146,7 +146,7 @@ async fn little_that_becomes_much_is_refused() {
     // 1 GiB of zeros is 1 MB of gzip, and almost nothing of zstd.
     for (program, arguments) in [("gzip", ["-c1"]), ("xz", ["-c0"]), ("zstd", ["-c1"])] {
         let zeros = File::open("/dev/zero").unwrap();
-        let head = Command::new("head")
+        let mut head = Command::new("head")
             .args(["-c", "256M"])
             .stdin(zeros)
             .stdout(Stdio::piped())
@@ -154,9 +154,10 @@ async fn little_that_becomes_much_is_refused() {
             .unwrap();
         let packed = Command::new(program)
             .args(arguments)
-            .stdin(head.stdout.unwrap())
+            .stdin(head.stdout.take().unwrap())
             .output()
             .unwrap();
+        head.wait().unwrap();
         let path = bench.path("bomb");
         std::fs::write(&path, packed.stdout).unwrap();
         let request = Import {
