@@ -135,14 +135,18 @@ async fn a_wrong_checksum_or_no_image_is_told_and_leaves_nothing() {
     let left = std::fs::read_dir(api.folder.path().join("images")).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, [".chunks"], "nothing of them is kept");
-    let events = api.get("/v1/events").await.expect(200);
-    let failed = events["items"].as_array().unwrap().iter();
-    assert_eq!(
-        failed
-            .filter(|event| event["kind"] == "image.failed")
-            .count(),
-        2
-    );
+    // The event is told right after the state is stored.
+    let mut news = api.site.store.news();
+    let told = async || {
+        let events = api.get("/v1/events").await.expect(200);
+        let events = events["items"].as_array().unwrap().clone();
+        let failed = |event: &&Value| event["kind"] == "image.failed";
+        events.iter().filter(failed).count()
+    };
+    while told().await != 2 {
+        let changed = tokio::time::timeout(Duration::from_secs(30), news.changed());
+        changed.await.expect("both failures are told").unwrap();
+    }
     api.delete("/v1/images/wrong").await.expect(204);
 }
 

@@ -183,13 +183,19 @@ fn progress(site: &Site, image: &ImageRecord) -> Option<ImageProgress> {
         let bytes = site.images.uploaded(image.id);
         return Some(at(ImageStep::Uploading, bytes, image.upload_size));
     }
-    Some(match site.images.progress(image.id)? {
-        None => at(ImageStep::Waiting, 0, None),
-        Some(Progress::Fetching { done, total }) => at(ImageStep::Fetching, done, total),
-        Some(Progress::Unpacking { done, total }) => at(ImageStep::Unpacking, done, Some(total)),
-        Some(Progress::Converting) => at(ImageStep::Converting, 0, None),
-        Some(Progress::Storing { done, total }) => at(ImageStep::Storing, done, Some(total)),
-    })
+    // For a moment, one that has just ended is still known to be at work.
+    let importing = image.status == ImageStatus::Importing;
+    Some(
+        match site.images.progress(image.id).filter(|_| importing)? {
+            None => at(ImageStep::Waiting, 0, None),
+            Some(Progress::Fetching { done, total }) => at(ImageStep::Fetching, done, total),
+            Some(Progress::Unpacking { done, total }) => {
+                at(ImageStep::Unpacking, done, Some(total))
+            }
+            Some(Progress::Converting) => at(ImageStep::Converting, 0, None),
+            Some(Progress::Storing { done, total }) => at(ImageStep::Storing, done, Some(total)),
+        },
+    )
 }
 
 /// A URL without its query, where signed links keep their secrets.
