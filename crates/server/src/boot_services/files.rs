@@ -133,7 +133,13 @@ async fn boot_file(
         }),
         _ => return Err(Denied::NotFound),
     };
-    let told = format!("{} fetches {file} ({method})", peer.ip());
+    let what = match file.as_str() {
+        UKI => "the boot file",
+        SCRIPT => "the boot script",
+        KERNEL => "the kernel",
+        _ => "the initramfs",
+    };
+    let told = format!("{} fetches {what} ({method})", peer.ip());
     services.note(&record, told);
     services.send(composed, boot, &method, &headers)
 }
