@@ -300,10 +300,17 @@ async fn chunks_in_clear_are_for_this_boot(
         .wait("a command", async || {
             let answer = player.poll(AgentStatus::Idle).await;
             let answer: PollAnswer = serde_json::from_slice(&answer.body).unwrap();
-            match answer.command?.work {
+            let command = answer.command?;
+            match command.work {
                 Work::WriteImage {
                     chunks_in_clear, ..
                 } => chunks_in_clear,
+                Work::Prove { nonce } => {
+                    let identity = player.hello.identity.clone();
+                    let proven = CommandResult::Proven { nonce, identity };
+                    player.report(command.id, proven).await;
+                    None
+                }
                 other => panic!("{other:?}"),
             }
         })
