@@ -153,7 +153,7 @@ async fn a_server_goes_through_its_states() {
     api.post("/v1/servers", order("web1")).await.expect(201);
     api.move_node(ids[0], |state| {
         state.phase = Phase::Deploying;
-        state.boots += 1;
+        state.posts += 1;
     })
     .await;
     let server = api.get("/v1/servers/web1").await.expect(200);
