@@ -9,10 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use bessemer_core::Timestamp;
 use bessemer_core::boot_method::BootMethod;
-use bessemer_core::id::NodeId;
+use bessemer_core::id::{BootId, NodeId};
 use bessemer_core::lifecycle::{Cleanliness, NodeState, Phase, PortControl, Standby, Step};
 use bessemer_core::net::MacAddress;
-use bessemer_store::{BmcRecord, Commit, Location, NewBoot, NewNode, Store, StoreOptions};
+use bessemer_store::{
+    BmcRecord, Commit, HelloOutcome, Location, NewBoot, NewNode, Store, StoreOptions,
+};
 use bessemer_tls::{SelfSigned, Trust, client_config};
 use bessemer_wire::api::{BmcTrust, NodePort};
 use ring::digest::{SHA256, digest};
@@ -50,9 +52,11 @@ pub(crate) async fn measure(program: &Path) -> anyhow::Result<()> {
     )
     .await?;
     for number in 0..NODES {
-        let node = write_idle_node(&store, number).await?;
-        let state = store.node_by_id(node).await?.state;
-        ensure!(state.step == Step::Standby, "the node does not idle");
+        write_idle_node(&store, number).await?;
+    }
+    // Only now: a call makes a node due, and the next one to be written would not be the only one.
+    for number in 0..NODES {
+        let_agent_call(&store, number).await?;
     }
     store.close().await;
 
@@ -89,12 +93,20 @@ fn session(number: u16) -> String {
     format!("{number:064x}")
 }
 
-/// A node that is for rent and whose agent has called.
-async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<NodeId> {
+fn node(number: u16) -> NodeId {
+    NodeId(Uuid::from_u128(u128::from(number) + 1))
+}
+
+fn mac(number: u16) -> anyhow::Result<MacAddress> {
+    let [high, low] = number.to_be_bytes();
+    Ok(MacAddress::new([2, 4, high, low, 0, 0])?)
+}
+
+/// A node that is for rent and idles in its first boot of the agent.
+async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let [high, low] = number.to_be_bytes();
-    let mac = MacAddress::new([2, 4, high, low, 0, 0])?;
-    let id = NodeId(Uuid::from_u128(u128::from(number) + 1));
+    let id = node(number);
     let new = NewNode {
         id,
         name: format!("idle-{number}"),
@@ -105,7 +117,7 @@ async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<NodeId> {
             trust: BmcTrust::Insecure,
         },
         ports: vec![NodePort {
-            mac,
+            mac: mac(number)?,
             switch: None,
             switch_port: None,
         }],
@@ -117,11 +129,10 @@ async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<NodeId> {
     let claim = store.claim_due("bench", now, LEASE).await?;
     let claim = claim.context("a new node is due")?;
     let work = store.work(claim).await?;
-    let next = idle_state(&work.node.state, now);
-    let boot = next.boot(id);
+    ensure!(claim.node == id, "another node was due");
     let commit = Commit {
+        next: idle_state(&work.node.state, now),
         before: work.node.state,
-        next,
         intent: None,
         wake_at: None,
         news: work.news,
@@ -130,23 +141,31 @@ async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<NodeId> {
     };
     store.commit(claim, commit, now).await?;
     store.set_inventory(id, &inventory(number)?).await?;
-    let boot_of_it = NewBoot {
+    Ok(())
+}
+
+/// Its agent says hello.
+async fn let_agent_call(store: &Store, number: u16) -> anyhow::Result<()> {
+    let now = Timestamp::now();
+    let boot = BootId::of(node(number), 1);
+    let new = NewBoot {
         boot,
-        node: id,
-        mac,
+        node: node(number),
+        mac: mac(number)?,
         method: BootMethod::UefiHttp,
         ramdisk: None,
     };
     let pool = Ipv4Addr::new(10, 0, 0, 1)..=Ipv4Addr::new(10, 0, 255, 254);
-    store.prepare_boot(boot_of_it, pool, "bench", now).await?;
+    store.prepare_boot(new, pool, "bench", now).await?;
     let digits = digest(&SHA256, session(number).as_bytes());
     let digits: String = digits
         .as_ref()
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    store.hello(boot, &digits, now).await?;
-    Ok(id)
+    let outcome = store.hello(boot, &digits, now).await?;
+    ensure!(outcome == HelloOutcome::Accepted, "{outcome:?}");
+    Ok(())
 }
 
 fn idle_state(before: &NodeState, now: Timestamp) -> NodeState {
