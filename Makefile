@@ -19,7 +19,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-demo: demo-dependencies build ramdisk os-image ## Bring up a virtual rack and carry one order to an SSH login
+demo: demo-dependencies build ramdisk os-image ## Bring up a virtual rack and carry two orders to an SSH login
 	$(SUDO) $(OUT)/bessemer-lab demo --dir $(LAB) --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/demo.json
 
 # The seed makes property tests the same every time; without it, they look elsewhere each time.
