@@ -16,11 +16,11 @@ use bessemer_sim::rack::{self, NodeDescription, RackDescription, StateDirectory,
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 use crate::demo::server::{BessemerServer, Network, write_secret};
 use crate::demo::shell::Shell;
+use crate::ending::with_rack_down_after;
 
 /// Enough for kernel and initramfs, twice.
 const MEMORY_MIB: u32 = 1024;
@@ -132,18 +132,7 @@ fn log(directory: &StateDirectory) -> Result<String> {
 
 impl Boots {
     pub(crate) async fn run(self, directory: &StateDirectory) -> Result<()> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let told = tokio::select! {
-            told = self.boot_all(directory) => told,
-            _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
-            _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
-        };
-        // Whatever happened, nothing stays behind.
-        let down = rack::down(directory)
-            .await
-            .context("the rack could not be taken down");
-        told.and(down)?;
+        with_rack_down_after(directory, self.boot_all(directory)).await?;
         println!("boots ok");
         Ok(())
     }

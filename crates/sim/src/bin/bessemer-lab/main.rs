@@ -5,6 +5,7 @@
 mod boots;
 mod console;
 mod demo;
+mod ending;
 mod status;
 mod table;
 mod up;

@@ -21,11 +21,12 @@ use anyhow::{Context, Result};
 use bessemer_sim::rack::{self, StateDirectory, UpOptions};
 use clap::Args;
 use serde_json::Value;
-use tokio::signal::unix::{SignalKind, signal};
 
 use order::Order;
 use server::BessemerServer;
 use shell::Shell;
+
+use crate::ending::with_rack_down_after;
 
 /// The servers that are ordered, one after the other: of a machine that is off, of one that idles.
 const SERVERS: [&str; 2] = ["web1", "web2"];
@@ -56,18 +57,7 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) async fn run(self, directory: &StateDirectory) -> Result<()> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let told = tokio::select! {
-            told = self.tell(directory) => told,
-            _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
-            _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
-        };
-        // Whatever happened, nothing stays behind.
-        let down = rack::down(directory)
-            .await
-            .context("the rack could not be taken down");
-        told.and(down)?;
+        with_rack_down_after(directory, self.tell(directory)).await?;
         println!("\ndemo ok");
         Ok(())
     }
