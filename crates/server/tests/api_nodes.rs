@@ -365,7 +365,7 @@ async fn a_resting_node_is_switched_by_the_conductor() {
                 if let Some(intent) = &intent {
                     let (store, now) = (&api.site.store, Timestamp::now());
                     store
-                        .record_outcome(claim, &intent.key, &outcome, now)
+                        .record_outcome(claim, &intent.key, &outcome, &[], now)
                         .await
                         .unwrap();
                 }

@@ -135,7 +135,8 @@ impl Store {
         })
     }
 
-    /// Writes down how an intent of the conductor ended, unless it is no longer pending.
+    /// Writes down how an intent of the conductor ended, unless it is no longer pending, and what
+    /// there is to tell about it: who sees that it ended finds the events.
     ///
     /// [`Error::LeaseLost`] if another worker has the node by now.
     pub async fn record_outcome(
@@ -143,6 +144,7 @@ impl Store {
         claim: Claim,
         key: &IntentKey,
         outcome: &Outcome,
+        events: &[NewEvent],
         now: Timestamp,
     ) -> Result<(), Error> {
         // Proves the claim and locks the node, so that nobody can claim it before the commit.
@@ -164,6 +166,7 @@ impl Store {
             now,
         )
         .await?;
+        append(&mut write, events, now).await?;
         write.commit().await
     }
 

@@ -142,16 +142,15 @@ impl Conductor {
 
     async fn reconcile(&self, claim: Claim) -> Result<(), StoreError> {
         let mut work = self.site.store.work(claim).await?;
-        let mut events = Vec::new();
         if let Some(intent) = work.intent.clone() {
             let Some(outcome) = self.carry_out(claim, &work.node, &intent).await else {
                 return Err(StoreError::LeaseLost);
             };
+            let events = tell::switched(&self.site, &work.node, &intent, &outcome).await;
             self.site
                 .store
-                .record_outcome(claim, &intent.key, &outcome, self.site.now())
+                .record_outcome(claim, &intent.key, &outcome, &events, self.site.now())
                 .await?;
-            events = tell::switched(&self.site, &work.node, &intent, &outcome).await;
             work = self.site.store.work(claim).await?;
         }
         if let Some(agent) = &mut work.seen.agent {
@@ -165,7 +164,7 @@ impl Conductor {
             .as_ref()
             .is_some_and(|intent| intent.action.executor() == Executor::Agent);
         let moved = decision.next.step != before.step || decision.next.attempt != before.attempt;
-        events.extend(tell::events(&work.node, &before, &decision.next));
+        let events = tell::events(&work.node, &before, &decision.next);
         // What was asked for while the intent before it was being carried out.
         let unfinished = work.intent.is_some() && decision.next.at_rest();
         let wake_at = if unfinished {

@@ -110,7 +110,7 @@ async fn a_late_commit_changes_nothing(site: Site) {
     assert!(matches!(store.work(slow).await, Err(Error::LeaseLost)));
     let key = IntentKey("late".into());
     let lost = store
-        .record_outcome(slow, &key, &Outcome::Done, at(101))
+        .record_outcome(slow, &key, &Outcome::Done, &[], at(101))
         .await;
     assert!(matches!(lost, Err(Error::LeaseLost)));
 
@@ -214,7 +214,7 @@ async fn an_older_intent_is_superseded(site: Site) {
     // A late outcome of the first is no outcome of the second.
     let first = IntentKey("first".into());
     store
-        .record_outcome(claimed, &first, &Outcome::Done, at(11))
+        .record_outcome(claimed, &first, &Outcome::Done, &[], at(11))
         .await
         .unwrap();
     let work = store.work(claimed).await.unwrap();
@@ -242,11 +242,11 @@ async fn an_outcome_is_written_once(site: Site) {
         failure: Failure::operator("the BMC refused the password"),
     };
     store
-        .record_outcome(claim, &key, &failed, at(11))
+        .record_outcome(claim, &key, &failed, &[], at(11))
         .await
         .unwrap();
     store
-        .record_outcome(claim, &key, &Outcome::Done, at(12))
+        .record_outcome(claim, &key, &Outcome::Done, &[], at(12))
         .await
         .unwrap();
     let work = store.work(claim).await.unwrap();
@@ -262,7 +262,7 @@ async fn a_step_that_comes_twice_is_done_twice(site: Site) {
     let claimed = claim(&store, at(10)).await;
     let off = IntentKey("off".into());
     store
-        .record_outcome(claimed, &off, &Outcome::Done, at(10))
+        .record_outcome(claimed, &off, &Outcome::Done, &[], at(10))
         .await
         .unwrap();
     let work = store.work(claimed).await.unwrap();
@@ -335,7 +335,7 @@ async fn operators_ask_nodes_at_rest_only(site: Site) {
     let asked = work.intent.clone().expect("the conductor is to do it");
     assert_eq!(asked.action, Action::PowerOn);
     store
-        .record_outcome(claim, &asked.key, &Outcome::Done, at(12))
+        .record_outcome(claim, &asked.key, &Outcome::Done, &[], at(12))
         .await
         .unwrap();
     store

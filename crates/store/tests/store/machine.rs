@@ -46,7 +46,7 @@ async fn conductor_moves(store: &Store, now: Timestamp) -> Result<(), Error> {
     if let Some(intent) = work.intent.clone() {
         carry_out(store, &work, &intent.action, now).await?;
         store
-            .record_outcome(claim, &intent.key, &Outcome::Done, now)
+            .record_outcome(claim, &intent.key, &Outcome::Done, &[], now)
             .await?;
         work = store.work(claim).await?;
     }
