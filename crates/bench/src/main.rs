@@ -12,11 +12,13 @@
 //! - `process`: a server and its footprint; `connection`: one HTTP connection;
 //! - `start_up`, `calls`, `images`, `idle_agents`, `orders`: what is measured; `nodes`: the thousand
 //!   machines it is measured with;
-//! - `figures`: how it is told.
+//! - `firmware`: what a simulated machine boots, as in the tests of sites; `figures`: how it is told.
 
 mod calls;
 mod connection;
 mod figures;
+#[path = "../../sim/tests/site/harness/firmware.rs"]
+mod firmware;
 mod idle_agents;
 mod images;
 mod nodes;

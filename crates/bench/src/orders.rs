@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use bessemer_client::Client;
+use bessemer_core::boot_method::BootMethod;
 use bessemer_core::lifecycle::{HandOver, Standby};
 use bessemer_server::config::Config;
 use bessemer_server::{Server, StartOptions};
-use bessemer_sim::agent::{Firmware, Host, Parameters};
+use bessemer_sim::agent::{Firmware, Host};
 use bessemer_sim::machine::{Machine, SimulatedMachine};
 use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Transport};
 use bessemer_wire::api::{
@@ -26,6 +27,7 @@ use bessemer_wire::api::{
 use tokio::time::{sleep, timeout};
 
 use crate::figures::{figure, progress};
+use crate::firmware::{make_ramdisk, offered};
 
 /// The longest that an order, a release or an import may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,13 +43,15 @@ const ACCOUNT: (&str, &str) = ("operator", "bench");
 const PUBLIC_KEY: &str = "ssh-ed25519 \
     AAAAC3NzaC1lZDI1NTE5AAAAIP5kGDqPvXwzYUGQxNLPRQ8qMYBvZYZlP1iE0Nng2Q1R somebody@example";
 
-/// Orders a machine that is off, and then one that idles in the agent.
+/// Orders a machine that is off, one that idles in the agent, and one that is off and boots the
+/// agent from a medium that its BMC fetches.
 pub(crate) async fn measure() -> anyhow::Result<()> {
     progress("ordering a simulated machine");
     let folder = tempfile::Builder::new()
         .prefix("bessemer-bench-")
         .tempdir()?;
-    let config: Config = toml::from_str(&configuration(&folder.path().join("data")))?;
+    make_ramdisk(&folder.path().join("ramdisk"))?;
+    let config: Config = toml::from_str(&configuration(folder.path()))?;
     let server = Server::start(config, StartOptions::default()).await?;
     let token = server.first_token.clone().context("a first start")?;
     let api = Client::new(&format!("http://{}", server.api_address), Some(&token))?;
@@ -55,41 +59,36 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
     let bench = Bench { api, machine };
     bench.prepare(folder.path()).await?;
     bench
-        .order("bmc_requests_order_off", Standby::Always)
+        .order("bmc_requests_order_off", Standby::Always, None)
+        .await?;
+    let medium = BootMethod::VirtualMedia;
+    bench
+        .order("bmc_requests_order_idle", Standby::Never, Some(medium))
         .await?;
     bench
-        .order("bmc_requests_order_idle", Standby::Never)
+        .order("bmc_requests_order_virtual_media", Standby::Never, None)
         .await?;
     server.stop().await;
     Ok(())
 }
 
-fn configuration(data: &Path) -> String {
+fn configuration(folder: &Path) -> String {
     format!(
-        "data = '{}'\n[api]\nlisten = '127.0.0.1:0'\n[phone_home]\nlisten = '127.0.0.1:0'\n\
-         [provisioning]\naddress = '127.0.0.1'\nsubnet = '127.0.0.0/8'\n\
+        "data = '{0}/data'\n[api]\nlisten = '127.0.0.1:0'\n[phone_home]\nlisten = '127.0.0.1:0'\n\
+         [boot_media]\nlisten = '127.0.0.1:0'\n[provisioning]\nramdisk = '{0}/ramdisk'\naddress = '127.0.0.1'\nsubnet = '127.0.0.0/8'\n\
          pool_first = '127.0.1.1'\npool_last = '127.0.1.9'\nagent_port = 0\nboot_port = 0\n",
-        data.display()
+        folder.display()
     )
 }
 
-/// What firmware is told about a boot: stands for DHCP and the boot file.
+/// Stands for DHCP and the boot file.
 fn firmware(server: &Server) -> anyhow::Result<Firmware> {
     let site = server.site.clone();
-    let address = server.agent_address.context("an agent service")?;
+    let agents = server.agent_address.context("an agent service")?;
     let pin = server.agent_fingerprint.context("an agent certificate")?;
     Ok(Arc::new(move |mac| {
         let site = site.clone();
-        Box::pin(async move {
-            let boot = site.store.boot_by_mac(mac).await.ok().flatten()?;
-            (!boot.used).then(|| Parameters {
-                conductor: format!("https://{address}"),
-                pin,
-                boot: boot.boot,
-                token: site.keyring.boot_token(boot.boot),
-                address: boot.address,
-            })
-        })
+        Box::pin(async move { offered(&site, agents, pin, mac).await })
     }))
 }
 
@@ -197,8 +196,8 @@ impl Bench {
     }
 
     /// Orders the machine, tells how many requests its BMC got for that, and gives it back to
-    /// wait for the next order as `then` says.
-    async fn order(&self, name: &str, then: Standby) -> anyhow::Result<()> {
+    /// wait for the next order as `then` says, and boot `by` this method.
+    async fn order(&self, name: &str, then: Standby, by: Option<BootMethod>) -> anyhow::Result<()> {
         let api = &self.api;
         let before = self.machine.bmc.requests();
         let order = ServerCreate {
@@ -216,7 +215,7 @@ impl Bench {
         figure(name, requests as f64, "requests");
         let update = NodeUpdate {
             standby: Some(then),
-            ..NodeUpdate::default()
+            boot_method: by.map(Some),
         };
         api.update_node(NODE, &update).await?;
         api.delete_server("server").await?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bessemer_core::hardware::MachineIdentity;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -28,6 +29,15 @@ pub trait Bmc: fmt::Debug + Send + Sync {
     /// has been read back. A machine that is in it already is left alone.
     fn set_power(&self, action: PowerAction, deadline: Instant)
     -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The same for `machine`, and for no other: [`Error::AnotherMachine`] from a BMC that manages
+    /// another one, which is left alone.
+    fn set_power_of<'a>(
+        &'a self,
+        machine: &'a MachineIdentity,
+        action: PowerAction,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Has the machine boot from `device` at its next start, that one only, and returns once the
     /// setting has been read back. Does not restart the machine.

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::reason::FailureClass;
 use bessemer_tls::Fingerprint;
 
@@ -117,6 +118,19 @@ pub enum Error {
         wanted: String,
         /// The ids it knows.
         systems: Vec<String>,
+    },
+    /// The BMC manages another machine than it should.
+    #[error(
+        "BMC {bmc} manages another machine: expected {expected}, found {found}; was its \
+         address given to another BMC, or the board replaced?"
+    )]
+    AnotherMachine {
+        /// The BMC's address.
+        bmc: String,
+        /// The machine that is meant.
+        expected: MachineIdentity,
+        /// The machine there is.
+        found: MachineIdentity,
     },
     /// The BMC, or its machine as it is set up, cannot do this.
     #[error("BMC {bmc} offers no {wanted}; it offers {}", or_nothing(offered))]
@@ -260,6 +274,7 @@ impl Error {
             | Self::Forbidden { .. }
             | Self::SeveralSystems { .. }
             | Self::NoSuchSystem { .. }
+            | Self::AnotherMachine { .. }
             | Self::NotOffered { .. } => FailureClass::Operator,
             Self::Bug { .. } => FailureClass::Bug,
         }

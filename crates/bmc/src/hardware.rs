@@ -3,6 +3,8 @@
 use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::net::MacAddress;
 
+use crate::Error;
+
 /// Which machine a BMC manages. Whatever the BMC leaves out is `None` (or an empty serial).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -15,6 +17,23 @@ pub struct Identity {
     pub model: Option<String>,
     /// Firmware (BIOS) version of the machine, not of the BMC.
     pub bios_version: Option<String>,
+}
+
+impl Identity {
+    /// Makes sure that this, which `bmc` says of its machine, is the machine that is meant.
+    ///
+    /// # Errors
+    /// [`Error::AnotherMachine`] if it is not.
+    pub fn expect(&self, expected: &MachineIdentity, bmc: &str) -> Result<(), Error> {
+        if expected.matches(&self.machine) {
+            return Ok(());
+        }
+        Err(Error::AnotherMachine {
+            bmc: bmc.to_owned(),
+            expected: expected.clone(),
+            found: self.machine.clone(),
+        })
+    }
 }
 
 /// What a machine is made of, as far as its BMC knows. Complete only if `unread` is empty, and

@@ -25,6 +25,7 @@ pub mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessemer_core::hardware::MachineIdentity;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -135,6 +136,20 @@ impl Bmc for IpmiBmc {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<(), Error>> {
         self.bring_power(action, deadline).boxed()
+    }
+
+    fn set_power_of<'a>(
+        &'a self,
+        machine: &'a MachineIdentity,
+        action: PowerAction,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            let identity = self.read_identity(deadline).await?;
+            identity.expect(machine, self.address())?;
+            self.bring_power(action, deadline).await
+        }
+        .boxed()
     }
 
     fn set_boot_once(

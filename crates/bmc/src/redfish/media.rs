@@ -6,7 +6,7 @@
 //! resource decides; where that is not enough, what the BMC objects to.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 
 use reqwest::Url;
 use serde_json::{Map, Value, json};
@@ -47,14 +47,33 @@ impl RedfishBmc {
         if content != Content::Nothing {
             drive = self.bring_about_from(drive, &Empty, deadline).await?;
         }
-        self.bring_about_from(drive, &Holding(url), deadline)
+        let full = self
+            .bring_about_from(drive, &Holding(url), deadline)
             .await?;
+        *self.filled_drive() = Some(full);
         Ok(())
     }
 
+    /// What was inserted is what is looked for last, so that look serves as the first one here. A
+    /// drive that has changed or moved since then refuses, and is looked at anew.
     pub(super) async fn eject(&self, deadline: Instant) -> Result<(), Error> {
+        let full = self.filled_drive().take();
+        if let Some(drive) = full {
+            match self.bring_about_from(drive, &Empty, deadline).await {
+                Ok(_) => return Ok(()),
+                Err(Error::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         self.bring_about(&Empty, deadline).await?;
         Ok(())
+    }
+
+    fn filled_drive(&self) -> MutexGuard<'_, Option<Resource>> {
+        // Replaced as a whole, so a panic elsewhere cannot have broken it.
+        self.filled_drive
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is a drive for CD images.

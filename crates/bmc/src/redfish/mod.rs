@@ -25,6 +25,7 @@ mod transport;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bessemer_core::hardware::MachineIdentity;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -35,6 +36,7 @@ pub use transport::Limits;
 use self::client::Client;
 use self::media::Companions;
 use self::remembered::Remembered;
+use self::resource::Resource;
 use crate::ipmi::{IpmiBmc, IpmiConfig, IpmiEndpoint};
 use crate::{
     Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Exchange, Identity,
@@ -66,6 +68,8 @@ pub struct RedfishBmc {
     wanted_system: Option<String>,
     system_path: Remembered<String>,
     drive_path: Remembered<String>,
+    /// The drive as it was last seen, with an image of ours in it.
+    filled_drive: Mutex<Option<Resource>>,
     reset_types: Remembered<Vec<String>>,
     /// What this BMC was seen to take beside an image.
     companions: Mutex<Option<Companions>>,
@@ -89,6 +93,7 @@ impl RedfishBmc {
             wanted_system: config.system,
             system_path: Remembered::default(),
             drive_path: Remembered::default(),
+            filled_drive: Mutex::default(),
             reset_types: Remembered::default(),
             companions: Mutex::default(),
         })
@@ -113,7 +118,26 @@ impl Bmc for RedfishBmc {
         action: PowerAction,
         deadline: Instant,
     ) -> BoxFuture<'_, Result<(), Error>> {
-        self.bring_power(action, deadline).boxed()
+        async move {
+            let system = self.system(deadline).await?;
+            self.bring_power(system, action, deadline).await
+        }
+        .boxed()
+    }
+
+    /// What says which machine it is says its power state, too.
+    fn set_power_of<'a>(
+        &'a self,
+        machine: &'a MachineIdentity,
+        action: PowerAction,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            let system = self.system(deadline).await?;
+            system::identity(&system).expect(machine, self.address())?;
+            self.bring_power(system, action, deadline).await
+        }
+        .boxed()
     }
 
     fn set_boot_once(

@@ -86,20 +86,23 @@ impl Goal for Power {
 }
 
 impl RedfishBmc {
+    /// Switches the machine, of which `system` has just been read.
     pub(super) async fn bring_power(
         &self,
+        system: Resource,
         action: PowerAction,
         deadline: Instant,
     ) -> Result<(), Error> {
-        match action {
-            PowerAction::On => self.bring_about(&ON, deadline).await?,
-            PowerAction::ForceOff => self.bring_about(&FORCE_OFF, deadline).await?,
-            PowerAction::GracefulOff => self.bring_about(&GRACEFUL_OFF, deadline).await?,
-            PowerAction::ForceRestart => {
-                let off = self.bring_about(&FORCE_OFF, deadline).await?;
-                self.bring_about_from(off, &ON, deadline).await?
-            }
+        let (first, then) = match action {
+            PowerAction::On => (&ON, None),
+            PowerAction::ForceOff => (&FORCE_OFF, None),
+            PowerAction::GracefulOff => (&GRACEFUL_OFF, None),
+            PowerAction::ForceRestart => (&FORCE_OFF, Some(&ON)),
         };
+        let seen = self.bring_about_from(system, first, deadline).await?;
+        if let Some(then) = then {
+            self.bring_about_from(seen, then, deadline).await?;
+        }
         Ok(())
     }
 

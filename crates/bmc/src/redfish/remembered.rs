@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::Error;
 
 /// How long something is believed without being asked for anew.
-const VALIDITY: Duration = Duration::from_secs(3600);
+const VALIDITY: Duration = Duration::from_secs(24 * 3600);
 
 /// One thing that was found out, or not yet.
 #[derive(Debug)]

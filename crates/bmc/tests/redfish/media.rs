@@ -114,6 +114,55 @@ async fn a_drive_once_found_is_not_looked_for_again() {
 }
 
 #[tokio::test]
+async fn what_was_inserted_is_taken_out_with_two_requests() {
+    let service = machine().await;
+    let client = service.client();
+    client.insert_media(IMAGE, soon()).await.unwrap();
+    let before = client.requests();
+    client.eject_media(soon()).await.unwrap();
+    // Act and verify: that it was verified to be there is the check.
+    assert_eq!(client.requests() - before, 2);
+    assert_eq!(look(&service, "Cd")["Inserted"], false);
+    // Nothing is taken for granted twice.
+    client.eject_media(soon()).await.unwrap();
+    assert_eq!(asked(&service).len(), 2);
+}
+
+#[tokio::test]
+async fn a_drive_that_has_moved_with_an_image_in_it_is_emptied_all_the_same() {
+    let service = machine().await;
+    let client = service.client();
+    client.insert_media(IMAGE, soon()).await.unwrap();
+    service.world(|world| {
+        let held = world.resources.remove(&format!("{DRIVES}/Cd")).unwrap();
+        let (path, mut drive) = drive("Cd2", &["CD"]);
+        for member in ["Image", "Inserted", "ConnectedVia"] {
+            drive[member] = held[member].clone();
+        }
+        let members = json!({"Members": [{"@odata.id": path}]});
+        world.resources.insert(DRIVES.to_owned(), members);
+        world.resources.insert(path, drive);
+    });
+    service.rule(|seen, _| {
+        let gone = seen.path.starts_with(&format!("{DRIVES}/Cd/"));
+        gone.then(|| refusal(StatusCode::NOT_FOUND, "no such drive"))
+    });
+    client.eject_media(soon()).await.unwrap();
+    assert_eq!(look(&service, "Cd2")["Inserted"], false);
+}
+
+#[tokio::test]
+async fn an_ejection_that_is_accepted_and_ignored_is_not_success() {
+    let service = machine().await;
+    let client = service.client();
+    client.insert_media(IMAGE, soon()).await.unwrap();
+    service.rule(|seen, _| seen.path.ends_with("EjectMedia").then(done));
+    let error = client.eject_media(at_once()).await.unwrap_err();
+    assert!(matches!(error, Error::NotVerified { .. }), "{error}");
+    assert_eq!(look(&service, "Cd")["Inserted"], true);
+}
+
+#[tokio::test]
 async fn a_drive_that_has_moved_is_looked_for_again() {
     let service = machine().await;
     let client = service.client();

@@ -34,6 +34,28 @@ async fn a_machine_already_there_is_left_alone() {
 }
 
 #[tokio::test]
+async fn the_machine_that_is_meant_is_switched_and_no_other() {
+    let service = Service::start(small_tree()).await;
+    let client = service.client();
+    let meant = client.identity(soon()).await.unwrap().machine;
+    let before = client.requests();
+    let switched = client.set_power_of(&meant, PowerAction::On, soon());
+    switched.await.unwrap();
+    // Which machine it is, and whether it is on, is one question.
+    assert_eq!(client.requests() - before, 3);
+    service.world(|world| world.system()["SerialNumber"] = json!("S2"));
+    let switched = client.set_power_of(&meant, PowerAction::ForceOff, soon());
+    let error = switched.await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::Operator);
+    let text = error.to_string();
+    assert!(
+        text.contains("expected serial S1, found serial S2"),
+        "{text}"
+    );
+    assert_eq!(service.resets(), ["On"], "another machine was switched");
+}
+
+#[tokio::test]
 async fn each_action_ends_where_it_should() {
     let service = Service::start(small_tree()).await;
     let client = service.client();

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use bessemer_bmc::{Bmc, PowerAction};
-use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, PortRole};
 use bessemer_core::reason::{Failure, FailureClass};
 use bessemer_store::NodeRecord;
@@ -82,10 +81,7 @@ async fn act_on_bmc(
     match &intent.action {
         Action::CheckBmc => check_bmc(conductor, node, bmc, deadline).await,
         Action::PowerOff => {
-            expect_machine(node, bmc, deadline).await?;
-            bmc.set_power(PowerAction::ForceOff, deadline)
-                .await
-                .map_err(failure)?;
+            switch_off(node, bmc, deadline).await?;
             boot::eject_medium(&conductor.site, node, bmc, deadline).await
         }
         Action::ShutDown { .. } | Action::Restart { .. } => {
@@ -105,6 +101,16 @@ async fn act_on_bmc(
     }
 }
 
+/// Switches the node's own machine off.
+async fn switch_off(node: &NodeRecord, bmc: &dyn Bmc, deadline: Instant) -> Result<(), Failure> {
+    let off = PowerAction::ForceOff;
+    match &node.identity {
+        Some(machine) => bmc.set_power_of(machine, off, deadline).await,
+        None => bmc.set_power(off, deadline).await,
+    }
+    .map_err(failure)
+}
+
 /// Reads which machine the BMC manages (the first time that is noted, later it must be the same)
 /// and what that can be made to boot from.
 async fn check_bmc(
@@ -113,18 +119,20 @@ async fn check_bmc(
     bmc: &dyn Bmc,
     deadline: Instant,
 ) -> Result<(), Failure> {
-    let found = identity(bmc, deadline).await?;
+    let found = bmc.identity(deadline).await.map_err(failure)?;
     boot::learn_abilities(&conductor.site, node, bmc, deadline).await?;
     match &node.identity {
-        Some(expected) => same_machine(expected, &found),
-        None if found.serial.is_empty() && found.uuid.is_none() => Err(Failure::operator(
-            "the BMC tells neither a serial number nor a UUID, so the machine cannot be told from \
-             another; set one in its firmware",
-        )),
+        Some(expected) => found.expect(expected, bmc.address()).map_err(failure),
+        None if found.machine.serial.is_empty() && found.machine.uuid.is_none() => {
+            Err(Failure::operator(
+                "the BMC tells neither a serial number nor a UUID, so the machine cannot be told \
+                 from another; set one in its firmware",
+            ))
+        }
         None => conductor
             .site
             .store
-            .set_identity(node.id, &found)
+            .set_identity(node.id, &found.machine)
             .await
             .map_err(|error| Failure::transient(error.to_string())),
     }
@@ -136,24 +144,11 @@ async fn expect_machine(
     bmc: &dyn Bmc,
     deadline: Instant,
 ) -> Result<(), Failure> {
-    match &node.identity {
-        Some(expected) => same_machine(expected, &identity(bmc, deadline).await?),
-        None => Ok(()),
-    }
-}
-
-async fn identity(bmc: &dyn Bmc, deadline: Instant) -> Result<MachineIdentity, Failure> {
-    Ok(bmc.identity(deadline).await.map_err(failure)?.machine)
-}
-
-fn same_machine(expected: &MachineIdentity, found: &MachineIdentity) -> Result<(), Failure> {
-    if expected.matches(found) {
+    let Some(expected) = &node.identity else {
         return Ok(());
-    }
-    Err(Failure::operator(format!(
-        "the BMC manages another machine: expected {expected}, found {found}; was its address \
-         given to another BMC, or the board replaced?"
-    )))
+    };
+    let found = bmc.identity(deadline).await.map_err(failure)?;
+    found.expect(expected, bmc.address()).map_err(failure)
 }
 
 pub(super) fn failure(error: bessemer_bmc::Error) -> Failure {

@@ -1,7 +1,6 @@
 //! The boot file: what firmware loads over plain HTTP, with the one-time token in it.
 
 use std::net::IpAddr;
-use std::path::Path;
 
 use bessemer_boot::parameters;
 use bessemer_sim::agent::{Parameters, Protocol};
@@ -10,22 +9,8 @@ use bessemer_wire::agent::Hello;
 use reqwest::{Client, Response};
 
 use crate::harness::Site;
+use crate::harness::firmware::make_ramdisk;
 use crate::harness::image::{run, text};
-
-/// The folder with kernel, initramfs and stub, which nobody is going to start here: an EFI program
-/// as a linker makes it is enough.
-fn make_ramdisk(folder: &Path) {
-    std::fs::create_dir(folder).unwrap();
-    let path = |name: &str| folder.join(name);
-    std::fs::write(path("vmlinuz"), [b"MZ".as_slice(), &[7; 70_000]].concat()).unwrap();
-    std::fs::write(path("initramfs.zst"), [9; 300_000]).unwrap();
-    std::fs::write(path("stub.s"), ".text\n.globl efi_main\nefi_main: ret\n").unwrap();
-    let (source, object) = (path("stub.s"), path("stub.o"));
-    run("as", &["--64", "-o", text(&object), text(&source)]);
-    let stub = path("linuxx64.efi.stub");
-    let link = ["-m", "i386pep", "--subsystem", "10", "-e", "efi_main", "-o"];
-    run("ld", &[&link[..], &[text(&stub), text(&object)]].concat());
-}
 
 /// A machine's firmware at this address.
 fn firmware(address: IpAddr) -> Client {
@@ -58,7 +43,7 @@ fn command_line(site: &Site, file: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_boot_file_is_for_one_boot_of_one_machine() {
     let site = Site::start().await;
-    make_ramdisk(&site.path("ramdisk"));
+    make_ramdisk(&site.path("ramdisk")).unwrap();
     let node = site.machine().await;
     node.machine.set_stuck_in_firmware(true);
     site.api.create_node(&node.request()).await.unwrap();

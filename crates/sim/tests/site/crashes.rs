@@ -12,10 +12,10 @@ use crate::harness::trap::Trap;
 use crate::harness::{SimNode, Site, eager, order, says};
 
 /// How many sites share the commit points among them.
-const SHARES: usize = 4;
+pub(crate) const SHARES: usize = 4;
 
 /// More commits than a deployment has: one that goes on for longer does not end.
-const MOST_POINTS: usize = 1000;
+pub(crate) const MOST_POINTS: usize = 1000;
 
 /// Kills the server at every commit point that one of [`SHARES`] sites has, before and after the
 /// commit: of the way from order to active, and of the way from release to available.
@@ -173,7 +173,7 @@ async fn released(site: &Site, node: &SimNode, name: &str) {
     .await;
 }
 
-async fn start_again_if_dead(site: &mut Site, trap: &Trap) -> Option<GatePoint> {
+pub(crate) async fn start_again_if_dead(site: &mut Site, trap: &Trap) -> Option<GatePoint> {
     let died = trap.disarm()?;
     site.kill().await;
     site.start_again(Some(trap.gate())).await;

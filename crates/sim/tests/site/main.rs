@@ -10,6 +10,8 @@ mod faults;
 mod harness;
 mod ipmi;
 mod lifecycle;
+mod media;
 mod orders;
+mod rebuild_crashes;
 mod standby;
 mod verbs;

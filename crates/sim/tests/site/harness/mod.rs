@@ -9,6 +9,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 pub(crate) mod disk;
+pub(crate) mod firmware;
 pub(crate) mod image;
 pub(crate) mod node;
 mod process;
@@ -72,11 +73,21 @@ impl Site {
 
     /// A site with this timing, whose store calls `gate` at every commit.
     pub(crate) async fn start_with(timing: Timing, gate: Option<Gate>) -> Self {
+        Self::start_as(timing, gate, |_| {}).await
+    }
+
+    /// A site whose configuration is changed by `change` before it starts.
+    pub(crate) async fn start_as(
+        timing: Timing,
+        gate: Option<Gate>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         show_logs_if_asked();
         let folder = tempfile::tempdir().unwrap();
         let address = own_address();
         let (data, ramdisk) = (folder.path().join("data"), folder.path().join("ramdisk"));
         let mut config = configuration(&data, ramdisk, address, timing);
+        change(&mut config);
         let running = Running::start(config.clone(), gate).await;
         let token = running.server.first_token.clone().expect("a first start");
         config.api.listen = running.server.api_address;

@@ -10,10 +10,12 @@ use std::time::Duration;
 use bessemer_core::lifecycle::Timing;
 use bessemer_server::config::{Api, Config, DhcpMode, ImageTransport, PhoneHome, Provisioning};
 use bessemer_server::{Server, StartOptions};
-use bessemer_sim::agent::{Firmware, Parameters};
+use bessemer_sim::agent::Firmware;
 use bessemer_store::Gate;
 use futures_util::FutureExt;
 use tokio::runtime::Runtime;
+
+use super::firmware::offered;
 
 /// The longest that what cannot be interrupted may take to end.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -97,14 +99,7 @@ impl Booting {
                 let runtime = server.runtime.clone();
                 // In the server's own runtime: a question to a server that is killed has no answer.
                 let answer = runtime.spawn(async move {
-                    let boot = server.site.store.boot_by_mac(mac).await.ok().flatten()?;
-                    (!boot.used).then(|| Parameters {
-                        conductor: format!("https://{}", server.address),
-                        pin: server.pin,
-                        boot: boot.boot,
-                        token: server.site.keyring.boot_token(boot.boot),
-                        address: boot.address,
-                    })
+                    offered(&server.site, server.address, server.pin, mac).await
                 });
                 answer.await.ok().flatten()
             }
