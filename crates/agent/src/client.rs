@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bessemer_core::id::ImageId;
+use bessemer_core::report::ReportWay;
 use bessemer_image::map::BlockMap;
 use bessemer_tls::{Fingerprint, Trust};
 use bessemer_wire::agent::{ChunkUrl, Hello, MAX_POLL_SECONDS, Poll, PollAnswer, Welcome};
@@ -220,9 +221,20 @@ impl Client {
         })
     }
 
-    /// The config drive of the server being deployed, of at most `limit` bytes.
-    pub async fn config_drive(&self, limit: usize) -> Result<Bytes> {
-        let request = self.request(Method::GET, "config-drive", ANSWER_LIMIT);
+    /// The script by which the server being deployed says that it is up, of at most `limit` bytes.
+    pub async fn report_script(&self, limit: usize) -> Result<Bytes> {
+        let request = self.request(Method::GET, "report-script", ANSWER_LIMIT);
+        self.body(request.bearer_auth(&self.session), limit).await
+    }
+
+    /// The config drive of the server being deployed, of at most `limit` bytes; with the script for
+    /// its cloud-init if the report is left to that.
+    pub async fn config_drive(&self, way: &ReportWay, limit: usize) -> Result<Bytes> {
+        let path = match way {
+            ReportWay::Unit { .. } => "config-drive?report=unit",
+            ReportWay::VendorData { .. } => "config-drive",
+        };
+        let request = self.request(Method::GET, path, ANSWER_LIMIT);
         self.body(request.bearer_auth(&self.session), limit).await
     }
 

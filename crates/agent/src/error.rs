@@ -181,6 +181,14 @@ pub enum Error {
     /// The conductor sent something that is no config drive.
     #[error("the config drive is not an ISO 9660 image of at most 1 MiB")]
     NotAConfigDrive,
+    /// The report unit has no place on this disk.
+    #[error("the report unit cannot be placed on {disk}: {message}")]
+    ReportNotPlaced {
+        /// Kernel name of the disk, or of a partition.
+        disk: String,
+        /// Why.
+        message: String,
+    },
     /// No operating system that could be started was found on the disk.
     #[error("no kernel to start was found on disk {disk}: {message}")]
     NoKernel {
@@ -281,6 +289,7 @@ impl Error {
             | Self::WrongMachine { .. }
             | Self::OldGeneration { .. }
             | Self::NotAConfigDrive
+            | Self::ReportNotPlaced { .. }
             | Self::NoKernel { .. }
             | Self::LoadKernel(_)
             | Self::NothingLoaded => FailureClass::Permanent,

@@ -29,6 +29,7 @@ mod filesystem;
 mod kernel;
 mod nvme;
 mod patience;
+mod report;
 mod verify;
 mod write_image;
 
@@ -131,9 +132,12 @@ pub async fn carry_out(context: Context, work: Work, job: Arc<Job>) -> Result<Co
         Work::WriteConfigDrive { disk } => {
             let (waiting, meant) = (context.clone(), disk.clone());
             blocking(move || wait_for_disk(&waiting, &meant)).await?;
-            let written = config_drive::write_config_drive(context, disk.clone(), job).await;
+            // First, as the config drive is another one where it does not work.
+            let report = report::place(&context, &disk, &job).await?;
+            let written =
+                config_drive::write_config_drive(context, disk.clone(), &report, job).await;
             written.map_err(|error| error.of_device(&disk))?;
-            Ok(CommandResult::Nothing)
+            Ok(CommandResult::ConfigDriveWritten { report })
         }
         Work::LoadKernel { disk } => {
             let release = blocking(move || {

@@ -8,6 +8,7 @@ use bessemer_agent::session::Ending;
 use bessemer_core::id::ImageId;
 use bessemer_core::lifecycle::Leave;
 use bessemer_core::reason::{Failure, FailureClass};
+use bessemer_core::report::ReportWay;
 use bessemer_wire::agent::{AgentStatus, CommandResult, Work};
 use rig::{Conductor, Files, LIMIT, agent, command, image, selector};
 
@@ -107,10 +108,14 @@ async fn from_hello_to_hand_over() {
     let work = Work::WriteConfigDrive {
         disk: selector("vda", DISK),
     };
-    assert_eq!(
-        result(conductor.command(command("4", 1, work)).await),
-        CommandResult::Nothing
-    );
+    let CommandResult::ConfigDriveWritten { report } =
+        result(conductor.command(command("4", 1, work)).await)
+    else {
+        panic!("another result was asked for")
+    };
+    // A conductor that knows of no other way than cloud-init.
+    assert!(matches!(report, ReportWay::VendorData { why } if why.contains("404")));
+    assert_eq!(conductor.inner().config_drive_queries, [None]);
     let disk = files.disk("vda");
     assert_eq!(disk[1 << 20..7 << 20], image::bytes()[1 << 20..7 << 20]);
     let drive = image::config_drive();

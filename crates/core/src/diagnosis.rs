@@ -97,6 +97,11 @@ causes! {
     OsSilent = "os_silent", "the operating system does not say that it is up",
         "look at the machine's console; check the image and the way from the tenant's network to \
          `[phone_home]`";
+    /// The tenant's OS does not call home, and had nothing but cloud-init to do it with.
+    CloudInitSilent = "cloud_init_silent",
+        "the operating system does not say that it is up, and only its cloud-init could have",
+        "the agent's messages say why it could not give the image a unit for that; check that the \
+         image has cloud-init that reads a config drive, and look at the machine's console";
 }
 
 /// How a BMC behaved in the latest exchanges.
@@ -144,6 +149,8 @@ pub struct Evidence {
     pub boot_file: bool,
     /// Whether an agent was turned away.
     pub agent_refused: bool,
+    /// Whether only cloud-init can say that the system is up.
+    pub report_by_cloud_init: bool,
 }
 
 /// The likely cause of what the node waits for, or of why it failed.
@@ -169,7 +176,12 @@ pub fn likely_cause(
     match step {
         Step::Rest | Step::Standby => Cause::AtRest,
         Step::AwaitAgent => missing_on_the_way(state, evidence, timing, now, again),
-        Step::AwaitOs if again || is_late(state, timing.expected_os_boot, now) => Cause::OsSilent,
+        Step::AwaitOs if again || is_late(state, timing.expected_os_boot, now) => {
+            match evidence.report_by_cloud_init {
+                true => Cause::CloudInitSilent,
+                false => Cause::OsSilent,
+            }
+        }
         _ if !again => Cause::Working,
         Step::CheckBmc
         | Step::PowerOff
@@ -257,7 +269,7 @@ mod tests {
             names.join(" "),
             "at_rest working held retired stopped bmc_silent bmc_refuses bmc_disobeys \
              switch_disobeys machine_off no_dhcp dhcp_refused boot_file_not_fetched \
-             medium_not_read agent_absent agent_refused agent_stuck os_silent"
+             medium_not_read agent_absent agent_refused agent_stuck os_silent cloud_init_silent"
         );
     }
 
@@ -324,6 +336,11 @@ mod tests {
         ] {
             assert_eq!(cause(&failed, at(step, bmc), 5), expected, "{step:?}");
         }
+        let by_cloud_init = Evidence {
+            report_by_cloud_init: true,
+            ..at(Step::AwaitOs, BmcSeen::Answers)
+        };
+        assert_eq!(cause(&failed, by_cloud_init, 5), Cause::CloudInitSilent);
         let stopped = Evidence {
             stopped: true,
             ..at(Step::WriteImage, BmcSeen::Answers)

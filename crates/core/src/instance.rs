@@ -93,62 +93,12 @@ pub fn serial_marker(token: &str) -> String {
     format!("bessemer-up-{token}")
 }
 
-/// `vendor_data.json`: a script that says that the system is up, in two ways: by an HTTP POST to
-/// `url`, if there is one, and by a line with `marker` on its serial console.
+/// `vendor_data.json` for a system whose report is left to its cloud-init: `script` is what
+/// [`crate::report::script`] gives.
 ///
 /// A script rather than cloud-init's `phone_home` module, because the tenant's own user data would
-/// override that one: then a good server would never become active. It goes on in the background
-/// for half an hour, with whichever HTTP client the image has, so that neither a missing client nor
-/// a server of ours that is away for a while holds up the tenant's boot, and in a service of its own
-/// where there is systemd, so that what becomes of cloud-init does not matter once it has begun.
-///
-/// The marker goes to the serial consoles that the kernel uses, or to the first two serial ports
-/// (at 115200 bit/s, the speed of nearly every BMC) if it uses none; a dozen times with growing
-/// pauses, because we may be listening only from a moment later on, and no more once HTTP worked.
-///
-/// `url` and `marker` must have no quotes or white space; the configuration sees to that.
-pub fn vendor_data(url: Option<&str>, marker: &str) -> Value {
-    let url = url.unwrap_or_default();
-    let script = format!(
-        r#"#!/bin/sh
-# Tells Bessemer, once, that this server is up: over HTTP, and on the serial console.
-url='{url}'
-marker='{marker}'
-if [ -z "$BESSEMER_SERVICE" ] && command -v systemd-run && [ -d /run/systemd/system ]; then
-  systemd-run --no-block --unit=bessemer-phone-home --setenv=BESSEMER_SERVICE=1 /bin/sh "$0" && exit
-fi >/dev/null 2>&1
-call() {{
-  if command -v curl; then curl -fsS -m 10 -X POST -d '' "$url"
-  elif command -v wget; then wget -q -T 10 -t 1 -O - --post-data= "$url"
-  else python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], b"", 10)' "$url"
-  fi
-}}
-write() {{ timeout 5 sh -c 'printf "\r\n%s\r\n" "$1" >"/dev/$2"' sh "$marker" "$1"; }}
-mark() {{
-  found=
-  for console in $(cat /sys/class/tty/console/active); do
-    case $console in tty[0-9]*) ;; *) found=1; write "$console" ;; esac
-  done
-  [ -n "$found" ] && return
-  for port in ttyS0 ttyS1; do
-    timeout 5 stty -F "/dev/$port" 115200 clocal -crtscts && write "$port"
-  done
-}}
-by_serial() {{
-  for pause in 2 3 5 10 15 25 60 60 120 300 600 600; do mark; sleep "$pause"; done
-}}
-by_http() {{
-  [ -n "$url" ] || return 1
-  tries=0
-  until call; do [ $((tries += 1)) -lt 360 ] || return 1; sleep 5; done
-}}
-tell() {{
-  by_serial & serial=$!
-  if by_http; then kill "$serial"; else wait "$serial"; fi
-}}
-if [ -n "$BESSEMER_SERVICE" ]; then tell; else tell & fi </dev/null >/dev/null 2>&1
-"#
-    );
+/// override that one: then a good server would never become active.
+pub fn vendor_data(script: &str) -> Value {
     json!({ "cloud-init": script })
 }
 
@@ -179,20 +129,5 @@ mod tests {
                 "services": [{ "type": "dns", "address": "192.168.100.1" }],
             })
         );
-    }
-
-    #[test]
-    fn vendor_data_is_a_script_that_knows_the_url_and_the_marker() {
-        let marker = serial_marker("0123");
-        for (url, line) in [
-            (Some("http://192.0.2.1/x"), "\nurl='http://192.0.2.1/x'\n"),
-            (None, "\nurl=''\n"),
-        ] {
-            let data = vendor_data(url, &marker);
-            let script = data["cloud-init"].as_str().unwrap();
-            assert!(script.starts_with("#!/bin/sh\n"));
-            assert!(script.contains(line), "{script}");
-            assert!(script.contains("\nmarker='bessemer-up-0123'\n"), "{script}");
-        }
     }
 }

@@ -13,7 +13,8 @@
 //! - [`diagnosis`]: the likely cause of what a node waits for;
 //! - [`port_plan`]: what each switch port must carry;
 //! - [`reason`]: why something is as it is, as data;
-//! - [`instance`]: the metadata that a new server finds at its first boot.
+//! - [`instance`]: the metadata that a new server finds at its first boot; [`report`]: how its system
+//!   says that it is up.
 
 pub mod boot_method;
 pub mod diagnosis;
@@ -26,5 +27,6 @@ pub mod net;
 pub mod plan;
 pub mod port_plan;
 pub mod reason;
+pub mod report;
 
 pub use jiff::Timestamp;

@@ -60,6 +60,19 @@ pub fn add_config_partition(target: &impl Target, id: Uuid) -> Result<ConfigPart
     Ok(partition)
 }
 
+/// "Root Verity Partition" for x86-64, 2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5 (UAPI.2, Discoverable
+/// Partitions Specification).
+const ROOT_VERITY: Uuid = Uuid::from_u128(0x2c73_57ed_ebd2_46d9_aec1_23d4_37ec_2bf5);
+
+/// Whether a partition of the disk has hashes of a root file system (dm-verity), which must then not
+/// change by a byte. [`Error::PartitionTable`] where there is no sound GPT.
+pub fn has_verity_root(target: &impl Target) -> Result<bool> {
+    let table = Table::read(target)?;
+    Ok(table
+        .used_entries()
+        .any(|(_, entry)| entry.kind() == ROOT_VERITY))
+}
+
 /// Says whether `target` begins with a sound GPT all of whose partitions lie inside of it; if not,
 /// [`Error::PartitionTable`] says why.
 pub fn check(target: &impl Target) -> Result<()> {

@@ -34,6 +34,8 @@ pub enum Place {
     Agent,
     /// What agents reported of their commands.
     AgentWork,
+    /// How systems will say that they are up.
+    Report,
     /// A switch.
     Switch,
 }

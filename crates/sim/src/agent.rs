@@ -14,6 +14,7 @@ mod config_drive;
 mod host;
 mod ledger;
 mod protocol;
+mod root;
 mod work;
 pub mod zeros;
 

@@ -6,7 +6,9 @@
 //! | `POST /agent/v1/poll` | [`Poll`] | [`PollAnswer`], after up to [`MAX_POLL_SECONDS`] |
 //! | `GET /agent/v1/images/{image}/map` | | the block map, JSON |
 //! | `GET /agent/v1/images/{image}/chunks/{first}/{count}` | | so many chunks as they are stored, one after the other |
-//! | `GET /agent/v1/config-drive` | | the ISO 9660 image of the server being deployed |
+//! | `GET /agent/v1/report-script` | | the script by which the server being deployed says that it is up |
+//! | `GET /agent/v1/config-drive` | | the ISO 9660 image of the server being deployed, with that script for its cloud-init |
+//! | `GET /agent/v1/config-drive?report=unit` | | the same without the script, as the agent has placed it |
 //!
 //! `hello` trades the one-time token of this boot for a session. The agent makes up the session
 //! secret itself, so that repeating a `hello` whose answer was lost is harmless, while the same
@@ -26,6 +28,7 @@ use bessemer_core::id::{BootId, Generation, ImageId};
 use bessemer_core::lifecycle::{IntentKey, Leave};
 use bessemer_core::net::MacAddress;
 use bessemer_core::reason::Failure;
+use bessemer_core::report::ReportWay;
 use serde::{Deserialize, Serialize};
 
 /// How long the conductor keeps a poll open when there is nothing to say, in seconds.
@@ -160,6 +163,12 @@ pub enum CommandResult {
         /// Its release, such as `6.1.0-25-amd64`.
         release: String,
     },
+    /// The config drive is on the disk, and it is settled how the system will say that it is up.
+    /// Agents that know one way only answer [`CommandResult::Nothing`]: that of the vendor data.
+    ConfigDriveWritten {
+        /// How.
+        report: ReportWay,
+    },
     /// The image is on the disk.
     Written {
         /// Bytes written to the disk (zeros not counted).
@@ -230,7 +239,8 @@ pub enum Work {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         chunks_in_clear: Option<ChunkUrl>,
     },
-    /// Fetch the config drive and write it to a new last partition of the disk.
+    /// Place the report unit in the image's root file system if that can be done; fetch the config
+    /// drive and write it to a new last partition of the disk.
     WriteConfigDrive {
         /// The disk that carries the image.
         disk: DiskSelector,
@@ -308,6 +318,12 @@ mod tests {
                     identity: command.expects.clone(),
                 },
                 r#"{"result":"proven","nonce":"n","identity":{"serial":"S","uuid":null}}"#,
+            ),
+            (
+                CommandResult::ConfigDriveWritten {
+                    report: ReportWay::VendorData { why: "w".into() },
+                },
+                r#"{"result":"config_drive_written","report":{"way":"vendor_data","why":"w"}}"#,
             ),
             (
                 CommandResult::KernelLoaded {

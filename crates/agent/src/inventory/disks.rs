@@ -196,6 +196,24 @@ fn transport(name: &str, device: &Path) -> Transport {
     }
 }
 
+/// The partitions of a disk, in the order of their numbers.
+pub(crate) fn partitions(machine: &Machine, disk: &str) -> Vec<String> {
+    let folder = format!("sys/block/{disk}");
+    let number = |name: &str| {
+        machine
+            .text(format!("{folder}/{name}/partition"))?
+            .parse::<u32>()
+            .ok()
+    };
+    let mut numbered: Vec<(u32, String)> = machine
+        .names(&folder)
+        .into_iter()
+        .filter_map(|name| Some((number(&name)?, name)))
+        .collect();
+    numbered.sort();
+    numbered.into_iter().map(|(_, name)| name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,5 +395,25 @@ mod tests {
             let text = error.unwrap_err().to_string();
             assert!(text.contains("nvme0n1 with serial number NV-1"), "{text}");
         }
+    }
+
+    #[test]
+    fn partitions_are_in_the_order_of_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, number) in [("vda10", "10"), ("vda2", "2"), ("vda1", "1")] {
+            fs::create_dir_all(folder.path().join("sys/block/vda").join(name)).unwrap();
+            fs::write(
+                folder
+                    .path()
+                    .join(format!("sys/block/vda/{name}/partition")),
+                number,
+            )
+            .unwrap();
+        }
+        fs::create_dir_all(folder.path().join("sys/block/vda/queue")).unwrap();
+        assert_eq!(
+            partitions(&Machine::under(folder.path()), "vda"),
+            ["vda1", "vda2", "vda10"]
+        );
     }
 }

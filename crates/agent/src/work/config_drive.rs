@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bessemer_core::report::ReportWay;
 use bessemer_image::gpt::{CONFIG_PARTITION_SIZE, add_config_partition};
 use bessemer_image::write::{Disk, Target};
 use bessemer_wire::agent::DiskSelector;
@@ -15,15 +16,16 @@ use crate::{Error, Result, random};
 /// Where an ISO 9660 image says that it is one: in its first volume descriptor (ECMA-119, 8.1).
 const ISO_MARK: (usize, &[u8]) = (32769, b"CD001");
 
-/// Fetches the config drive and writes it.
+/// Fetches the config drive and writes it: that of a system which reports in this way.
 pub(super) async fn write_config_drive(
     context: Context,
     selector: DiskSelector,
+    way: &ReportWay,
     job: Arc<Job>,
 ) -> Result<()> {
     let disk = disks::select(&context.machine, &selector)?;
     let limit = CONFIG_PARTITION_SIZE as usize;
-    let iso = patience::ask(&job, || context.client.config_drive(limit)).await?;
+    let iso = patience::ask(&job, || context.client.config_drive(way, limit)).await?;
     let (at, mark) = ISO_MARK;
     if iso.get(at..at + mark.len()) != Some(mark) {
         return Err(Error::NotAConfigDrive);

@@ -1,10 +1,10 @@
-//! File systems of an image: told apart by their superblocks, mounted without changing a byte,
-//! and read without following a link out of them.
+//! File systems of an image: told apart by their superblocks, mounted, without changing a byte where
+//! they are only looked at, and read without following a link out of them.
 
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Ext4,
     /// XFS.
     Xfs,
+    /// Btrfs.
+    Btrfs,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
         match self {
             Self::Ext4 => "ext4",
             Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
         }
     }
 
@@ -36,6 +39,16 @@ impl Kind {
         match self {
             Self::Ext4 => "noload",
             Self::Xfs => "norecovery",
+            Self::Btrfs => "rescue=nologreplay",
+        }
+    }
+
+    /// Mount options for writing. An image may say of its ext4 that errors are to end in a panic:
+    /// that is for the machine that it is made for, and not for this one.
+    fn for_writing(self) -> Option<&'static str> {
+        match self {
+            Self::Ext4 => Some("errors=remount-ro"),
+            Self::Xfs | Self::Btrfs => None,
         }
     }
 }
@@ -45,7 +58,19 @@ pub(super) fn identify(device: &Path) -> Option<(Kind, Uuid)> {
     let file = File::open(device).ok()?;
     let mut block = [0; 2048];
     file.read_exact_at(&mut block, 0).ok()?;
-    superblock(&block)
+    superblock(&block).or_else(|| {
+        file.read_exact_at(&mut block, BTRFS_SUPERBLOCK).ok()?;
+        btrfs_superblock(&block)
+    })
+}
+
+/// Where the superblock of a btrfs is, in bytes.
+const BTRFS_SUPERBLOCK: u64 = 64 << 10;
+
+/// Btrfs: UUID at 32, magic at 64 (kernel, include/uapi/linux/btrfs_tree.h, `btrfs_super_block`).
+fn btrfs_superblock(block: &[u8; 2048]) -> Option<(Kind, Uuid)> {
+    let uuid = Uuid::from_slice(&block[32..48]).ok()?;
+    (block[64..72] == *b"_BHRfS_M").then_some((Kind::Btrfs, uuid))
 }
 
 /// ext4: the superblock is at 1024, its magic at 0x38 and its UUID at 0x68 (kernel
@@ -70,22 +95,33 @@ pub(super) struct Mounted {
 impl Mounted {
     /// Mounts a partition read-only.
     pub(super) fn new(kind: Kind, device: &Path, target: &Path) -> Result<Self> {
+        let options = Some(kind.without_replay());
+        Self::with(kind, device, target, MsFlags::MS_RDONLY, options)
+    }
+
+    /// Mounts a partition for writing, after the kernel has replayed its journal. Fails where that
+    /// is not allowed: by a feature that this kernel does not know, or by one that forbids it.
+    pub(super) fn writable(kind: Kind, device: &Path, target: &Path) -> Result<Self> {
+        let options = kind.for_writing();
+        Self::with(kind, device, target, MsFlags::empty(), options)
+    }
+
+    fn with(
+        kind: Kind,
+        device: &Path,
+        target: &Path,
+        access: MsFlags,
+        options: Option<&str>,
+    ) -> Result<Self> {
         let failed = |source| Error::File {
             action: "mount",
             path: device.to_owned(),
             source,
         };
         std::fs::create_dir_all(target).map_err(failed)?;
-        let flags =
-            MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(
-            Some(device),
-            target,
-            Some(kind.name()),
-            flags,
-            Some(kind.without_replay()),
-        )
-        .map_err(|errno| failed(errno.into()))?;
+        let flags = access | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some(device), target, Some(kind.name()), flags, options)
+            .map_err(|errno| failed(errno.into()))?;
         Ok(Self {
             target: target.to_owned(),
         })
@@ -94,6 +130,27 @@ impl Mounted {
     /// Its content.
     pub(super) fn tree(&self) -> Result<Tree> {
         Tree::open(&self.target)
+    }
+
+    /// Unmounts it and waits until all of it is on the disk. Nothing of it may be open any more.
+    pub(super) fn finish(self, device: &Path) -> Result<()> {
+        let failed = |action: &'static str| {
+            move |source: std::io::Error| Error::File {
+                action,
+                path: device.to_owned(),
+                source,
+            }
+        };
+        let target = self.target.clone();
+        let folder = File::open(&target).map_err(failed("open"))?;
+        // `umount2` would write everything, too, and say nothing where that fails.
+        nix::unistd::syncfs(&folder).map_err(|errno| failed("flush")(errno.into()))?;
+        drop(folder);
+        std::mem::forget(self);
+        umount2(&target, MntFlags::empty()).map_err(|errno| failed("unmount")(errno.into()))?;
+        // The disk's own cache, as its power may be the next thing to go.
+        let device = File::open(device).map_err(failed("open"))?;
+        device.sync_all().map_err(failed("flush"))
     }
 }
 
@@ -123,12 +180,35 @@ impl Tree {
         })
     }
 
+    /// The tree below a folder of this one, such as a subvolume: links in it do not lead out of it.
+    pub(super) fn below(&self, path: &str) -> std::io::Result<Self> {
+        Ok(Self {
+            root: self.folder(path)?,
+        })
+    }
+
+    /// Opens a folder.
+    pub(super) fn folder(&self, path: &str) -> std::io::Result<OwnedFd> {
+        self.open_with(path, OFlag::O_DIRECTORY)
+    }
+
+    /// Which file a path leads to: device and inode; `None` unless it is a regular file.
+    pub(super) fn identity(&self, path: &str) -> Option<(u64, u64)> {
+        let metadata = self.file(path).ok()?.metadata().ok()?;
+        let identity = (metadata.dev(), metadata.ino());
+        metadata.is_file().then_some(identity)
+    }
+
     /// Opens a file for reading, or a folder for listing.
     pub(super) fn file(&self, path: &str) -> std::io::Result<File> {
+        Ok(File::from(self.open_with(path, OFlag::empty())?))
+    }
+
+    fn open_with(&self, path: &str, flags: OFlag) -> std::io::Result<OwnedFd> {
         let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)
+            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | flags)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        Ok(File::from(openat2(&self.root, path, how)?))
+        Ok(openat2(&self.root, path, how)?)
     }
 
     /// Reads a text of at most `limit` bytes; `None` where there is none.
@@ -171,6 +251,11 @@ mod tests {
         block[32] = 0xaa;
         assert!(
             matches!(superblock(&block), Some((Kind::Xfs, uuid)) if uuid.as_bytes()[0] == 0xaa)
+        );
+        assert_eq!(btrfs_superblock(&block), None);
+        block[64..72].copy_from_slice(b"_BHRfS_M");
+        assert!(
+            matches!(btrfs_superblock(&block), Some((Kind::Btrfs, uuid)) if uuid.as_bytes()[0] == 0xaa)
         );
         block[1024 + 0x38..1024 + 0x3a].copy_from_slice(&[0x53, 0xef]);
         block[1024 + 0x68] = 0xbb;

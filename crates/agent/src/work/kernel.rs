@@ -11,7 +11,7 @@ use bessemer_wire::agent::DiskSelector;
 
 use super::boot_entry::{self, BootEntry};
 use super::device;
-use super::filesystem::{self, Mounted, Tree};
+use super::filesystem::{self, Kind, Mounted, Tree};
 use crate::console::{causes, printable, say};
 use crate::inventory::disks;
 use crate::machine::Machine;
@@ -41,9 +41,11 @@ pub(super) fn load(machine: &Machine, selector: &DiskSelector) -> Result<String>
     // What the image's own boot loader would start, on any partition, is better than a guess.
     for finder in [configured as Finder, guessed as Finder] {
         looked_at.clear();
-        for partition in partitions(machine, &disk) {
+        for partition in disks::partitions(machine, &disk) {
             let path = machine.device(&partition);
-            let Some((kind, uuid)) = filesystem::identify(&path) else {
+            // Which subvolume of a btrfs a loader would look into is more than its files say.
+            let found = filesystem::identify(&path).filter(|(kind, _)| *kind != Kind::Btrfs);
+            let Some((kind, uuid)) = found else {
                 continue;
             };
             looked_at.push(format!("{partition} ({})", kind.name()));
@@ -73,24 +75,6 @@ pub(super) fn load(machine: &Machine, selector: &DiskSelector) -> Result<String>
 }
 
 type Finder = fn(&Tree, &str) -> Option<BootEntry>;
-
-/// The partitions of a disk, in the order of their numbers.
-fn partitions(machine: &Machine, disk: &str) -> Vec<String> {
-    let folder = format!("sys/block/{disk}");
-    let number = |name: &str| {
-        machine
-            .text(format!("{folder}/{name}/partition"))?
-            .parse::<u32>()
-            .ok()
-    };
-    let mut numbered: Vec<(u32, String)> = machine
-        .names(&folder)
-        .into_iter()
-        .filter_map(|name| Some((number(&name)?, name)))
-        .collect();
-    numbered.sort();
-    numbered.into_iter().map(|(_, name)| name).collect()
-}
 
 /// What a boot loader's configuration says.
 fn configured(tree: &Tree, _uuid: &str) -> Option<BootEntry> {
@@ -309,25 +293,5 @@ mod tests {
             "6.1.0-25-amd64"
         );
         assert_eq!(release_by_name("/vmlinuz"), "vmlinuz");
-    }
-
-    #[test]
-    fn partitions_are_in_the_order_of_their_numbers() {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, number) in [("vda10", "10"), ("vda2", "2"), ("vda1", "1")] {
-            fs::create_dir_all(folder.path().join("sys/block/vda").join(name)).unwrap();
-            fs::write(
-                folder
-                    .path()
-                    .join(format!("sys/block/vda/{name}/partition")),
-                number,
-            )
-            .unwrap();
-        }
-        fs::create_dir_all(folder.path().join("sys/block/vda/queue")).unwrap();
-        assert_eq!(
-            partitions(&Machine::under(folder.path()), "vda"),
-            ["vda1", "vda2", "vda10"]
-        );
     }
 }

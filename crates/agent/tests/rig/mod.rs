@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -59,6 +59,9 @@ pub(crate) struct Inner {
     pub(crate) newest: Option<u64>,
     pub(crate) served: Vec<u8>,
     pub(crate) config_drive: Vec<u8>,
+    /// What config drives were asked for with.
+    pub(crate) config_drive_queries: Vec<Option<String>>,
+    pub(crate) report_script: Vec<u8>,
     pub(crate) map: Option<serde_json::Value>,
     /// How often chunks were asked for without TLS.
     pub(crate) in_clear_requests: u32,
@@ -286,6 +289,7 @@ fn router(shared: Arc<Shared>) -> Router {
             "/agent/v1/images/{image}/chunks/{first}/{count}",
             get(chunks),
         )
+        .route("/agent/v1/report-script", get(report_script))
         .route("/agent/v1/config-drive", get(config_drive))
         .with_state(shared)
 }
@@ -456,10 +460,25 @@ fn takes_one(counts: &mut HashMap<usize, u32>, index: usize) -> bool {
     }
 }
 
-async fn config_drive(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+async fn report_script(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     if !is_authorised(&shared, &headers) {
         return problem(StatusCode::UNAUTHORIZED, "say hello first");
     }
+    match shared.inner().report_script.clone() {
+        none if none.is_empty() => problem(StatusCode::NOT_FOUND, "not known here"),
+        script => script.into_response(),
+    }
+}
+
+async fn config_drive(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    if !is_authorised(&shared, &headers) {
+        return problem(StatusCode::UNAUTHORIZED, "say hello first");
+    }
+    shared.inner().config_drive_queries.push(query);
     shared.inner().config_drive.clone().into_response()
 }
 

@@ -36,6 +36,13 @@ impl Entry {
         Self(bytes)
     }
 
+    /// The type of the partition.
+    pub(super) fn kind(&self) -> Uuid {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.0[0..16]);
+        Uuid::from_bytes_le(bytes)
+    }
+
     fn is_used(&self) -> bool {
         self.0[0..16] != [0; 16]
     }

@@ -8,6 +8,7 @@
 mod commands;
 mod hello;
 mod poll;
+mod report;
 mod serve;
 mod session;
 
@@ -61,6 +62,7 @@ pub fn router(site: Site, chunk_service: Option<SocketAddr>) -> Router {
             "/agent/v1/images/{image}/chunks/{first}/{count}",
             get(serve::chunks),
         )
+        .route("/agent/v1/report-script", get(serve::report_script))
         .route("/agent/v1/config-drive", get(serve::config_drive))
         .layer(DefaultBodyLimit::max(MAX_AGENT_BODY))
         .with_state(agents)

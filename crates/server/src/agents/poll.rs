@@ -7,6 +7,7 @@ use axum::extract::State;
 use bessemer_core::hardware::{Inventory, MachineIdentity};
 use bessemer_core::lifecycle::{Action, Intent, Outcome};
 use bessemer_core::reason::Failure;
+use bessemer_core::report::ReportWay;
 use bessemer_store::Learned;
 use bessemer_wire::agent::{
     AgentStatus, CommandResult, ErasedDisk, MAX_POLL_SECONDS, POLL_SECONDS, Poll, PollAnswer,
@@ -15,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
 use super::session::{Refusal, Session};
-use super::{Agents, commands};
+use super::{Agents, commands, report};
 use crate::keyring::same_secret;
 use crate::sightings::Place;
 use crate::site::Site;
@@ -98,8 +99,12 @@ async fn take_report(
             (command, Outcome::Failed { failure }, Found::Nothing)
         }
     };
+    let way = match &learned {
+        Found::Report(way) => Some(way.clone()),
+        _ => None,
+    };
     let learned = match &learned {
-        Found::Nothing => Learned::Nothing,
+        Found::Nothing | Found::Report(_) => Learned::Nothing,
         Found::Inventory(inventory) => Learned::Inventory(inventory),
         Found::Kernel(release) => match session.deployment() {
             Ok(deployment) => Learned::Kernel(deployment.image, release),
@@ -122,6 +127,9 @@ async fn take_report(
         site.sightings.note(node, place, well, told);
         info!(node = %session.node.name, %command, "agent reported");
         site.bell.notify_one();
+        if let Some(way) = &way {
+            report::note(agents, &session, way).await;
+        }
     }
     session.refresh(agents).await
 }
@@ -146,6 +154,7 @@ enum Found {
     Nothing,
     Inventory(Box<Inventory>),
     Kernel(String),
+    Report(ReportWay),
 }
 
 /// Whether the result is the one that was asked for, of the machine that was meant.
@@ -177,6 +186,9 @@ fn judge(
             Ok(()) => (Outcome::Done, Found::Nothing),
             Err(failure) => fail(failure),
         },
+        (Action::WriteConfigDrive { .. }, CommandResult::ConfigDriveWritten { report }) => {
+            (Outcome::Done, Found::Report(report))
+        }
         (Action::WriteImage { .. }, CommandResult::Written { .. })
         | (Action::WriteConfigDrive { .. } | Action::HandOver { .. }, CommandResult::Nothing) => {
             (Outcome::Done, Found::Nothing)

@@ -2,14 +2,16 @@
 //! becoming, and nothing else.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use bessemer_core::id::ImageId;
+use bessemer_core::id::{ImageId, ServerId};
 use bessemer_core::instance::{Attachment, meta_data, network_data, serial_marker, vendor_data};
+use bessemer_core::report;
 use bessemer_image::config_drive::ConfigDrive;
 use bessemer_store::ServerRecord;
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::Agents;
 use super::session::{Refusal, Session};
@@ -51,9 +53,42 @@ pub(super) async fn chunks(
     .ok_or(Refusal::NotFound("the image has no such chunks"))
 }
 
+pub(super) async fn report_script(
+    State(agents): State<Agents>,
+    session: Session,
+) -> Result<Response, Refusal> {
+    let server = session.deployment()?.server;
+    Ok(binary(script(&agents.site, &session, server).into()))
+}
+
+/// How the server's system says that it is up.
+fn script(site: &Site, session: &Session, server: ServerId) -> String {
+    let generation = session.node.spec.generation;
+    let path = phone_home::path(site, server, generation);
+    let url = site.phone_home_base.as_ref();
+    let url = url.map(|base| format!("{base}{path}"));
+    let token = site.keyring.serial_marker_token(server, generation);
+    report::script(url.as_deref(), &serial_marker(&token))
+}
+
+/// What a config drive is asked for with.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfigDriveQuery {
+    report: Option<PlacedReport>,
+}
+
+/// Where the agent has placed the script by itself.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PlacedReport {
+    Unit,
+}
+
 pub(super) async fn config_drive(
     State(agents): State<Agents>,
     session: Session,
+    Query(query): Query<ConfigDriveQuery>,
 ) -> Result<Response, Refusal> {
     let deployment = session.deployment()?;
     let site = &agents.site;
@@ -62,11 +97,16 @@ pub(super) async fn config_drive(
         .server(None, &deployment.server.to_string())
         .await;
     let server = server.map_err(Refusal::unavailable)?;
-    let drive = compose(site, &session, &server).await?;
+    let mut drive = compose(site, &session, &server).await?;
+    if query.report.is_none() {
+        let vendor = vendor_data(&script(site, &session, server.id));
+        drive.vendor_data = Some(vendor.to_string().into_bytes());
+    }
     let image = drive.compose().map_err(Refusal::unavailable)?;
     Ok(binary(image.into()))
 }
 
+/// The drive but for vendor data.
 async fn compose(
     site: &Site,
     session: &Session,
@@ -91,19 +131,13 @@ async fn compose(
         ),
         None => None,
     };
-    let generation = session.node.spec.generation;
-    let path = phone_home::path(site, server.id, generation);
-    let url = site.phone_home_base.as_ref();
-    let url = url.map(|base| format!("{base}{path}"));
-    let token = site.keyring.serial_marker_token(server.id, generation);
-    let vendor = vendor_data(url.as_deref(), &serial_marker(&token));
     Ok(ConfigDrive {
         meta_data: meta_data(server.id, &server.name, &server.keys)
             .to_string()
             .into_bytes(),
         network_data: network_data(&[attachment]).to_string().into_bytes(),
         user_data,
-        vendor_data: Some(vendor.to_string().into_bytes()),
+        vendor_data: None,
     })
 }
 

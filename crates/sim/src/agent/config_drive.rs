@@ -7,7 +7,7 @@ const SECTOR: usize = 2048;
 const PRIMARY_DESCRIPTOR: usize = 16 * SECTOR;
 const ROOT_RECORD: usize = PRIMARY_DESCRIPTOR + 156;
 
-/// How a system says that it is up, as the vendor data's script knows it.
+/// How a system says that it is up, as its report script knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Home {
     /// The URL to call; empty if there is none.
@@ -20,7 +20,12 @@ pub(super) struct Home {
 pub(super) fn home(drive: &[u8]) -> Option<Home> {
     let vendor = file(drive, "openstack/latest/vendor_data.json")?;
     let vendor: serde_json::Value = serde_json::from_slice(vendor).ok()?;
-    let script = vendor["cloud-init"].as_str()?.strip_prefix("#!/bin/sh\n")?;
+    of_script(vendor["cloud-init"].as_str()?)
+}
+
+/// What a report script says, however it has come into the system.
+pub(super) fn of_script(script: &str) -> Option<Home> {
+    let script = script.strip_prefix("#!/bin/sh\n")?;
     let value = |name: &str| {
         let mut lines = script.lines();
         let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix("='"))?;
@@ -85,6 +90,7 @@ fn long_name(record: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
     use bessemer_core::instance::vendor_data;
+    use bessemer_core::report::script;
     use bessemer_image::config_drive::ConfigDrive;
 
     #[test]
@@ -94,7 +100,7 @@ mod tests {
             network_data: b"{}".to_vec(),
             user_data: Some(b"#!/bin/sh\ncurl http://decoy/\n".to_vec()),
             vendor_data: Some(
-                vendor_data(Some("http://192.0.2.1/x"), "marker-1")
+                vendor_data(&script(Some("http://192.0.2.1/x"), "marker-1"))
                     .to_string()
                     .into_bytes(),
             ),

@@ -87,6 +87,9 @@ pub struct Host {
     pub mac: MacAddress,
     /// The file that stands for the disk, as large as the inventory says.
     pub disk: PathBuf,
+    /// Whether images have a root file system in which the agent can place a unit; otherwise
+    /// cloud-init is to say that the system is up.
+    pub root_is_writable: AtomicBool,
     /// What goes wrong.
     pub faults: HostFaults,
     serial: SerialPort,
@@ -106,6 +109,7 @@ impl Host {
             mac: inventory.nics.first()?.mac,
             inventory,
             disk,
+            root_is_writable: AtomicBool::new(false),
             faults: HostFaults::default(),
             serial: machine.serial(),
             boots: Mutex::default(),
@@ -187,7 +191,7 @@ impl Host {
         }
     }
 
-    /// The tenant's OS says that it is up, as the vendor data's script does: on its serial console
+    /// The tenant's OS says that it is up, as the report script does: on its serial console
     /// and by HTTP; at the first start of each instance, and not when it is started again.
     async fn say_home(&self, home: &Home) {
         if lock(&self.called).as_ref() == Some(&home.url) {

@@ -3,10 +3,12 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bessemer_core::id::ImageId;
 use bessemer_core::reason::Failure;
+use bessemer_core::report::ReportWay;
 use bessemer_image::gpt;
 use bessemer_image::map::BlockMap;
 use bessemer_image::write::{Disk, Target, Writer, Zeroing};
@@ -22,7 +24,7 @@ use super::config_drive::{self, Home};
 use super::host::{Host, HostFaults, Parameters};
 use super::ledger::Ledger;
 use super::protocol::{Answer, Protocol};
-use super::{AgentError, zeros};
+use super::{AgentError, root, zeros};
 
 /// How often a request is repeated while the conductor is away: a restart takes a moment.
 const TRIES: u32 = 1000;
@@ -274,13 +276,25 @@ impl Agent {
     }
 
     async fn write_config_drive(&self) -> Result<CommandResult, AgentError> {
-        let drive = self.get("config-drive").await?;
+        let (report, path) = match self.host.root_is_writable.load(Ordering::SeqCst) {
+            true => {
+                let script = self.get("report-script").await?;
+                root::place(&self.host.disk, &script)?;
+                let partition = format!("{}p1", self.host.inventory.disks[0].name);
+                (ReportWay::Unit { partition }, "config-drive?report=unit")
+            }
+            false => {
+                let why = "a simulated image has no root file system".to_owned();
+                (ReportWay::VendorData { why }, "config-drive")
+            }
+        };
+        let drive = self.get(path).await?;
         let disk = Disk::open(&self.host.disk)?;
         let partition = gpt::add_config_partition(&disk, Uuid::nil())?;
         disk.flush()?;
         let file = OpenOptions::new().write(true).open(&self.host.disk)?;
         file.write_all_at(&drive, partition.offset)?;
-        Ok(CommandResult::Nothing)
+        Ok(CommandResult::ConfigDriveWritten { report })
     }
 
     /// There is no kernel in a simulated image, but there must be an image.
@@ -319,14 +333,19 @@ impl Agent {
     }
 }
 
-/// Starts the tenant's OS, which looks for its config drive on the disk: how it is to say that it is up.
+/// Starts the tenant's OS, which finds on the disk how it is to say that it is up: as a unit in its
+/// root file system, or on its config drive.
 pub(super) fn system_on(host: &Host) -> Result<Home, AgentError> {
     let disk = Disk::open(&host.disk)?;
     let partition = gpt::add_config_partition(&disk, Uuid::nil())?;
     let mut drive = vec![0; gpt::CONFIG_PARTITION_SIZE as usize];
     disk.read_at(partition.offset, &mut drive)?;
-    let home = config_drive::home(&drive)
-        .ok_or_else(|| std::io::Error::other("the config drive names nobody to call"))?;
+    let unit = root::script(&host.disk)?;
+    let home = unit
+        .as_deref()
+        .and_then(config_drive::of_script)
+        .or_else(|| config_drive::home(&drive))
+        .ok_or_else(|| std::io::Error::other("nothing on the disk says whom to call"))?;
     Ok(home)
 }
 

@@ -421,8 +421,8 @@ async fn a_system_calls_home_for_itself_only() {
             node.state.step == Step::AwaitOs
         })
         .await;
-        let vendor_data = ConfigDrive::read(node.disk()).vendor_data["cloud-init"].clone();
-        let script = vendor_data.as_str().unwrap();
+        let vendor_data = ConfigDrive::read(node.disk()).vendor_data.unwrap();
+        let script = vendor_data["cloud-init"].as_str().unwrap();
         let (_, after) = script.split_once("\nurl='").unwrap();
         after.split_once('\'').unwrap().0.to_owned()
     };

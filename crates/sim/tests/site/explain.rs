@@ -122,8 +122,26 @@ async fn a_silent_system_is_the_cause() {
         .store(9, std::sync::atomic::Ordering::SeqCst);
     site.order("one").await;
     let explained = failed(&site, &node).await;
-    assert_eq!(explained.cause.name, "os_silent");
+    // It had nothing but its cloud-init to say it with.
+    assert_eq!(explained.cause.name, "cloud_init_silent");
     assert_eq!(explained.phase.name(), "deploying");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_that_is_silent_although_it_has_our_unit_is_the_cause() {
+    let site = impatient().await;
+    let node = site.available().await;
+    node.host
+        .root_is_writable
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    site.offer(&node).await;
+    node.host
+        .faults
+        .silent_os
+        .store(9, std::sync::atomic::Ordering::SeqCst);
+    site.order("one").await;
+    let explained = failed(&site, &node).await;
+    assert_eq!(explained.cause.name, "os_silent");
 }
 
 #[tokio::test(flavor = "multi_thread")]

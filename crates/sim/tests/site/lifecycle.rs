@@ -61,7 +61,7 @@ fn check_config_drive(
         })
     );
     says(
-        &drive.vendor_data["cloud-init"],
+        &drive.vendor_data.as_ref().unwrap()["cloud-init"],
         &["#!/bin/sh", "/phone-home/", &server.id.to_string()],
     );
     says(drive.user_data.as_ref().unwrap(), &["not.the.url"]);

@@ -13,5 +13,6 @@ mod lifecycle;
 mod media;
 mod orders;
 mod rebuild_crashes;
+mod report;
 mod standby;
 mod verbs;

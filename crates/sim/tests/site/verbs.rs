@@ -22,7 +22,9 @@ fn anew(image: Option<&str>) -> ServerRebuild {
 
 /// The URL that the server's system would call home at.
 fn home(drive: &ConfigDrive) -> String {
-    let script = drive.vendor_data["cloud-init"].as_str().unwrap();
+    let script = drive.vendor_data.as_ref().unwrap()["cloud-init"]
+        .as_str()
+        .unwrap();
     let url = script.split("url='").nth(1).unwrap();
     url.split('\'').next().unwrap().to_owned()
 }

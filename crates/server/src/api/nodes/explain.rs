@@ -45,11 +45,12 @@ pub(super) async fn explain(
     let exchanges = exchanges(&site, &node);
     let (failed_at, failed_since) = failed_at(&site, &node).await?;
     let since = failed_since.unwrap_or(state.step_since);
-    let [dhcp, boot_files, agent, work, switch] = [
+    let [dhcp, boot_files, agent, work, report, switch] = [
         Place::Dhcp,
         Place::BootFile,
         Place::Agent,
         Place::AgentWork,
+        Place::Report,
         Place::Switch,
     ]
     .map(|place| site.sightings.at(id, place));
@@ -61,6 +62,7 @@ pub(super) async fn explain(
         by_medium: by_medium(&node),
         dhcp: dhcp_seen(&dhcp, since),
         boot_file: any_since(&boot_files, since, |each| each.well),
+        report_by_cloud_init: report.last().is_some_and(|each| !each.well),
         agent_refused: any_since(&agent, since, |each| !each.well),
     };
     let cause = likely_cause(&state, &evidence, &site.config.timing, now);
@@ -89,7 +91,7 @@ pub(super) async fn explain(
         boot: merged(dhcp, boot_files),
         agent: AgentExplained {
             last: site.sightings.agent(id),
-            recent: merged(agent, work),
+            recent: merged(merged(agent, work), report),
         },
         switch,
         console: site.sightings.console_tail(id, CONSOLE_LINES),

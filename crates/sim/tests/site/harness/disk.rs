@@ -59,7 +59,7 @@ pub(crate) fn assert_has_image(path: &Path) {
 pub(crate) struct ConfigDrive {
     pub(crate) meta_data: Value,
     pub(crate) network_data: Value,
-    pub(crate) vendor_data: Value,
+    pub(crate) vendor_data: Option<Value>,
     pub(crate) user_data: Option<String>,
 }
 
@@ -74,14 +74,15 @@ impl ConfigDrive {
         let restore = ["-osirrox", "on", "-indev", iso, "-extract", "/", out_text];
         run("xorriso", &restore);
         let latest = out.join("openstack/latest");
-        let json = |name: &str| {
-            let content = std::fs::read(latest.join(name)).unwrap();
+        let optional = |name: &str| {
+            let content = std::fs::read(latest.join(name)).ok()?;
             serde_json::from_slice(&content).unwrap()
         };
+        let json = |name: &str| -> Value { optional(name).unwrap() };
         Self {
             meta_data: json("meta_data.json"),
             network_data: json("network_data.json"),
-            vendor_data: json("vendor_data.json"),
+            vendor_data: optional("vendor_data.json"),
             user_data: std::fs::read_to_string(latest.join("user_data")).ok(),
         }
     }
