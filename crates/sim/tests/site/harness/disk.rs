@@ -74,7 +74,7 @@ impl ConfigDrive {
         let restore = ["-osirrox", "on", "-indev", iso, "-extract", "/", out_text];
         run("xorriso", &restore);
         let latest = out.join("openstack/latest");
-        let optional = |name: &str| {
+        let optional = |name: &str| -> Option<Value> {
             let content = std::fs::read(latest.join(name)).ok()?;
             serde_json::from_slice(&content).unwrap()
         };
