@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bessemer_core::port_plan::PlanError;
 use bessemer_core::reason::FailureClass;
 
 /// Why a switch port is not known to be as planned. Messages name the switch, the port and the
@@ -17,11 +18,19 @@ pub enum Error {
         /// What is wrong with it, and how it should look.
         problem: &'static str,
     },
-    /// A plan that no port can have.
-    #[error("port plan: {problem}")]
-    BadPlan {
-        /// What is wrong with it.
-        problem: String,
+    /// A plan that cannot be: out of bounds, or contradicted by what is known of a port.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Too much is being asked of the switch already.
+    #[error(
+        "switch {switch} is busy with {limit} requests; this one was not begun in time. Raise \
+         the limit of requests to a switch if it can do more"
+    )]
+    Busy {
+        /// The switch's name.
+        switch: String,
+        /// Requests that are made of it at the same time.
+        limit: usize,
     },
     /// Nothing answers, or the connection broke.
     #[error("switch {switch} cannot be reached at {address}. Check that it runs, and the address")]
@@ -91,18 +100,53 @@ pub enum Error {
     },
     /// Something else than what was applied is read back.
     #[error(
-        "switch {switch}, port {port}: {wanted} was applied, but it reads {seen}. Somebody else \
-         seems to configure this port too"
+        "switch {switch} does not have what was applied: {differences}. Somebody else seems to \
+         configure these ports too, or the switch forgets"
     )]
     NotVerified {
         /// The switch's name.
         switch: String,
-        /// The port's name.
+        /// What should be seen, and what is.
+        differences: String,
+    },
+    /// Somebody else changes the same ports at the same time.
+    #[error("switch {switch}: somebody else changes the same ports at the same time")]
+    Conflict {
+        /// The switch's name.
+        switch: String,
+    },
+    /// The switch, or the device behind a port, cannot do what is planned.
+    #[error("switch {switch} cannot carry out the plan of {port}: {problem}")]
+    Unable {
+        /// The switch's name.
+        switch: String,
+        /// The port, or aggregation.
         port: String,
-        /// What should be seen.
-        wanted: String,
-        /// What is seen.
-        seen: String,
+        /// What it cannot do.
+        problem: String,
+    },
+    /// A change could not be seen in effect and was taken back.
+    #[error("{cause}. The ports were put back to what they were before")]
+    RolledBack {
+        /// The switch's name.
+        switch: String,
+        /// Why.
+        #[source]
+        cause: Box<Error>,
+    },
+    /// A change could not be seen in effect, and could not be taken back either.
+    #[error(
+        "{cause}. The ports could not be put back to what they were before either ({problem}): what \
+         they carry is not known"
+    )]
+    NotRolledBack {
+        /// The switch's name.
+        switch: String,
+        /// Why it was to be taken back.
+        #[source]
+        cause: Box<Error>,
+        /// Why it could not be.
+        problem: Box<Error>,
     },
 }
 
@@ -117,13 +161,22 @@ impl Error {
             }
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
+            | Self::Busy { .. }
+            | Self::Conflict { .. }
             | Self::NotInEffect { .. }
             | Self::NotVerified { .. } => FailureClass::Transient,
+            Self::RolledBack { cause, .. } | Self::NotRolledBack { cause, .. } => cause.class(),
             Self::Refused { .. } | Self::Protocol { .. } => FailureClass::Permanent,
             Self::BadAddress { .. }
-            | Self::BadPlan { .. }
+            | Self::Plan(_)
+            | Self::Unable { .. }
             | Self::NoSuchPort { .. }
             | Self::PortFault { .. } => FailureClass::Operator,
         }
+    }
+
+    /// Whether beginning again in a moment is likely to help.
+    pub(crate) fn may_pass_at_once(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Conflict { .. })
     }
 }

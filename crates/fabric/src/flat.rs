@@ -1,23 +1,30 @@
 //! Switches that are not ours to change.
 
+use bessemer_core::port_plan::{DeclaredPort, PortPlan, PortState, check_flat};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::{Error, PortPlan, PortState, Switch};
+use crate::switch::ports_of;
+use crate::{Applied, Error, OnFailure, Switch};
 
-/// The switch of a site without switch control: there is nothing to apply, and every port reads
-/// as given. What such a site gives up, that a tenant's machine is kept from the provisioning
-/// network by nothing but its own boot order, is for the site's operator to know.
+/// The switch of a site without switch control: there is nothing to apply. What is known of its ports
+/// (what LLDP told, which physical network was declared) is held against every plan. What such a site
+/// gives up, that a tenant's machine is kept from the provisioning network by nothing but its own boot
+/// order, is for the site's operator to know.
 #[derive(Debug, Clone)]
 pub struct FlatSwitch {
     name: String,
+    declared: Vec<DeclaredPort>,
 }
 
 impl FlatSwitch {
-    /// The switch called `name`.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+    /// The switch called `name`, of whose ports `declared` is known.
+    pub fn new(name: impl Into<String>, declared: Vec<DeclaredPort>) -> Self {
+        Self {
+            name: name.into(),
+            declared,
+        }
     }
 }
 
@@ -26,39 +33,63 @@ impl Switch for FlatSwitch {
         &self.name
     }
 
-    fn read_port<'a>(
+    fn read<'a>(
         &'a self,
-        _port: &'a str,
+        ports: &'a [String],
         _deadline: Instant,
-    ) -> BoxFuture<'a, Result<PortState, Error>> {
-        async { Ok(PortState::Uncontrolled) }.boxed()
+    ) -> BoxFuture<'a, Result<Vec<PortState>, Error>> {
+        async { Ok(ports.iter().map(PortState::uncontrolled).collect()) }.boxed()
     }
 
-    fn apply_port<'a>(
+    fn apply<'a>(
         &'a self,
-        _port: &'a str,
-        _plan: &'a PortPlan,
+        plans: &'a [PortPlan],
+        _on_failure: OnFailure,
         _deadline: Instant,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        async { Ok(()) }.boxed()
+    ) -> BoxFuture<'a, Result<Applied, Error>> {
+        async move {
+            for plan in plans {
+                check_flat(&self.name, plan, &self.declared)?;
+            }
+            let ports = ports_of(plans);
+            let states: Vec<_> = ports.iter().map(PortState::uncontrolled).collect();
+            Ok(Applied {
+                before: states.clone(),
+                after: states,
+            })
+        }
+        .boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bessemer_core::hardware::LldpNeighbor;
+    use bessemer_core::port_plan::PortMode;
+    use bessemer_core::reason::FailureClass;
 
     #[tokio::test]
-    async fn every_port_is_as_planned() {
-        let switch = FlatSwitch::new("office");
-        let plan = PortPlan::access(100, "tenant").unwrap();
-        switch.apply_port("1", &plan, Instant::now()).await.unwrap();
-        assert!(
-            switch
-                .read_port("1", Instant::now())
-                .await
-                .unwrap()
-                .satisfies(&plan)
-        );
+    async fn a_plan_is_checked_and_nothing_applied() {
+        let plan = PortPlan::port("7", PortMode::Access { vlan: 100 }, "tenant").unwrap();
+        let heard = |port: &str| DeclaredPort {
+            port: "7".to_owned(),
+            segment: None,
+            neighbor: Some(LldpNeighbor {
+                chassis: "52:54:00:00:00:01".to_owned(),
+                port: port.to_owned(),
+                system_name: Some("office".to_owned()),
+            }),
+        };
+        let plans = [plan];
+        let good = FlatSwitch::new("office", vec![heard("7")]);
+        let applied = good.apply(&plans, OnFailure::RollBack, Instant::now());
+        let after = applied.await.unwrap().after;
+        assert_eq!(plans[0].differences(&after), []);
+        let wrong = FlatSwitch::new("office", vec![heard("8")]);
+        let applied = wrong.apply(&plans, OnFailure::RollBack, Instant::now());
+        let error = applied.await.unwrap_err();
+        assert_eq!(error.class(), FailureClass::Operator);
+        assert!(error.to_string().contains("port `8`"), "{error}");
     }
 }

@@ -2,16 +2,11 @@
 
 use std::fmt;
 
+use bessemer_core::port_plan::{PortPlan, PortState};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::Error;
-
-/// The VLANs of IEEE 802.1Q that a port can be in: 0 and 4095 are reserved.
-const VLANS: std::ops::RangeInclusive<u16> = 1..=4094;
-
-/// Bytes of a port's description: the shortest limit among the switches in the field is 240.
-const LONGEST_DESCRIPTION: usize = 200;
 
 /// A switch whose ports can be brought into a wanted state.
 ///
@@ -21,170 +16,46 @@ pub trait Switch: fmt::Debug + Send + Sync {
     /// The switch's name, for people.
     fn name(&self) -> &str;
 
-    /// What the port `port` carries now.
-    fn read_port<'a>(
+    /// What `ports` carry now, in the same order.
+    fn read<'a>(
         &'a self,
-        port: &'a str,
+        ports: &'a [String],
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<PortState, Error>>;
+    ) -> BoxFuture<'a, Result<Vec<PortState>, Error>>;
 
-    /// Brings the port `port` into the state that `plan` describes, and returns once the switch
-    /// forwards by it. A port that is in it already is left alone.
-    fn apply_port<'a>(
+    /// Brings all ports of `plans` into the states that they describe, in one transaction, and
+    /// returns once the switch forwards by all of them. Ports that are as planned are left alone.
+    /// When that cannot be seen to be so, `on_failure` says what becomes of what was changed.
+    fn apply<'a>(
         &'a self,
-        port: &'a str,
-        plan: &'a PortPlan,
+        plans: &'a [PortPlan],
+        on_failure: OnFailure,
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<(), Error>>;
+    ) -> BoxFuture<'a, Result<Applied, Error>>;
 }
 
-/// What a port is to carry: the untagged frames of one VLAN, and nothing else.
+/// What becomes of a change that was made but cannot be seen to be in effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is taken back, so that it does not come into effect later, when nobody looks: for changes
+    /// that give a machine more than it had.
+    RollBack,
+    /// It stays: for changes that take away (parking), and those that put back what must be.
+    Keep,
+}
+
+/// A change that is in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortPlan {
-    vlan: u16,
-    isolated: bool,
-    description: String,
+pub struct Applied {
+    /// The ports as they were.
+    pub before: Vec<PortState>,
+    /// The ports as they are, read back.
+    pub after: Vec<PortState>,
 }
 
-impl PortPlan {
-    /// An access port of `vlan`, 1 to 4094, described to people as `description` (at most 200
-    /// bytes on one line).
-    ///
-    /// # Errors
-    /// [`Error::BadPlan`] when one of them is out of these bounds.
-    pub fn access(vlan: u16, description: impl Into<String>) -> Result<Self, Error> {
-        let description = description.into();
-        if !VLANS.contains(&vlan) {
-            return Err(Error::BadPlan {
-                problem: format!("VLAN {vlan} is not one of 1 to 4094"),
-            });
-        }
-        if description.len() > LONGEST_DESCRIPTION || description.contains(char::is_control) {
-            let problem =
-                format!("the description must be one line of at most {LONGEST_DESCRIPTION} bytes");
-            return Err(Error::BadPlan { problem });
-        }
-        Ok(Self {
-            vlan,
-            isolated: false,
-            description,
-        })
-    }
-
-    /// The same, kept from every other isolated port: a *protected* port, or one in an *isolated*
-    /// private VLAN (RFC 5517). Ports that are not isolated, such as the conductor's, it reaches.
-    #[must_use]
-    pub fn isolated(mut self, isolated: bool) -> Self {
-        self.isolated = isolated;
-        self
-    }
-
-    /// Whether the port is kept from other isolated ones.
-    pub fn is_isolated(&self) -> bool {
-        self.isolated
-    }
-
-    /// The VLAN whose frames the port carries untagged.
-    pub fn vlan(&self) -> u16 {
-        self.vlan
-    }
-
-    /// What people who look at the switch are told.
-    pub fn description(&self) -> &str {
-        &self.description
-    }
-}
-
-impl fmt::Display for PortPlan {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{}access port of VLAN {} ({})",
-            isolation(self.isolated),
-            self.vlan,
-            self.description
-        )
-    }
-}
-
-fn isolation(isolated: bool) -> &'static str {
-    if isolated { "isolated " } else { "" }
-}
-
-/// What a port carries, as read from the switch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PortState {
-    /// The untagged frames of one VLAN.
-    Access {
-        /// That VLAN.
-        vlan: u16,
-        /// Whether it is kept from other isolated ports.
-        isolated: bool,
-        /// The description that [`PortPlan`] set; empty if there is none.
-        description: String,
-    },
-    /// Anything else, in the switch's words.
-    Other(String),
-    /// The switch is not ours to ask.
-    Uncontrolled,
-}
-
-impl PortState {
-    /// Whether a port in this state needs nothing done to be as planned.
-    pub fn satisfies(&self, plan: &PortPlan) -> bool {
-        match self {
-            Self::Access {
-                vlan,
-                isolated,
-                description,
-            } => {
-                *vlan == plan.vlan && *isolated == plan.isolated && *description == plan.description
-            }
-            Self::Other(_) => false,
-            Self::Uncontrolled => true,
-        }
-    }
-}
-
-impl fmt::Display for PortState {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Access {
-                vlan,
-                isolated,
-                description,
-            } => {
-                let isolation = isolation(*isolated);
-                write!(
-                    formatter,
-                    "{isolation}access port of VLAN {vlan} ({description})"
-                )
-            }
-            Self::Other(words) => formatter.write_str(words),
-            Self::Uncontrolled => formatter.write_str("not controlled"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plans_are_within_bounds() {
-        for vlan in [1, 100, 4094] {
-            assert_eq!(PortPlan::access(vlan, "parked").unwrap().vlan(), vlan);
-        }
-        for vlan in [0, 4095, u16::MAX] {
-            let text = PortPlan::access(vlan, "").unwrap_err().to_string();
-            assert!(
-                text.contains(&vlan.to_string()) && text.contains("4094"),
-                "{text}"
-            );
-        }
-        assert!(PortPlan::access(1, "x".repeat(200)).is_ok());
-        for description in ["x".repeat(201), "two\nlines".to_owned()] {
-            assert!(PortPlan::access(1, description).is_err());
-        }
-    }
+/// The ports of `plans`, each once.
+pub(crate) fn ports_of(plans: &[PortPlan]) -> Vec<String> {
+    let ports = plans.iter().flat_map(PortPlan::ports);
+    let ports: std::collections::BTreeSet<_> = ports.cloned().collect();
+    ports.into_iter().collect()
 }

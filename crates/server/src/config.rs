@@ -45,6 +45,8 @@ pub struct Config {
     /// The VLAN that exists nowhere: where ports are that must not reach anything. 1 to 4094, and
     /// not the provisioning VLAN.
     pub parked_vlan: u16,
+    /// Requests that this conductor has at one switch at the same time, 1 to 1000.
+    pub switch_requests: u16,
     /// How long things may and usually do take on this site's hardware: whole seconds, but for
     /// the rate.
     pub timing: Timing,
@@ -62,6 +64,7 @@ impl Default for Config {
             images: Images::default(),
             switch: Vec::new(),
             parked_vlan: 4094,
+            switch_requests: 8,
             timing: Timing::default(),
         }
     }
@@ -355,6 +358,9 @@ impl Config {
     /// Names the first key whose value makes no sense.
     pub fn check(&self) -> Result<(), ConfigError> {
         vlan("parked_vlan", self.parked_vlan)?;
+        if !(1..=1000).contains(&self.switch_requests) {
+            return wrong("switch_requests", "give a number from 1 to 1000");
+        }
         if self.timing.standby_silence < SHORTEST_STANDBY_SILENCE {
             return wrong(
                 "timing.standby_silence",

@@ -1,14 +1,21 @@
 //! The site's switches, and bringing a node's ports where the lifecycle wants them.
+//!
+//! What ports must carry is decided by [`port_plan::plan`]; here its inputs are gathered and its
+//! outcome is handed to the switches: one transaction each, the one that the agent boots through
+//! last.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bessemer_core::lifecycle::PortRole;
-use bessemer_core::port_plan::{self, SiteVlans};
+use bessemer_core::port_plan::{
+    self, Attachment, AttachmentMode, Cable, Carrier, NodePorts, PlanError, Port, SiteModel,
+    SiteVlans, SwitchModel, SwitchPlan,
+};
 use bessemer_core::reason::Failure;
-use bessemer_fabric::{OvsdbSwitch, PortPlan, Switch};
+use bessemer_fabric::{OnFailure, OvsdbSwitch, Switch, ThrottledSwitch};
 use bessemer_store::NodeRecord;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::config::{Config, SwitchDriver};
@@ -35,67 +42,132 @@ impl Fabric {
                     Arc::new(OvsdbSwitch::new(switch.name.clone(), address))
                 }
             };
-            switches.insert(switch.name.clone(), driver);
+            let limited = ThrottledSwitch::new(driver, config.switch_requests.into());
+            switches.insert(switch.name.clone(), Arc::new(limited));
         }
         Ok(Self { switches })
     }
 
     /// Puts every port of `node` where `role` wants it and sees it there. Ports without a switch
     /// of ours are left alone: the site is flat for them.
+    ///
+    /// When a node is parked, all its switches are asked at once, so that one that does not answer
+    /// does not keep the others from it; otherwise the first that fails ends it.
     pub async fn connect(
         &self,
         node: &NodeRecord,
         role: PortRole,
         site: &Site,
+        deadline: Instant,
     ) -> Result<(), Failure> {
-        let tenant = match role {
-            PortRole::Tenant => Some(tenant_vlan(node, site).await?),
-            PortRole::Parked | PortRole::Standby | PortRole::Provisioning => None,
+        let plans = plans(node, role, site).await?;
+        let apply = async |plan| {
+            let applied = self.apply(plan, role, deadline).await;
+            note(site, node, plan, &applied);
+            applied.map_err(|error| failure(&error))
         };
-        let vlans = SiteVlans {
-            parked: site.config.parked_vlan,
-            provisioning: site.config.provisioning.as_ref().and_then(|each| each.vlan),
-            standby: site
-                .config
-                .provisioning
-                .as_ref()
-                .and_then(|each| each.standby_vlan),
-        };
-        let limit = Duration::from_secs(u64::from(site.config.timing.bmc_deadline));
-        let deadline = Instant::now() + limit;
-        for (index, port) in node.ports.iter().enumerate() {
-            let (Some(name), Some(switch_port)) = (&port.switch, &port.switch_port) else {
-                continue;
-            };
-            let Some(switch) = self.switches.get(name) else {
-                return Err(Failure::operator(format!(
-                    "port {} is on switch `{name}`, which the configuration does not name",
-                    port.mac
-                )));
-            };
-            let vlan = port_plan::vlan(role, index == 0, vlans, tenant);
-            let plan = PortPlan::access(vlan, format!("{} {}", node.name, role_name(role)))
-                .map_err(|error| failure(&error))?
-                .isolated(index == 0 && port_plan::isolated(role));
-            let applied = switch.apply_port(switch_port, &plan, deadline).await;
-            let told = match &applied {
-                Ok(()) => format!(
-                    "port {switch_port} of {name}: VLAN {vlan} ({}), read back",
-                    role_name(role)
-                ),
-                Err(error) => format!("port {switch_port} of {name}: {error}"),
-            };
-            let well = applied.is_ok();
-            site.sightings.note(node.id, Place::Switch, well, told);
-            applied.map_err(|error| failure(&error))?;
+        if role == PortRole::Parked {
+            let all = join_all(plans.iter().map(apply)).await;
+            return all.into_iter().collect();
+        }
+        for plan in &plans {
+            apply(plan).await?;
         }
         Ok(())
     }
+
+    async fn apply(
+        &self,
+        plan: &SwitchPlan,
+        role: PortRole,
+        deadline: Instant,
+    ) -> Result<(), bessemer_fabric::Error> {
+        // A node that is parked is to stay as far parked as it got.
+        let on_failure = match role {
+            PortRole::Parked => OnFailure::Keep,
+            _ => OnFailure::RollBack,
+        };
+        // The plan knows only switches of the configuration.
+        let Some(switch) = self.switches.get(&plan.switch) else {
+            return Ok(());
+        };
+        let applied = switch.apply(&plan.ports, on_failure, deadline).await;
+        applied.map(drop)
+    }
 }
 
-async fn tenant_vlan(node: &NodeRecord, site: &Site) -> Result<u16, Failure> {
+fn note(
+    site: &Site,
+    node: &NodeRecord,
+    plan: &SwitchPlan,
+    applied: &Result<(), bessemer_fabric::Error>,
+) {
+    for port in &plan.ports {
+        let names: Vec<_> = port.ports().iter().map(String::as_str).collect();
+        let place = format!("port {} of {}", names.join(" and "), plan.switch);
+        let told = match applied {
+            Ok(()) => format!("{place}: {port}, read back"),
+            Err(error) => format!("{place}: {error}"),
+        };
+        site.sightings
+            .note(node.id, Place::Switch, applied.is_ok(), told);
+    }
+}
+
+/// What the switches of `node` must carry in `role`.
+async fn plans(node: &NodeRecord, role: PortRole, site: &Site) -> Result<Vec<SwitchPlan>, Failure> {
+    let attachments = match role {
+        PortRole::Tenant => attachments(node, site).await?,
+        _ => Vec::new(),
+    };
+    port_plan::plan(&node_ports(node), role, &attachments, &model(&site.config))
+        .map_err(|error| cannot_be(&error))
+}
+
+/// The switches as the configuration describes them.
+fn model(config: &Config) -> SiteModel {
+    let provisioning = config.provisioning.as_ref();
+    let vlans = SiteVlans {
+        parked: config.parked_vlan,
+        provisioning: provisioning.and_then(|each| each.vlan),
+        standby: provisioning.and_then(|each| each.standby_vlan),
+        rescue: None,
+    };
+    let model = SwitchModel {
+        vlans,
+        largest_mtu: None,
+        storm_limit: None,
+    };
+    let switches = config.switch.iter();
+    SiteModel {
+        switches: switches
+            .map(|switch| (switch.name.clone(), model))
+            .collect(),
+    }
+}
+
+/// The node as its switches see it: its first NIC boots.
+fn node_ports(node: &NodeRecord) -> NodePorts {
+    let ports = node.ports.iter().enumerate().map(|(index, port)| {
+        let cable = port.switch.clone().zip(port.switch_port.clone());
+        Port {
+            mac: port.mac,
+            cable: cable.map(|(switch, port)| Cable { switch, port }),
+            group: None,
+            boots: index == 0,
+        }
+    });
+    NodePorts {
+        node: node.name.clone(),
+        ports: ports.collect(),
+        groups: Vec::new(),
+    }
+}
+
+/// What the node's server is attached to: its network, at the first NIC, untagged.
+async fn attachments(node: &NodeRecord, site: &Site) -> Result<Vec<Attachment>, Failure> {
     let store = |error: bessemer_store::Error| Failure::transient(error.to_string());
-    let Some(server) = node.server else {
+    let (Some(server), Some(port)) = (node.server, node.ports.first()) else {
         return Err(Failure::permanent(
             "the node has no server whose network it could be put on",
         ));
@@ -110,16 +182,19 @@ async fn tenant_vlan(node: &NodeRecord, site: &Site) -> Result<u16, Failure> {
         .network(&server.network.to_string())
         .await
         .map_err(store)?;
-    Ok(network.vlan)
+    Ok(vec![Attachment {
+        network: network.name,
+        carrier: Carrier::Port(port.mac),
+        vlan: network.vlan,
+        mode: AttachmentMode::Native,
+        mtu: network.mtu,
+        segment: None,
+    }])
 }
 
-fn role_name(role: PortRole) -> &'static str {
-    match role {
-        PortRole::Parked => "parked",
-        PortRole::Standby => "standby",
-        PortRole::Provisioning => "provisioning",
-        PortRole::Tenant => "tenant",
-    }
+/// A plan that cannot be is an operator's to mend.
+fn cannot_be(error: &PlanError) -> Failure {
+    Failure::operator(error.to_string())
 }
 
 fn failure(error: &bessemer_fabric::Error) -> Failure {

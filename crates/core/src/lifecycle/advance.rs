@@ -298,7 +298,10 @@ fn action(spec: &NodeSpec, state: &NodeState) -> Option<Action> {
             boot: state.boot(spec.node),
         },
         Step::ConnectProvisioning => Action::ConnectPorts {
-            role: PortRole::Provisioning,
+            role: match state.phase {
+                Phase::Cleaning => PortRole::Cleaning,
+                _ => PortRole::Provisioning,
+            },
         },
         Step::ConnectTenant => Action::ConnectPorts {
             role: PortRole::Tenant,

@@ -159,8 +159,36 @@ pub enum PortRole {
     Standby,
     /// The network on which the agent meets the conductor.
     Provisioning,
+    /// The same, for an agent that erases what a tenant has left.
+    Cleaning,
+    /// Where an agent mends a tenant's server.
+    Rescue,
     /// The networks of the tenant's server.
     Tenant,
+}
+
+impl PortRole {
+    /// Every one of them.
+    pub const ALL: &'static [Self] = &[
+        Self::Parked,
+        Self::Standby,
+        Self::Provisioning,
+        Self::Cleaning,
+        Self::Rescue,
+        Self::Tenant,
+    ];
+
+    /// The name under which it is stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parked => "parked",
+            Self::Standby => "standby",
+            Self::Provisioning => "provisioning",
+            Self::Cleaning => "cleaning",
+            Self::Rescue => "rescue",
+            Self::Tenant => "tenant",
+        }
+    }
 }
 
 /// How far an intent has come.
@@ -223,6 +251,16 @@ mod tests {
                 r#"{"action":"hand_over","leave":"when_unreachable"}"#,
             ),
         ];
+        for role in PortRole::ALL {
+            let text = format!("\"{}\"", role.name());
+            assert_eq!(serde_json::to_string(role).unwrap(), text);
+            assert_eq!(serde_json::from_str::<PortRole>(&text).unwrap(), *role);
+        }
+        let names: Vec<_> = PortRole::ALL.iter().map(|role| role.name()).collect();
+        assert_eq!(
+            names.join(" "),
+            "parked standby provisioning cleaning rescue tenant"
+        );
         for (action, text) in pinned {
             assert_eq!(serde_json::to_string(&action).unwrap(), text);
             assert_eq!(serde_json::from_str::<Action>(text).unwrap(), action);

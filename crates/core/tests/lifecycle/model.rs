@@ -286,7 +286,7 @@ impl History {
                 assert!(self.machine.armed || self.machine.agent.is_none());
             }
             Action::ConnectPorts {
-                role: PortRole::Provisioning | PortRole::Standby,
+                role: PortRole::Provisioning | PortRole::Cleaning | PortRole::Standby,
             } => {
                 assert!(
                     !self.machine.os_running,

@@ -6,13 +6,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 
 use super::address::OvsdbAddress;
+use super::notation::Row;
 use super::splitter::{Malformed, Splitter};
 use crate::Error;
 
 /// The database that holds a switch's configuration.
 const DATABASE: &str = "Open_vSwitch";
 
-/// Bytes of one message. What is asked for here are single rows.
+/// Bytes of one message. What is asked for here are the rows of a few ports.
 const LONGEST_MESSAGE: usize = 1 << 20;
 
 /// Messages of the server's own (keep-alives, notifications) before the answer comes.
@@ -93,6 +94,29 @@ impl Connection {
             return Err(self.nonsense("a transaction has too few results".to_owned()));
         }
         Ok(results)
+    }
+
+    /// The rows that each of `selections` finds.
+    pub(super) async fn rows(&mut self, selections: Vec<Value>) -> Result<Vec<Vec<Row>>, Error> {
+        if selections.is_empty() {
+            return Ok(Vec::new());
+        }
+        let results = self.transact(&selections).await?;
+        let rows = results.into_iter().map(|mut result| {
+            let rows = result.get_mut("rows").map(Value::take);
+            match rows {
+                Some(Value::Array(rows)) => rows
+                    .into_iter()
+                    .map(|row| match row {
+                        Value::Object(row) => Some(row),
+                        _ => None,
+                    })
+                    .collect(),
+                _ => None,
+            }
+        });
+        rows.collect::<Option<_>>()
+            .ok_or_else(|| self.nonsense("a selection has no rows".to_owned()))
     }
 
     async fn call(&mut self, method: &str, parameters: Value) -> Result<Value, Error> {

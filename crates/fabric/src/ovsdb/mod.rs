@@ -4,18 +4,27 @@
 //! some time later. That a change is stored therefore says nothing about where frames go. What
 //! does is a pair of counters (`ovs-vswitchd.conf.db(5)`, table `Open_vSwitch`): whoever changes
 //! something raises `next_cfg`, and `ovs-vswitchd` copies it to `cur_cfg` once everything up to
-//! there is in effect. That copy is waited for, and only then the port is read back.
+//! there is in effect. That copy is waited for, and only then the ports are read back.
+//!
+//! All ports of a call change in one transaction, which holds only if nobody has changed them since
+//! they were read. A connection that breaks in the middle leaves open whether it was carried out: the
+//! ports are read again then, and the rest is done. What was stored but cannot be seen in effect is
+//! taken back if the caller wants that: a switch that wakes up later must not let a machine into a
+//! network when nobody looks.
 //!
 //! Every call has a connection of its own: they cost little, and one that is kept would have to
 //! answer the server's keep-alives all day.
 
 mod address;
+mod change;
 mod connection;
-mod port;
+mod notation;
+mod rows;
 mod splitter;
 
 use std::time::Duration;
 
+use bessemer_core::port_plan::{Difference, PortPlan, PortState};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -23,17 +32,41 @@ use tokio::time::Instant;
 
 pub use address::OvsdbAddress;
 
+use self::change::Wanted;
 use self::connection::Connection;
-use crate::{Error, PortPlan, PortState, Switch};
+use self::rows::Rows;
+use crate::switch::ports_of;
+use crate::{Applied, Error, OnFailure, Switch};
 
 /// Left of a deadline for saying that the switch has not followed in time.
 const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// Left of a deadline for taking a change back; a quarter of what there is, if that is less.
+const TAKING_BACK: Duration = Duration::from_secs(5);
+
+/// How often a call begins anew when its connection breaks or somebody else changes its ports.
+const TRIES: u32 = 6;
+
+/// The pause before it does; it doubles each time.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long after a change the switch may take to tell a port's new MTU.
+const STATUS: Duration = Duration::from_secs(3);
 
 /// An Open vSwitch whose database can be reached.
 #[derive(Debug, Clone)]
 pub struct OvsdbSwitch {
     name: String,
     address: OvsdbAddress,
+}
+
+/// How far a call has come, over all its tries.
+#[derive(Default)]
+struct Progress {
+    /// The rows as they were before the first of them.
+    before: Option<Rows>,
+    /// Whether a change may have been stored.
+    changed: bool,
 }
 
 impl OvsdbSwitch {
@@ -49,36 +82,176 @@ impl OvsdbSwitch {
         Connection::open(&self.name, &self.address, deadline).await
     }
 
-    async fn bring(&self, name: &str, plan: &PortPlan, deadline: Instant) -> Result<(), Error> {
-        let mut connection = self.connect(deadline).await?;
-        let mut operations = Vec::new();
-        let before = port::read(&mut connection, name).await?.state;
-        if before.satisfies(plan) {
-            tracing::debug!(switch = self.name, port = name, %plan, "port is as planned");
-        } else {
-            tracing::info!(switch = self.name, port = name, %plan, %before, "changing port");
-            operations.extend(port::change(name, plan));
-        }
-        // Even without a change: an earlier one may be stored but not in effect.
-        settle(&mut connection, operations, deadline).await?;
-        let after = port::read(&mut connection, name).await?;
-        if !after.state.satisfies(plan) {
-            return Err(Error::NotVerified {
-                switch: self.name.clone(),
-                port: name.to_owned(),
-                wanted: plan.to_string(),
-                seen: after.state.to_string(),
-            });
-        }
-        match after.fault {
-            Some(fault) => Err(Error::PortFault {
-                switch: self.name.clone(),
-                port: name.to_owned(),
-                fault,
+    async fn bring(
+        &self,
+        plans: &[PortPlan],
+        on_failure: OnFailure,
+        deadline: Instant,
+    ) -> Result<Applied, Error> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = deadline - TAKING_BACK.min(left / 4);
+        let mut progress = Progress::default();
+        let result = self.try_again(plans, &mut progress, limit).await;
+        let before = progress.before.unwrap_or_default();
+        match result {
+            Ok(after) => Ok(Applied {
+                before: before.states(&ports_of(plans)),
+                after,
             }),
-            None => Ok(()),
+            Err(cause) if progress.changed && on_failure == OnFailure::RollBack => {
+                Err(self.roll_back(plans, &before, cause, deadline).await)
+            }
+            Err(cause) => Err(cause),
         }
     }
+
+    /// Tries until it works, the trouble is one that does not pass, or time is up.
+    async fn try_again(
+        &self,
+        plans: &[PortPlan],
+        progress: &mut Progress,
+        limit: Instant,
+    ) -> Result<Vec<PortState>, Error> {
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            match self.attempt(plans, progress, limit).await {
+                // A switch that was not reached at all is not likely to be in a moment.
+                Err(error) if error.may_pass_at_once() && progress.before.is_some() => {
+                    tracing::info!(switch = self.name, %error, "beginning again");
+                }
+                result => return result,
+            }
+            tokio::time::sleep_until((Instant::now() + pause).min(limit)).await;
+            pause *= 2;
+        }
+        self.attempt(plans, progress, limit).await
+    }
+
+    async fn attempt(
+        &self,
+        plans: &[PortPlan],
+        progress: &mut Progress,
+        limit: Instant,
+    ) -> Result<Vec<PortState>, Error> {
+        let mut connection = self.connect(limit).await?;
+        let rows = Rows::read(&mut connection, &ports_of(plans), &lags(plans)).await?;
+        let wanted = change::wanted(&self.name, &rows, plans)?;
+        let mut operations = change::operations(&rows, &wanted);
+        operations.extend(plans.iter().flat_map(|plan| change::mtu(&rows, plan)));
+        progress.before.get_or_insert(rows);
+        if change::is_idle(&operations) {
+            tracing::debug!(switch = self.name, "ports are as planned");
+            operations.clear();
+        } else {
+            for plan in plans {
+                tracing::info!(switch = self.name, ports = ?plan.ports(), %plan, "changing ports");
+            }
+            progress.changed = true;
+        }
+        // Even without a change: an earlier one may be stored but not in effect.
+        settle(&mut connection, operations, limit).await?;
+        self.verify(&mut connection, plans, limit).await
+    }
+
+    /// Reads `plans`' ports back. The MTU is told by the device, a moment after the change.
+    async fn verify(
+        &self,
+        connection: &mut Connection,
+        plans: &[PortPlan],
+        limit: Instant,
+    ) -> Result<Vec<PortState>, Error> {
+        let patience = limit.min(Instant::now() + STATUS);
+        loop {
+            let ports = ports_of(plans);
+            let rows = Rows::read(connection, &ports, &[]).await?;
+            let states = rows.states(&ports);
+            if let Some(faulty) = states.iter().find(|state| state.fault.is_some()) {
+                return Err(Error::PortFault {
+                    switch: self.name.clone(),
+                    port: faulty.port.clone(),
+                    fault: faulty.fault.clone().unwrap_or_default(),
+                });
+            }
+            let differences = plans.iter().flat_map(|plan| plan.differences(&states));
+            let differences: Vec<_> = differences.collect();
+            let Some(first) = differences.first() else {
+                return Ok(states);
+            };
+            let left = patience.saturating_duration_since(Instant::now());
+            let device = differences.iter().all(told_by_the_device);
+            let state = states.iter().find(|state| state.port == first.port);
+            match (state, device && left > LAST_WORD) {
+                (Some(state), true) => next_status(connection, state, left).await?,
+                _ => return Err(self.not_verified(&differences, device)),
+            }
+        }
+    }
+
+    fn not_verified(&self, differences: &[Difference], device: bool) -> Error {
+        let told = differences.iter().map(Difference::to_string);
+        let told = told.collect::<Vec<_>>().join("; ");
+        match differences.first() {
+            Some(first) if device => Error::Unable {
+                switch: self.name.clone(),
+                port: first.port.clone(),
+                problem: told,
+            },
+            _ => Error::NotVerified {
+                switch: self.name.clone(),
+                differences: told,
+            },
+        }
+    }
+
+    /// Puts the ports back to what they were `before`, and says so.
+    async fn roll_back(
+        &self,
+        plans: &[PortPlan],
+        before: &Rows,
+        cause: Error,
+        deadline: Instant,
+    ) -> Error {
+        tracing::warn!(switch = self.name, %cause, "rolling back");
+        let switch = self.name.clone();
+        let cause = Box::new(cause);
+        match self.put_back(plans, before, deadline).await {
+            Ok(()) => Error::RolledBack { switch, cause },
+            Err(problem) => Error::NotRolledBack {
+                switch,
+                cause,
+                problem: Box::new(problem),
+            },
+        }
+    }
+
+    /// Stores what there was before. Whether the switch follows is not waited for: once it follows
+    /// anything, this is what it follows.
+    async fn put_back(
+        &self,
+        plans: &[PortPlan],
+        before: &Rows,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let mut connection = self.connect(deadline).await?;
+        let names: Vec<_> = before.ports.iter().map(|port| port.name.as_str()).collect();
+        let rows = Rows::read(&mut connection, &ports_of(plans), &names).await?;
+        let wanted: Vec<_> = before.ports.iter().map(Wanted::as_it_was).collect();
+        let mut operations = change::operations(&rows, &wanted);
+        operations.extend(change::mtu_as_it_was(&rows, before));
+        operations.push(raise());
+        connection.transact(&operations).await.map(drop)
+    }
+}
+
+/// The names of the aggregations that `plans` want.
+fn lags(plans: &[PortPlan]) -> Vec<&str> {
+    let lags = plans.iter().filter_map(PortPlan::aggregation);
+    lags.map(|lag| lag.name.as_str()).collect()
+}
+
+/// Whether `difference` is in what the device says of itself, and not in what it was told.
+fn told_by_the_device(difference: &Difference) -> bool {
+    matches!(difference.what, "mtu" | "admin_state")
 }
 
 impl Switch for OvsdbSwitch {
@@ -86,26 +259,35 @@ impl Switch for OvsdbSwitch {
         &self.name
     }
 
-    fn read_port<'a>(
+    fn read<'a>(
         &'a self,
-        port: &'a str,
+        ports: &'a [String],
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<PortState, Error>> {
+    ) -> BoxFuture<'a, Result<Vec<PortState>, Error>> {
         async move {
             let mut connection = self.connect(deadline).await?;
-            Ok(port::read(&mut connection, port).await?.state)
+            let rows = Rows::read(&mut connection, ports, &[]).await?;
+            Ok(rows.states(ports))
         }
         .boxed()
     }
 
-    fn apply_port<'a>(
+    fn apply<'a>(
         &'a self,
-        port: &'a str,
-        plan: &'a PortPlan,
+        plans: &'a [PortPlan],
+        on_failure: OnFailure,
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        self.bring(port, plan, deadline).boxed()
+    ) -> BoxFuture<'a, Result<Applied, Error>> {
+        self.bring(plans, on_failure, deadline).boxed()
     }
+}
+
+/// Says that the switch is to follow what is stored up to here.
+fn raise() -> Value {
+    json!({
+        "op": "mutate", "table": "Open_vSwitch", "where": [],
+        "mutations": [["next_cfg", "+=", 1]],
+    })
 }
 
 /// Carries `operations` out and returns once the switch forwards by them.
@@ -115,12 +297,15 @@ async fn settle(
     deadline: Instant,
 ) -> Result<(), Error> {
     let stored = Instant::now();
-    operations.push(json!({
-        "op": "mutate", "table": "Open_vSwitch", "where": [],
-        "mutations": [["next_cfg", "+=", 1]],
-    }));
+    operations.push(raise());
     operations.push(counters());
-    let results = connection.transact(&operations).await?;
+    let results = connection.transact(&operations).await;
+    let results = results.map_err(|error| match error {
+        Error::Refused { switch, detail } if detail.starts_with("timed out") => {
+            Error::Conflict { switch }
+        }
+        other => other,
+    })?;
     let goal = counter(connection, &results, "next_cfg")?;
     let mut reached = counter(connection, &results, "cur_cfg")?;
     while reached < goal {
@@ -155,6 +340,27 @@ async fn next_counter(
         Ok(results) => counter(connection, &results, "cur_cfg").map(Some),
         Err(Error::Refused { detail, .. }) if detail.starts_with("timed out") => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Waits until the switch tells something else of the device behind a port than `state`, for `limit`
+/// at most.
+async fn next_status(
+    connection: &mut Connection,
+    state: &PortState,
+    limit: Duration,
+) -> Result<(), Error> {
+    let up = |up: bool| json!(if up { "up" } else { "down" });
+    let optional = |value: Option<Value>| notation::set(value);
+    let wait = json!({
+        "op": "wait", "table": "Interface", "where": [["name", "==", state.port]],
+        "columns": ["mtu", "admin_state"], "until": "!=",
+        "rows": [{"mtu": optional(state.mtu.map(Value::from)), "admin_state": optional(state.admin_up.map(up))}],
+        "timeout": u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+    });
+    match connection.transact(&[wait]).await {
+        Err(Error::Refused { detail, .. }) if detail.starts_with("timed out") => Ok(()),
+        result => result.map(drop),
     }
 }
 

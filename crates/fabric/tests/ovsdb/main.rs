@@ -1,5 +1,6 @@
 //! The OVSDB driver against a real Open vSwitch, and against peers that are none.
 
+mod aggregation;
 mod fake;
 mod real;
 mod vswitch;

@@ -68,7 +68,7 @@ fn spawn(mut command: Command, name: &str) -> Child {
 }
 
 impl Vswitch {
-    /// A switch with the bridge `br0` and its ports `p1`, `p2` and `p3`, all in VLAN 1.
+    /// A switch with the bridge `br0` and its ports `p1` to `p4`, all in VLAN 1.
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
@@ -95,7 +95,7 @@ impl Vswitch {
             "br0",
             "datapath_type=dummy",
         ]);
-        for port in ["p1", "p2", "p3"] {
+        for port in ["p1", "p2", "p3", "p4"] {
             vswitch.vsctl(&[
                 "add-port",
                 "br0",
@@ -150,32 +150,55 @@ impl Vswitch {
     }
 
     /// Like `vsctl`, for what the switch stores but cannot carry out.
-    pub(crate) fn vsctl_whatever_comes_of_it(&self, arguments: &[&str]) {
-        self.vsctl_command(arguments).output().unwrap();
+    pub(crate) fn vsctl_whatever_comes_of_it(&self, arguments: &[&str]) -> String {
+        let output = self.vsctl_command(arguments).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Where `ovs-vswitchd` itself would send a broadcast that comes in by `port`: the ports
-    /// among `p1`, `p2` and `p3`.
-    pub(crate) fn flooded_from(&self, port: &str) -> Vec<String> {
+    /// Waits for something that the switch does by itself.
+    pub(crate) fn until(&self, mut done: impl FnMut() -> bool) {
+        let limit = Instant::now() + Duration::from_secs(20);
+        while !done() {
+            assert!(Instant::now() < limit, "the switch does not get there");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What a tool that asks `ovs-vswitchd` itself says.
+    pub(crate) fn appctl(&self, arguments: &[&str]) -> String {
         let mut command = program("ovs-appctl", self.folder.path());
         let control = self.folder.path().join("vswitchd.ctl");
-        command
-            .arg("-t")
-            .arg(control)
-            .args(["ofproto/trace", "--names", "br0"]);
-        command.arg(format!(
-            "in_port={port},dl_src=52:54:00:00:00:05,dl_dst=ff:ff:ff:ff:ff:ff"
-        ));
-        let trace = run(command, "ovs-appctl");
+        command.arg("-t").arg(control).args(arguments);
+        run(command, "ovs-appctl")
+    }
+
+    /// Where `ovs-vswitchd` itself would send an untagged broadcast that comes in by `port`: the
+    /// ports among `p1` to `p4`.
+    pub(crate) fn flooded_from(&self, port: &str) -> Vec<String> {
+        self.flooded(port, None)
+    }
+
+    /// The same for a broadcast that is tagged with `vlan`.
+    pub(crate) fn flooded_from_tagged(&self, port: &str, vlan: u16) -> Vec<String> {
+        self.flooded(port, Some(vlan))
+    }
+
+    fn flooded(&self, port: &str, vlan: Option<u16>) -> Vec<String> {
+        let mut flow = format!("in_port={port},dl_src=52:54:00:00:00:05,dl_dst=ff:ff:ff:ff:ff:ff");
+        if let Some(vlan) = vlan {
+            flow.push_str(&format!(",dl_vlan={vlan},dl_vlan_pcp=0"));
+        }
+        let trace = self.appctl(&["ofproto/trace", "--names", "br0", &flow]);
         let actions = trace
             .lines()
             .find_map(|line| line.strip_prefix("Datapath actions: "));
         let actions = actions.unwrap_or_else(|| panic!("{trace}"));
-        actions
+        let ports = actions
             .split(',')
-            .filter(|action| action.starts_with('p') && action.len() == 2)
-            .map(str::to_owned)
-            .collect()
+            .filter(|action| action.starts_with('p') && action.len() == 2);
+        let mut ports: Vec<_> = ports.map(str::to_owned).collect();
+        ports.sort();
+        ports
     }
 
     fn wait_for_database(&self) {

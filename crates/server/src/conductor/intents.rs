@@ -53,7 +53,10 @@ async fn act(
             let bmc = conductor.site.bmcs.of(node)?;
             boot::eject_medium(&conductor.site, node, &*bmc, deadline).await?;
         }
-        return conductor.fabric.connect(node, role, &conductor.site).await;
+        return conductor
+            .fabric
+            .connect(node, role, &conductor.site, deadline)
+            .await;
     }
     debug_assert_eq!(
         intent.action.executor(),
