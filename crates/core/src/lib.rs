@@ -13,8 +13,9 @@
 //! - [`diagnosis`]: the likely cause of what a node waits for;
 //! - [`port_plan`]: what each switch port must carry;
 //! - [`reason`]: why something is as it is, as data;
-//! - [`instance`]: the metadata that a new server finds at its first boot; [`report`]: how its system
-//!   says that it is up.
+//! - [`network_data`]: how a new server's network is written down for it;
+//! - [`instance`]: the other metadata that it finds at its first boot; [`report`]: how its system says
+//!   that it is up.
 
 pub mod boot_method;
 pub mod diagnosis;
@@ -24,6 +25,7 @@ pub mod id;
 pub mod instance;
 pub mod lifecycle;
 pub mod net;
+pub mod network_data;
 pub mod plan;
 pub mod port_plan;
 pub mod reason;

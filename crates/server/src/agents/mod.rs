@@ -7,6 +7,7 @@
 
 mod commands;
 mod hello;
+mod networking;
 mod poll;
 mod report;
 mod serve;

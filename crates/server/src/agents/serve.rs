@@ -6,7 +6,8 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bessemer_core::id::{ImageId, ServerId};
-use bessemer_core::instance::{Attachment, meta_data, network_data, serial_marker, vendor_data};
+use bessemer_core::instance::{meta_data, serial_marker, vendor_data};
+use bessemer_core::network_data::network_data;
 use bessemer_core::report;
 use bessemer_image::config_drive::ConfigDrive;
 use bessemer_store::ServerRecord;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::Agents;
+use super::networking;
 use super::session::{Refusal, Session};
 use crate::chunk_service;
 use crate::keyring::purpose;
@@ -114,15 +116,8 @@ async fn compose(
 ) -> Result<ConfigDrive, Refusal> {
     let network = site.store.network(&server.network.to_string()).await;
     let network = network.map_err(Refusal::unavailable)?;
-    let attachment = Attachment {
-        mac: session.boot.mac,
-        network: network.name,
-        subnet: network.subnet,
-        address: server.address,
-        gateway: network.gateway,
-        dns: network.dns,
-        mtu: network.mtu,
-    };
+    let networking = networking::of(server, &network, session.boot.mac);
+    let networking = networking.map_err(Refusal::unavailable)?;
     let user_data = match &server.user_data_sealed {
         Some(sealed) => Some(
             site.keyring
@@ -135,7 +130,7 @@ async fn compose(
         meta_data: meta_data(server.id, &server.name, &server.keys)
             .to_string()
             .into_bytes(),
-        network_data: network_data(&[attachment]).to_string().into_bytes(),
+        network_data: network_data(&networking).to_string().into_bytes(),
         user_data,
         vendor_data: None,
     })

@@ -52,11 +52,11 @@ fn check_config_drive(
     assert_eq!(
         drive.network_data,
         json!({
-            "links": [{ "id": "link0", "type": "phy", "ethernet_mac_address": mac, "mtu": 1500 }],
-            "networks": [{ "id": "network0", "network_id": "tenants", "link": "link0",
+            "links": [{ "id": "nic0", "type": "phy", "ethernet_mac_address": mac, "mtu": 1500 }],
+            "networks": [{ "id": "network0", "network_id": "tenants", "link": "nic0",
                 "type": "ipv4", "ip_address": "192.168.100.10", "netmask": "255.255.255.0",
-                "routes": [{ "network": "0.0.0.0", "netmask": "0.0.0.0",
-                    "gateway": "192.168.100.1" }] }],
+                "gateway": "192.168.100.1", "routes": [],
+                "dns_nameservers": ["192.168.100.53"] }],
             "services": [{ "type": "dns", "address": "192.168.100.53" }],
         })
     );
