@@ -8,8 +8,16 @@ use bessemer_core::network_data::{Addressing, Attachment};
 use crate::cases::Case;
 use crate::expected;
 
-pub(crate) const RENDERERS: [&str; 5] =
-    ["eni", "netplan", "networkd", "sysconfig", "network-manager"];
+/// cloud-init's, and our own two.
+pub(crate) const RENDERERS: [&str; 7] = [
+    "eni",
+    "netplan",
+    "networkd",
+    "sysconfig",
+    "network-manager",
+    "wicked",
+    "networkd-files",
+];
 
 pub(crate) struct Exception {
     pub(crate) renderer: &'static str,
@@ -41,7 +49,7 @@ fn any(_: &Case, _: &str) -> bool {
 }
 
 fn has_fixed_ipv6(case: &Case, interface: &str) -> bool {
-    let facts = expected::facts(case);
+    let facts = expected::facts(case, "network-manager");
     let addresses = facts.get(&(interface.to_owned(), "addresses".to_owned()));
     let mut addresses = addresses.and_then(Value::as_array).into_iter().flatten();
     addresses.any(|address| address.as_str().is_some_and(|text| text.contains(':')))
@@ -65,7 +73,7 @@ fn nothing_fixed(case: &Case, _: &str) -> bool {
 
 /// A NIC that carries VLANs and nothing else.
 fn is_bare_parent(case: &Case, interface: &str) -> bool {
-    let facts = expected::facts(case);
+    let facts = expected::facts(case, "eni");
     let field = |name: &str, field: &str| facts.get(&(name.to_owned(), field.to_owned()));
     field(interface, "kind") == Some(&json!("port"))
         && field(interface, "addresses").is_none()

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use crate::Facts;
 use crate::cases::Case;
 
-pub(crate) fn facts(case: &Case) -> Facts {
+/// What the files of this renderer should say.
+pub(crate) fn facts(case: &Case, renderer: &str) -> Facts {
+    let port = |case, mac| port(case, mac, renderer);
     let networking = case.networking.get();
     let mut facts = Facts::new();
     let mut say = |interface: &str, field: &str, value: Value| {
@@ -46,7 +48,10 @@ pub(crate) fn facts(case: &Case) -> Facts {
         }
     }
     for attachment in &networking.attachments {
-        let parent = link(case, attachment.link);
+        let parent = match attachment.link {
+            Link::Port(mac) => port(case, mac),
+            Link::Bond(number) => format!("bond{number}"),
+        };
         if let Link::Port(mac) = attachment.link {
             let its_port = networking
                 .ports
@@ -113,15 +118,9 @@ fn addresses(attachment: &Attachment) -> Vec<(&'static str, Value)> {
     lists.collect()
 }
 
-fn link(case: &Case, link: Link) -> String {
-    match link {
-        Link::Port(mac) => port(case, mac),
-        Link::Bond(number) => format!("bond{number}"),
-    }
-}
-
-/// The name of a NIC: its own, or `nic` with its number if it carries VLANs, or the system's.
-fn port(case: &Case, mac: MacAddress) -> String {
+/// The name of a NIC: its own, or `nic` with its number if it carries VLANs or wicked has to know it,
+/// or the system's.
+fn port(case: &Case, mac: MacAddress, renderer: &str) -> String {
     let networking: &NodeNetworking = case.networking.get();
     let place = networking
         .ports
@@ -133,7 +132,9 @@ fn port(case: &Case, mac: MacAddress) -> String {
     };
     match &networking.ports[place].name {
         Some(name) => name.clone(),
-        None if networking.attachments.iter().any(tagged) => format!("nic{place}"),
+        None if renderer == "wicked" || networking.attachments.iter().any(tagged) => {
+            format!("nic{place}")
+        }
         None => case.interfaces[&mac.to_string()].clone(),
     }
 }

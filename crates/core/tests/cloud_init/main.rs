@@ -3,19 +3,23 @@
 //!
 //! `render.py` runs cloud-init's own code, out of Debian's package, which `scripts/install-dependencies test`
 //! unpacks without installing it. The parsers beside it know each format by its own manual, and
-//! nothing of our generator. What a renderer cannot do stands in `exceptions.rs`, by field, with
+//! nothing of our generator. Our own files for wicked and systemd-networkd go the same way, and have to be
+//! right without exception. What a renderer cannot do stands in `exceptions.rs`, by field, with
 //! the value that it writes instead and the reason; one that is not needed any more fails the test.
 
 mod cases;
 mod exceptions;
 mod expected;
+mod networkd;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use bessemer_core::network_data::network_data;
+use bessemer_core::network_data::{
+    Content, NetworkConfiguration, files, network_data, set_variables,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -66,6 +70,20 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// What SUSE's netconfig has in its file, in short.
+const NETCONFIG: &str = "## Type: string\nNETCONFIG_DNS_POLICY=\"auto\"\n\n## Type: string\n\
+    NETCONFIG_DNS_STATIC_SERVERS=\"\"\n";
+
+/// The files that Bessemer renders by itself, by path.
+fn own_files(case: &Case, configuration: NetworkConfiguration) -> BTreeMap<String, String> {
+    let files = files(&case.networking, configuration).into_iter();
+    let files = files.map(|file| match file.content {
+        Content::Whole(text) => (file.path, text),
+        Content::Variables(variables) => (file.path, set_variables(NETCONFIG, &variables)),
+    });
+    files.collect()
+}
+
 /// All renderings of all cases, by one process: starting cloud-init takes longer than a case.
 fn render(cases: &[Case]) -> Vec<Rendering> {
     let package = root().join("target/cloud-init");
@@ -77,6 +95,10 @@ fn render(cases: &[Case]) -> Vec<Rendering> {
                 "name": case.name,
                 "network_data": network_data(&case.networking),
                 "interfaces": case.interfaces,
+                "files": {
+                    "wicked": own_files(case, NetworkConfiguration::Wicked),
+                    "networkd-files": own_files(case, NetworkConfiguration::Networkd),
+                },
             })
         })
         .collect();
@@ -150,7 +172,10 @@ fn compare(
             )
         })
         .collect();
-    let (expected, seen) = (expected::facts(case), rendering.facts());
+    let (expected, seen) = (
+        expected::facts(case, &rendering.renderer),
+        rendering.facts(),
+    );
     for key in expected.keys().chain(seen.keys()).collect::<BTreeSet<_>>() {
         let (expected, seen) = (expected.get(key), seen.get(key));
         if expected == seen {

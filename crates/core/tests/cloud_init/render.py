@@ -6,10 +6,11 @@ PACKAGE is Debian's cloud-init package, unpacked. A case has a name, a `network_
 system's names of its NICs by MAC address. It is read and rendered as `cloud-init devel net-convert`
 does it (cloudinit/cmd/devel/net_convert.py), for the distribution that each renderer is at home on, into an
 empty folder. What is written there is parsed back by this folder's parsers, which know the formats
-from their manuals.
+from their manuals; and so are the files that a case brings with it, for tools without cloud-init.
 """
 
 import copy
+import functools
 import json
 import logging
 import pathlib
@@ -34,6 +35,7 @@ from parsers import parse_netplan  # noqa: E402
 from parsers import parse_network_manager  # noqa: E402
 from parsers import parse_networkd  # noqa: E402
 from parsers import parse_sysconfig  # noqa: E402
+from parsers import parse_wicked  # noqa: E402
 
 RENDERERS = {
     "eni": (eni.Renderer, "debian", parse_eni.parse),
@@ -46,6 +48,9 @@ RENDERERS = {
         parse_network_manager.parse,
     ),
 }
+
+# Of files that Bessemer renders by itself.
+OWN = {"wicked": parse_wicked.parse, "networkd-files": parse_networkd.parse}
 
 
 class Complaints(logging.Handler):
@@ -90,13 +95,14 @@ def render(case, renderer, config):
         }
 
 
-def result(case, renderer, config, complaints):
+def result(case, renderer, complaints, files):
+    """What the files say that `files()` gives."""
     complaints.texts = []
     answer = {"case": case["name"], "renderer": renderer, "error": None}
+    parse = OWN[renderer] if renderer in OWN else RENDERERS[renderer][2]
     try:
-        files = render(case, renderer, config)
-        answer["files"] = files
-        interfaces, system = RENDERERS[renderer][2](files, case["interfaces"])
+        answer["files"] = files()
+        interfaces, system = parse(answer["files"], case["interfaces"])
         answer["interfaces"] = interfaces
         answer["system"] = system
     except Exception as error:  # whatever it is, it is the answer
@@ -118,7 +124,11 @@ def main():
     for renderer, (_, distribution, _) in RENDERERS.items():
         config = configuration(distribution, renderer)
         for case in cases:
-            answers.append(result(case, renderer, config, complaints))
+            files = functools.partial(render, case, renderer, config)
+            answers.append(result(case, renderer, complaints, files))
+    for case in cases:
+        for renderer, files in case["files"].items():
+            answers.append(result(case, renderer, complaints, lambda: files))
     json.dump(answers, sys.stdout)
 
 
