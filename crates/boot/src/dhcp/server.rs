@@ -35,9 +35,12 @@ const LOOKUP_DEADLINE: Duration = Duration::from_secs(2);
 /// The same event for the same MAC address is told once in this time.
 const QUIET_TIME: Duration = Duration::from_secs(60);
 
-/// Events remembered for that purpose: bounds the memory that a flood of invented MAC addresses
-/// can take. While it is full, new events are dropped.
-const MAX_REMEMBERED: usize = 1024;
+/// Requests without an answer that are told one by one within that time. More are no mistake of a
+/// cable but a flood, of invented MAC addresses for instance: that is told instead.
+const MOST_REFUSALS: usize = 256;
+
+/// Answers remembered for that purpose; only nodes of ours get any.
+const MOST_ANSWERS: usize = 4096;
 
 /// Who is to boot what.
 pub trait Directory: Send + Sync {
@@ -70,6 +73,11 @@ pub enum Event {
         mac: Option<MacAddress>,
         /// Why.
         reason: Silence,
+    },
+    /// More different requests went unanswered within a minute than are told one by one.
+    Flood {
+        /// How many were told.
+        told: usize,
     },
 }
 
@@ -121,7 +129,7 @@ pub(super) fn open(interface: &str, port: u16) -> nix::Result<OwnedFd> {
 
 /// Answers on `sockets` until one fails; dropping the future stops it. `tell` is called for
 /// every event that is not as it should be, and for every answer, but not again within a minute
-/// for the same event of the same client.
+/// for the same event of the same client; in a flood, for the flood.
 pub async fn serve(
     sockets: Sockets,
     config: Config,
@@ -151,8 +159,8 @@ pub async fn serve(
             Err(event) => event,
         };
         let normal = matches!(&event, Event::Silent { reason, .. } if reason.is_normal());
-        if !normal && told.is_new(&event, Instant::now()) {
-            tell(event);
+        if !normal && let Some(news) = told.news(event, Instant::now()) {
+            tell(news);
         }
     }
 }
@@ -211,22 +219,46 @@ async fn decide(
 
 /// What was told lately.
 #[derive(Debug, Default)]
-struct Told(HashMap<Event, Instant>);
+struct Told {
+    answers: HashMap<Event, Instant>,
+    /// Requests without an answer, and the flood. Apart, so that no flood of them hides an answer.
+    refusals: HashMap<Event, Instant>,
+}
 
 impl Told {
-    fn is_new(&mut self, event: &Event, now: Instant) -> bool {
-        if self.0.get(event).is_some_and(|at| now - *at < QUIET_TIME) {
-            return false;
+    /// What is to be told of `event`, if anything.
+    fn news(&mut self, event: Event, now: Instant) -> Option<Event> {
+        if let Event::Answered { .. } = event {
+            return is_new(&mut self.answers, MOST_ANSWERS, &event, now).then_some(event);
         }
-        if self.0.len() >= MAX_REMEMBERED {
-            self.0.retain(|_, at| now - *at < QUIET_TIME);
+        let flood = Event::Flood {
+            told: MOST_REFUSALS,
+        };
+        self.refusals.retain(|_, at| now - *at < QUIET_TIME);
+        if self.refusals.contains_key(&event) {
+            return None;
         }
-        if self.0.len() >= MAX_REMEMBERED {
-            return false;
+        // One place more is for the flood.
+        if is_new(&mut self.refusals, MOST_REFUSALS, &event, now) {
+            return Some(event);
         }
-        self.0.insert(event.clone(), now);
-        true
+        is_new(&mut self.refusals, MOST_REFUSALS + 1, &flood, now).then_some(flood)
     }
+}
+
+/// Whether `event` has not been told within [`QUIET_TIME`], and is one of `most`.
+fn is_new(told: &mut HashMap<Event, Instant>, most: usize, event: &Event, now: Instant) -> bool {
+    if told.get(event).is_some_and(|at| now - *at < QUIET_TIME) {
+        return false;
+    }
+    if told.len() >= most {
+        told.retain(|_, at| now - *at < QUIET_TIME);
+    }
+    if told.len() >= most {
+        return false;
+    }
+    told.insert(event.clone(), now);
+    true
 }
 
 #[cfg(test)]
@@ -234,25 +266,46 @@ mod tests {
     use super::*;
 
     fn silent(number: u32) -> Event {
-        let [a, b, c, d] = number.to_be_bytes();
-        let mac = MacAddress::new([2, 0, a, b, c, d]).ok();
         Event::Silent {
-            mac,
+            mac: mac(number),
             reason: Silence::NotExpected,
         }
     }
 
+    fn mac(number: u32) -> Option<MacAddress> {
+        let [a, b, c, d] = number.to_be_bytes();
+        MacAddress::new([2, 0, a, b, c, d]).ok()
+    }
+
     #[test]
-    fn an_event_is_told_once_a_minute_and_floods_are_bounded() {
+    fn an_event_is_told_once_a_minute_and_a_flood_as_one() {
         let (mut told, start) = (Told::default(), Instant::now());
-        assert!(told.is_new(&silent(0), start));
-        assert!(!told.is_new(&silent(0), start + QUIET_TIME / 2));
-        assert!(told.is_new(&silent(0), start + QUIET_TIME));
-        let heard = (1..10_000)
-            .filter(|n| told.is_new(&silent(*n), start + QUIET_TIME))
-            .count();
-        assert_eq!(heard, MAX_REMEMBERED - 1);
-        assert_eq!(told.0.len(), MAX_REMEMBERED);
-        assert!(told.is_new(&silent(20_000), start + QUIET_TIME * 2));
+        let mut tell = |event, at| told.news(event, at);
+        assert!(tell(silent(0), start).is_some());
+        assert!(tell(silent(0), start + QUIET_TIME / 2).is_none());
+        let later = start + QUIET_TIME;
+        assert!(tell(silent(0), later).is_some());
+        let heard: Vec<_> = (1..10_000).filter_map(|n| tell(silent(n), later)).collect();
+        assert_eq!(heard.len(), MOST_REFUSALS);
+        let floods = heard.iter().filter(|event| **event == flood()).count();
+        assert_eq!(floods, 1);
+        assert_eq!(heard.last(), Some(&flood()));
+        // Answers are told all the same.
+        let answer = Event::Answered {
+            mac: mac(1).unwrap(),
+            client: Client::UefiHttp,
+            kind: Kind::Offer,
+            address: None,
+        };
+        assert_eq!(tell(answer.clone(), later), Some(answer.clone()));
+        assert_eq!(tell(answer, later), None);
+        assert!(tell(silent(20_000), start + QUIET_TIME * 3).is_some());
+        assert_eq!(told.refusals.len(), 1);
+    }
+
+    fn flood() -> Event {
+        Event::Flood {
+            told: MOST_REFUSALS,
+        }
     }
 }

@@ -352,6 +352,14 @@ impl BootServices {
                 };
                 self.note_dhcp(mac, true, what);
             }
+            dhcp::Event::Flood { told } => {
+                let message = format!(
+                    "more than {told} different requests within a minute got no answer, nor an \
+                     address, and more are not told one by one: somebody invents MAC addresses, \
+                     or another network leaks into this one; find the switch port they come from"
+                );
+                self.tell("boot.flood", "DHCP", &message, json!({ "told": told }));
+            }
             dhcp::Event::Silent { mac, .. } if mac.is_some() && mac == own => {}
             dhcp::Event::Silent { mac, reason } => {
                 let (kind, who) = named(reason, mac);

@@ -48,8 +48,10 @@ impl BootServices {
             Err(error) => warn!("{error}"),
         }
         // Beside another server, that one would be found again and again.
-        if let (dhcp::Mode::Full, Some(mac)) = (mode, own) {
-            self.start_watch(parts, interface, mac);
+        match own {
+            Some(mac) if mode == dhcp::Mode::Full => self.start_watch(parts, interface, mac),
+            Some(_) => {}
+            None => warn!("{interface} has no MAC address: other DHCP servers are not looked for"),
         }
         Ok(())
     }

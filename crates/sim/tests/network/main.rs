@@ -1,0 +1,297 @@
+//! The provisioning network, on real packets: the real server at one end of a wire, and at the
+//! other one strangers, other people's DHCP servers and clients.
+//!
+//! Namespaces must be entered before there are threads, so this program is its own test harness.
+//! It needs `ip` (iproute2), and root or unprivileged user namespaces.
+
+#[path = "../site/harness/mod.rs"]
+mod harness;
+mod wire;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::pin::Pin;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bessemer_wire::event::Event;
+use nix::sys::socket::{setsockopt, sockopt};
+
+use harness::{SimNode, Site, eager, says};
+use wire::{FAR, Wire};
+
+/// Our server on that network.
+const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+/// The last byte of the first address that nodes are given.
+const POOL_FIRST: u8 = 50;
+
+type Test = fn(Wire) -> Pin<Box<dyn Future<Output = ()>>>;
+
+const TESTS: [(&str, Test); 2] = [
+    ("another_dhcp_server_is_told", |wire| {
+        Box::pin(another_dhcp_server_is_told(wire))
+    }),
+    ("a_storm_of_strangers_takes_nothing", |wire| {
+        Box::pin(a_storm_of_strangers_takes_nothing(wire))
+    }),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // What test runners ask first.
+    if arguments.iter().any(|argument| argument == "--list") {
+        if !arguments.iter().any(|argument| argument == "--ignored") {
+            println!("network: test");
+        }
+        return;
+    }
+    wire::enter_namespace();
+    let wanted = arguments.iter().find(|each| !each.starts_with('-'));
+    let wanted = wanted.filter(|each| *each != "network");
+    let is_wanted = |name: &str| wanted.is_none_or(|wanted| name.contains(wanted.as_str()));
+    for (name, test) in TESTS.into_iter().filter(|(name, _)| is_wanted(name)) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(test(Wire::new(OWN)));
+        println!("test {name} ... ok");
+    }
+}
+
+/// A site with DHCP on the near end of `wire`.
+async fn site_on(wire: &Wire) -> Site {
+    let interface = wire.near().to_owned();
+    Site::start_as(eager(), None, |config| {
+        let provisioning = config.provisioning.as_mut().unwrap();
+        provisioning.interface = Some(interface);
+        provisioning.address = OWN;
+        provisioning.subnet = "10.77.0.0/24".parse().unwrap();
+        provisioning.pool_first = Ipv4Addr::new(10, 77, 0, POOL_FIRST);
+        provisioning.pool_last = Ipv4Addr::new(10, 77, 0, 99);
+    })
+    .await
+}
+
+/// Events of this kind.
+async fn told(site: &Site, kind: &str) -> Vec<Event> {
+    let mut events = site.events().await;
+    events.retain(|event| event.kind == kind);
+    events
+}
+
+/// Ended when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn another_dhcp_server_is_told(wire: Wire) {
+    let other = wire.far(move || {
+        wire::ip(&format!("address add 10.77.0.66/24 dev {FAR}"));
+        let mut dnsmasq = Command::new("dnsmasq");
+        dnsmasq
+            .args(["--no-daemon", "--conf-file=/dev/null", "--port=0"])
+            .args(["--user=root", "--leasefile-ro", "--pid-file="])
+            .args(["--bind-interfaces", "--except-interface=lo", "--no-ping"])
+            .arg(format!("--interface={FAR}"))
+            .arg("--dhcp-range=10.77.0.200,10.77.0.220,2m");
+        wait_for_line(dnsmasq, "sockets bound")
+    });
+    let _other = other.join().unwrap();
+    let mut site = site_on(&wire).await;
+    let event = site
+        .wait("the other server to be told", async || {
+            told(&site, "boot.other_dhcp_server").await.pop()
+        })
+        .await;
+    says(
+        &event.message,
+        &["10.77.0.66", "turn it off", "provisioning.dhcp"],
+    );
+    assert_eq!(event.data["server"], "10.77.0.66");
+    site.stop().await;
+}
+
+/// Starts a program and waits until it says `words`.
+fn wait_for_line(mut program: Command, words: &str) -> Running {
+    let name = program.get_program().to_string_lossy().into_owned();
+    // Daemons live in sbin, which is not on everybody's path.
+    let path = std::env::var("PATH").unwrap_or_default();
+    program.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    program.stdin(Stdio::null()).stdout(Stdio::null());
+    let child = program.stderr(Stdio::piped()).spawn();
+    let mut running =
+        Running(child.unwrap_or_else(|error| panic!("{name} is needed for this test: {error}")));
+    let mut said = String::new();
+    let mut lines = BufReader::new(running.0.stderr.take().unwrap());
+    while lines.read_line(&mut said).unwrap() > 0 {
+        if said.contains(words) {
+            // Read on, so that it can.
+            std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+            return running;
+        }
+    }
+    panic!("{name} ended: {said}");
+}
+
+async fn a_storm_of_strangers_takes_nothing(wire: Wire) {
+    let mut site = site_on(&wire).await;
+    let node = site.machine().await;
+    node.machine.set_stuck_in_firmware(true);
+    site.api.create_node(&node.request()).await.unwrap();
+    let leased = site.boot_of(&node).await.address;
+    assert_eq!(leased.octets()[3], POOL_FIRST, "the first of the pool");
+
+    let storm = Storm::default();
+    let raging = {
+        let storm = storm.clone();
+        wire.far(move || storm.rage())
+    };
+    site.wait("the storm to be told", async || {
+        told(&site, "boot.flood").await.pop()
+    })
+    .await;
+    let lease = firmware_asks(&wire, &node);
+    let lease = tokio::task::spawn_blocking(move || lease.join().unwrap());
+    let lease = lease.await.unwrap();
+    storm.over.store(true, Ordering::SeqCst);
+    raging.join().unwrap();
+    let sent = storm.sent.load(Ordering::SeqCst);
+    println!("{sent} packets of strangers");
+
+    says(&lease, &[&format!("lease of {leased} obtained")]);
+    let explained = site.api.explain_node(&node.name).await.unwrap();
+    let seen: Vec<_> = explained.boot.iter().map(|each| &each.what).collect();
+    says(format!("{seen:?}"), &[&format!("got address {leased}")]);
+    assert_eq!(
+        storm.answered.load(Ordering::SeqCst),
+        0,
+        "strangers were answered"
+    );
+    assert_eq!(told(&site, "boot.flood").await.len(), 1);
+    let flood = &told(&site, "boot.flood").await[0];
+    says(&flood.message, &["invents MAC addresses", "switch port"]);
+    let strangers = told(&site, "boot.unknown").await.len();
+    assert!((1..=256).contains(&strangers), "{strangers} told");
+    let garbage = told(&site, "boot.refused").await;
+    let garbage: Vec<_> = garbage.iter().map(|event| &event.message).collect();
+    says(format!("{garbage:?}"), &["not a DHCP request"]);
+
+    // No address was lost to them: the next node gets the next one.
+    let second = site.machine().await;
+    second.machine.set_stuck_in_firmware(true);
+    site.api.create_node(&second.request()).await.unwrap();
+    let next = site.boot_of(&second).await.address;
+    assert_eq!(next.octets()[3], POOL_FIRST + 1);
+    site.stop().await;
+}
+
+/// Somebody else's DHCP client with the node's MAC address, as UEFI's HTTP boot asks (option 93
+/// is 16).
+fn firmware_asks(wire: &Wire, node: &SimNode) -> std::thread::JoinHandle<String> {
+    let mac = node.host.mac.to_string();
+    wire.far(move || {
+        wire::ip(&format!("link set {FAR} address {mac}"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let output = Command::new("udhcpc")
+            .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+            .args(["-i", FAR, "-f", "-q", "-n", "-t", "20", "-T", "1"])
+            .args(["-s", "/bin/true", "-x", "0x5d:0010", "-V", "HTTPClient"])
+            .output()
+            .expect("udhcpc is needed for this test");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    })
+}
+
+/// Strangers that ask for addresses, each under a MAC address of its own, and talk nonsense.
+#[derive(Clone, Default)]
+struct Storm {
+    sent: Arc<AtomicUsize>,
+    /// Answers that were meant for them.
+    answered: Arc<AtomicUsize>,
+    over: Arc<AtomicBool>,
+}
+
+/// What their transaction ids begin with.
+const STORM: u8 = 0x57;
+
+/// More than any server keeps up with, and an end.
+const MOST_PACKETS: usize = 200_000;
+
+impl Storm {
+    /// Goes on until it is over.
+    fn rage(&self) {
+        wire::ip(&format!("address add 10.77.0.200/24 dev {FAR}"));
+        let socket = UdpSocket::bind("0.0.0.0:68").unwrap();
+        socket.set_broadcast(true).unwrap();
+        // Without a route, this is what says where broadcasts go.
+        setsockopt(&socket, sockopt::BindToDevice, &OsString::from(FAR)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 2048];
+        for number in 0..MOST_PACKETS {
+            if self.over.load(Ordering::SeqCst) {
+                return;
+            }
+            let number = number as u32;
+            let packet = match number % 10 {
+                0 => nonsense(number),
+                _ => discover(number),
+            };
+            // The queue may be full: it is a storm.
+            if socket.send_to(&packet, "255.255.255.255:67").is_ok() {
+                self.sent.fetch_add(1, Ordering::SeqCst);
+            }
+            while let Ok((length, _)) = socket.recv_from(&mut buffer) {
+                // The transaction id (RFC 2131, figure 1).
+                if buffer[..length].get(4) == Some(&STORM) {
+                    self.answered.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            if number.is_multiple_of(50) {
+                // A thousand packets a second or several: much, and not all of this machine.
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+/// A DHCPDISCOVER (RFC 2131, figure 1) of UEFI's HTTP boot, under the MAC address of this number.
+fn discover(number: u32) -> Vec<u8> {
+    let [a, b, c, d] = number.to_be_bytes();
+    let mut packet = vec![0; 236];
+    packet[..4].copy_from_slice(&[1, 1, 6, 0]);
+    packet[4..8].copy_from_slice(&[STORM, b, c, d]);
+    packet[10] = 0x80;
+    packet[28..34].copy_from_slice(&[0x02, 0x99, a, b, c, d]);
+    packet.extend([99, 130, 83, 99]);
+    packet.extend([53, 1, 1, 93, 2, 0, 16, 60, 10]);
+    packet.extend(b"HTTPClient");
+    packet.push(255);
+    packet
+}
+
+/// Bytes that mean nothing, some of which begin as a request would.
+fn nonsense(number: u32) -> Vec<u8> {
+    let length = number as usize * 37 % 1400;
+    let mut state = number | 1;
+    let random = std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    });
+    let mut packet: Vec<u8> = random.take(length).collect();
+    if number.is_multiple_of(20) && length > 240 {
+        packet[..4].copy_from_slice(&[1, 1, 6, 0]);
+        packet[236..240].copy_from_slice(&[99, 130, 83, 99]);
+    }
+    packet
+}
