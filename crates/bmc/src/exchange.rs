@@ -32,8 +32,10 @@ pub enum ExchangeEnd {
     Answered,
     /// It answered that this account may not.
     Denied,
-    /// It answered something else.
+    /// It answered something else, or what makes no sense.
     Refused,
+    /// It shows a certificate that is not trusted, so it was asked nothing.
+    Distrusted,
     /// Nothing usable came back.
     Silent,
 }

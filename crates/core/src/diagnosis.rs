@@ -60,6 +60,10 @@ causes! {
     /// The BMC does not let us in.
     BmcRefuses = "bmc_refuses", "the BMC refuses our account",
         "check user name, password and role on the BMC";
+    /// The BMC's certificate is not the one that is trusted.
+    BmcDistrusted = "bmc_distrusted", "the BMC shows a certificate that is not trusted",
+        "compare its fingerprint with the one on the BMC's own page: enroll the node with it, or \
+         find out who answers in the BMC's place";
     /// The BMC answers, and what was asked for does not happen.
     BmcDisobeys = "bmc_disobeys", "the BMC answers, but does not do what it is asked",
         "look at the last requests and at the machine; restart the BMC";
@@ -114,6 +118,8 @@ pub enum BmcSeen {
     Answers,
     /// It answers that we may not.
     Refuses,
+    /// Its certificate is not trusted, so it was asked nothing.
+    Distrusted,
     /// It does not answer.
     Silent,
 }
@@ -201,6 +207,7 @@ fn of_bmc(bmc: BmcSeen) -> Cause {
     match bmc {
         BmcSeen::Silent => Cause::BmcSilent,
         BmcSeen::Refuses => Cause::BmcRefuses,
+        BmcSeen::Distrusted => Cause::BmcDistrusted,
         BmcSeen::Answers | BmcSeen::Unknown => Cause::BmcDisobeys,
     }
 }
@@ -267,8 +274,8 @@ mod tests {
         let names: Vec<_> = Cause::ALL.iter().map(|cause| cause.name()).collect();
         assert_eq!(
             names.join(" "),
-            "at_rest working held retired stopped bmc_silent bmc_refuses bmc_disobeys \
-             switch_disobeys machine_off no_dhcp dhcp_refused boot_file_not_fetched \
+            "at_rest working held retired stopped bmc_silent bmc_refuses bmc_distrusted \
+             bmc_disobeys switch_disobeys machine_off no_dhcp dhcp_refused boot_file_not_fetched \
              medium_not_read agent_absent agent_refused agent_stuck os_silent cloud_init_silent"
         );
     }
@@ -328,6 +335,7 @@ mod tests {
         for (step, bmc, expected) in [
             (Step::PowerOn, BmcSeen::Silent, Cause::BmcSilent),
             (Step::CheckBmc, BmcSeen::Refuses, Cause::BmcRefuses),
+            (Step::PowerOff, BmcSeen::Distrusted, Cause::BmcDistrusted),
             (Step::PrepareBoot, BmcSeen::Answers, Cause::BmcDisobeys),
             (Step::ConnectTenant, BmcSeen::Answers, Cause::SwitchDisobeys),
             (Step::AwaitAgent, BmcSeen::Answers, Cause::NoDhcp),

@@ -358,6 +358,32 @@ async fn a_list_of_checksums_beside_the_file_is_enough() {
 }
 
 #[tokio::test]
+async fn a_bomb_is_refused_by_name_and_leaves_nothing() {
+    let api = Api::start().await;
+    let huge = api.folder.path().join("huge.qcow2");
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2"])
+        .arg(&huge)
+        .arg("20T")
+        .status()
+        .expect("qemu-img is needed for this test");
+    assert!(made.success());
+    let huge = std::fs::read(huge).unwrap();
+    assert!(huge.len() < 1 << 20, "it is small");
+    let (path, sha256) = file(&api, "bomb", &huge);
+    import(&api, "bomb", path.to_str().unwrap(), &sha256)
+        .await
+        .expect(202);
+    let image = imported(&api, "bomb").await;
+    assert_eq!(image["status"], "failed");
+    let message = image["message"].as_str().unwrap();
+    assert!(message.contains("larger than the limit"), "{message}");
+    let left = std::fs::read_dir(api.folder.path().join("images")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [".chunks"], "nothing of it is kept");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_new_image_is_named() {
     let api = Api::start().await;
     let sum = "a".repeat(64);

@@ -2,14 +2,13 @@
 
 mod api_support;
 
+use api_support::offer::{M1, image, offer, sized};
 use api_support::{Answer, Api, PUBLIC_KEY, at_rest, machine};
-use bessemer_core::id::{ImageId, NodeId};
+use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Goal, Phase};
-use bessemer_store::{ImageRecord, ImportedImage};
-use bessemer_wire::api::{ImageStatus, Role};
+use bessemer_wire::api::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 /// A site with everything that an order names: nodes `n1` to `n{nodes}` of flavor `m1`, image
 /// `os`, network `web`, key `laptop`.
@@ -17,57 +16,10 @@ async fn site(nodes: u8) -> (Api, Vec<NodeId>) {
     let api = Api::start().await;
     let mut ids = Vec::new();
     for number in 1..=nodes {
-        ids.push(api.available_node(number, machine(31_800, 100)).await);
+        ids.push(api.available_node(number, machine(M1.0, M1.1)).await);
     }
-    let hardware = bessemer_core::flavor::FlavorHardware::of(&machine(31_800, 100));
-    api.post("/v1/flavors", json!({ "name": "m1", "hardware": hardware }))
-        .await
-        .expect(201);
-    let network = json!({
-        "name": "web", "vlan": 200, "subnet": "192.168.100.0/24",
-        "pool_first": "192.168.100.10", "pool_last": "192.168.100.11",
-    });
-    api.post("/v1/networks", network).await.expect(201);
-    api.post(
-        "/v1/keys",
-        json!({ "name": "laptop", "public_key": PUBLIC_KEY }),
-    )
-    .await
-    .expect(201);
-    image(&api, "os", Ok(sized(2 << 30, 600 << 20))).await;
+    offer(&api).await;
     (api, ids)
-}
-
-/// What came of an import of an image of this size, with so much data.
-fn sized(virtual_size: u64, data_bytes: u64) -> ImportedImage {
-    ImportedImage {
-        virtual_size,
-        data_bytes,
-        checksum: format!("sha256:{}", "0".repeat(64)),
-        format: "raw".into(),
-    }
-}
-
-/// An image in the store, with its sizes or why it failed.
-async fn image(api: &Api, name: &str, end: Result<ImportedImage, String>) {
-    let record = ImageRecord {
-        id: ImageId(Uuid::now_v7()),
-        name: name.into(),
-        status: ImageStatus::Importing,
-        message: None,
-        source: "/nowhere".into(),
-        upload_size: None,
-        checksum: String::new(),
-        checksum_url: None,
-        credentials_sealed: None,
-        format: None,
-        virtual_size: None,
-        data_bytes: None,
-        default_user: Some("debian".into()),
-        created_at: api.site.now(),
-    };
-    api.site.store.create_image(&record).await.unwrap();
-    api.site.store.finish_image(record.id, end).await.unwrap();
 }
 
 fn order(name: &str) -> Value {

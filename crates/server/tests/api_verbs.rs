@@ -3,35 +3,24 @@
 
 mod api_support;
 
+use api_support::offer::{M1, image, offer, sized};
 use api_support::{Answer, Api, PUBLIC_KEY, at_rest, machine};
-use bessemer_core::id::{ImageId, NodeId};
+use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Action, Cleanliness, Goal, Phase};
-use bessemer_store::{ImageRecord, ImportedImage};
-use bessemer_wire::api::{ImageStatus, Role};
+use bessemer_wire::api::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 /// A site with the active server `web1` on node `n1`, which has 100 GiB; images `os`, `new` and
 /// `huge`; and the token of another project.
 async fn site() -> (Api, NodeId, String) {
     let api = Api::start().await;
-    let node = api.available_node(1, machine(31_800, 100)).await;
-    let hardware = bessemer_core::flavor::FlavorHardware::of(&machine(31_800, 100));
-    let flavor = json!({ "name": "m1", "hardware": hardware });
-    api.post("/v1/flavors", flavor).await.expect(201);
-    let network = json!({
-        "name": "web", "vlan": 200, "subnet": "192.168.100.0/24",
-        "pool_first": "192.168.100.10", "pool_last": "192.168.100.11",
-    });
-    api.post("/v1/networks", network).await.expect(201);
-    for name in ["laptop", "phone"] {
-        let key = json!({ "name": name, "public_key": PUBLIC_KEY });
-        api.post("/v1/keys", key).await.expect(201);
-    }
-    image(&api, "os", 2 << 30).await;
-    image(&api, "new", 3 << 30).await;
-    image(&api, "huge", 200 << 30).await;
+    let node = api.available_node(1, machine(M1.0, M1.1)).await;
+    offer(&api).await;
+    let key = json!({ "name": "phone", "public_key": PUBLIC_KEY });
+    api.post("/v1/keys", key).await.expect(201);
+    image(&api, "new", Ok(sized(3 << 30, 600 << 20))).await;
+    image(&api, "huge", Ok(sized(200 << 30, 600 << 20))).await;
     let order = json!({ "name": "web1", "flavor": "m1", "image": "os", "network": "web",
         "keys": ["laptop"], "user_data": "planted-user-data" });
     api.post("/v1/servers", order).await.expect(201);
@@ -44,33 +33,6 @@ async fn site() -> (Api, NodeId, String) {
     .await;
     let stranger = api.token("stranger", Role::Member, "other").await;
     (api, node, stranger)
-}
-
-async fn image(api: &Api, name: &str, size: u64) {
-    let record = ImageRecord {
-        id: ImageId(Uuid::now_v7()),
-        name: name.into(),
-        status: ImageStatus::Importing,
-        message: None,
-        source: "/nowhere".into(),
-        upload_size: None,
-        checksum: String::new(),
-        checksum_url: None,
-        credentials_sealed: None,
-        format: None,
-        virtual_size: None,
-        data_bytes: None,
-        default_user: Some("debian".into()),
-        created_at: api.site.now(),
-    };
-    api.site.store.create_image(&record).await.unwrap();
-    let end = Ok(ImportedImage {
-        virtual_size: size,
-        data_bytes: 600 << 20,
-        checksum: format!("sha256:{}", "0".repeat(64)),
-        format: "raw".into(),
-    });
-    api.site.store.finish_image(record.id, end).await.unwrap();
 }
 
 async fn generation(api: &Api) -> u64 {

@@ -250,6 +250,32 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
+/// A test is named by its file, as much of its path as the reader needs, and its function.
+#[test]
+fn the_tests_that_the_documents_name_exist() {
+    let mut files = Vec::new();
+    sources(&project().join("crates"), &mut files);
+    let mut count = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        let quoted = text.split('`').skip(1).step_by(2);
+        for (file, test) in quoted.filter_map(|name| name.split_once(".rs::")) {
+            let end = format!("/{file}.rs");
+            let declared = format!("fn {test}(");
+            let found = files.iter().filter(|path| path.ends_with(&end));
+            let found = found.filter(|path| fs::read_to_string(path).unwrap().contains(&declared));
+            assert_eq!(
+                found.count(),
+                1,
+                "{} names {test} in {file}.rs, which does not exist",
+                document.display()
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 40, "only {count} names were looked at");
+}
+
 /// A file is named by as much of its path as the reader needs, so by some end of it.
 #[test]
 fn the_files_that_the_documents_name_exist() {

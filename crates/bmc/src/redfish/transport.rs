@@ -275,7 +275,7 @@ impl Transport {
                 };
                 (answer.status.to_string(), end)
             }
-            Err(error) => (error.to_string(), ExchangeEnd::Silent),
+            Err(error) => (error.to_string(), end_of(error)),
         };
         self.log.note(&request.name(), answer, end);
     }
@@ -457,4 +457,15 @@ fn chain<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'st
         chain.push(source);
     }
     chain
+}
+
+/// How a BMC is seen by somebody whose request ended so.
+fn end_of(error: &Error) -> ExchangeEnd {
+    match error {
+        Error::CertificateMismatch { .. } | Error::CertificateRefused { .. } => {
+            ExchangeEnd::Distrusted
+        }
+        Error::Protocol { .. } => ExchangeEnd::Refused,
+        _ => ExchangeEnd::Silent,
+    }
 }

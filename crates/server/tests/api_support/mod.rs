@@ -4,6 +4,8 @@
 //! state an API call can meet is there when the test wants it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod offer;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

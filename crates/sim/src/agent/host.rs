@@ -56,6 +56,8 @@ pub struct HostFaults {
     pub vanish_in_write: AtomicU32,
     /// How many more times the agent's machine reports a disk error when erasing.
     pub fail_erase: AtomicU32,
+    /// How many more times the disk fails in the middle of writing an image.
+    pub fail_write: AtomicU32,
     /// How many more times the OS never calls home.
     pub silent_os: AtomicU32,
     /// How many more times a kernel that is started by `kexec` hangs.

@@ -139,7 +139,12 @@ impl Agent {
                     self.half_write(command, chunks).await;
                     return Outcome::Vanished;
                 }
-                self.write_image(command, chunks, disk).await
+                if HostFaults::strikes(&host.faults.fail_write) {
+                    self.half_write(command, chunks).await;
+                    Err(self.disk_error("cannot write 1048576 bytes to the disk"))
+                } else {
+                    self.write_image(command, chunks, disk).await
+                }
             }
             Work::WriteConfigDrive { .. } => self.write_config_drive().await,
             Work::LoadKernel { .. } => self.find_kernel(),
@@ -158,16 +163,21 @@ impl Agent {
         })
     }
 
+    /// What the agent says of a disk that fails.
+    fn disk_error(&self, what: &str) -> AgentError {
+        let disk = &self.host.inventory.disks[0];
+        let (name, serial) = (&disk.name, &disk.serial);
+        std::io::Error::other(format!(
+            "disk {name} (serial number {serial}): {what} at offset 0: Input/output error (os \
+             error 5)"
+        ))
+        .into()
+    }
+
     /// Drops everything that is on the disk and reads back that it is gone.
     fn erase(&self) -> Result<CommandResult, AgentError> {
         if HostFaults::strikes(&self.host.faults.fail_erase) {
-            let disk = &self.host.inventory.disks[0];
-            return Err(std::io::Error::other(format!(
-                "disk {} (serial number {}): cannot zero 33554432 bytes of the disk at offset 0: \
-                 Input/output error (os error 5)",
-                disk.name, disk.serial
-            ))
-            .into());
+            return Err(self.disk_error("cannot zero 33554432 bytes of the disk"));
         }
         let disk = &self.host.inventory.disks[0];
         let file = OpenOptions::new().write(true).open(&self.host.disk)?;

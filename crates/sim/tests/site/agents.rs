@@ -15,6 +15,7 @@ use bessemer_wire::agent::{
     AgentStatus, ChunkUrl, CommandResult, ErasedDisk, Hello, MAX_AGENT_BODY, POLL_SECONDS, Poll,
     PollAnswer, Work,
 };
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 use crate::harness::disk::ConfigDrive;
@@ -119,6 +120,28 @@ async fn a_token_opens_one_session() {
     says(first.command(&site).await, &["inspect"]);
     // Once its agent has called, a boot is offered to nobody.
     assert!(site.offered(&node).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_agents_that_claim_one_node_at_once_one_is_let_in() {
+    let (site, node, boot) = booting().await;
+    let players = ('a'..='f').map(|session| Player::new(&node, &boot, session));
+    let players: Vec<_> = players.collect();
+    let answers = join_all(players.iter().map(Player::hello)).await;
+    let let_in = answers.iter().filter(|status| **status == 200).count();
+    assert_eq!(let_in, 1, "{answers:?}");
+    let turned_away = answers.iter().filter(|status| **status == 401).count();
+    assert_eq!(turned_away, answers.len() - 1, "{answers:?}");
+    // Operators see that somebody else has the token, and the one that was first goes on.
+    assert!(refused(&site, "used already").await >= 1);
+    let explained = site.api.explain_node(&node.name).await.unwrap();
+    says(explained.json(), &["used already"]);
+    let first = answers.iter().position(|status| *status == 200).unwrap();
+    says(players[first].command(&site).await, &["inspect"]);
+    for (index, player) in players.iter().enumerate() {
+        let expected = if index == first { 200 } else { 401 };
+        assert_eq!(player.poll(AgentStatus::Idle).await.status, expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -267,6 +267,34 @@ async fn a_disk_that_cannot_be_erased_keeps_its_node_out_of_sale() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_in_mid_write_is_named_and_its_node_not_sold_again() {
+    let (site, node) = Site::ready().await;
+    let serial = &node.host.inventory.disks[0].serial;
+    // One that passes costs a boot.
+    node.host.faults.fail_write.store(1, Ordering::SeqCst);
+    assert_eq!(site.deploy("one").await.posts, 2);
+    assert_has_image(node.disk());
+    site.release("one", &node).await;
+
+    node.host.faults.fail_write.store(3, Ordering::SeqCst);
+    site.order("two").await;
+    let shown = given_up(&site, &node, "deploy failed").await;
+    let words = ["write_image", "attempt 3 of 3", "Input/output error"];
+    says(reason(&shown), &words);
+    says(reason(&shown), &[serial, "delete the server"]);
+    let server = site.api.server("two").await.unwrap();
+    assert_eq!(server.status, ServerStatus::Error);
+    says(&server.reason, &[serial]);
+    let explained = site.api.explain_node(&node.name).await.unwrap();
+    says(explained.json(), &[serial, "Input/output error"]);
+    let refused = problem(site.api.create_server(&order("three"), "three").await);
+    says(&refused, &["No node of flavor metal is free", "1 failed"]);
+    // What is half written is erased before anybody else gets it.
+    site.release("two", &node).await;
+    assert_erased(node.disk());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_error_that_passes_costs_one_more_boot() {
     let site = Site::start().await;
     let node = site.machine().await;

@@ -126,6 +126,7 @@ fn bmc_seen(exchanges: &[Exchange]) -> BmcSeen {
         None => BmcSeen::Unknown,
         Some(ExchangeEnd::Answered | ExchangeEnd::Refused) => BmcSeen::Answers,
         Some(ExchangeEnd::Denied) => BmcSeen::Refuses,
+        Some(ExchangeEnd::Distrusted) => BmcSeen::Distrusted,
         Some(ExchangeEnd::Silent) => BmcSeen::Silent,
     }
 }

@@ -24,7 +24,8 @@ pub(crate) struct SimNode {
     pub(crate) machine: Arc<SimulatedMachine>,
     pub(crate) host: Arc<Host>,
     bmc: Arc<Bmc>,
-    server: BmcServer,
+    /// `None` only while it starts again.
+    server: Option<BmcServer>,
     /// Its other face, where a test wants it.
     ipmi: Option<IpmiServer>,
     inside: JoinHandle<()>,
@@ -43,12 +44,16 @@ impl SimNode {
         };
         let bmc = Bmc::new(machine.clone(), credentials);
         let listen = SocketAddr::from((site.address, 0));
-        let transport = if tls { https(site) } else { Transport::Http };
+        let transport = if tls {
+            https(site, "first")
+        } else {
+            Transport::Http
+        };
         let server = BmcServer::start(bmc.clone(), listen, transport);
         Self {
             name: format!("node{number}"),
             inside: host.clone().inhabit(&machine, site.firmware()),
-            server: server.await.unwrap(),
+            server: Some(server.await.unwrap()),
             machine,
             host,
             bmc,
@@ -60,7 +65,7 @@ impl SimNode {
     /// it is looked for, or on any.
     pub(crate) async fn speak_ipmi(&mut self, usual_port: bool) {
         let port = if usual_port { 623 } else { 0 };
-        let listen = SocketAddr::from((self.server.address().ip(), port));
+        let listen = SocketAddr::from((self.server().address().ip(), port));
         self.ipmi = Some(IpmiServer::start(self.bmc.clone(), listen).await.unwrap());
     }
 
@@ -77,6 +82,23 @@ impl SimNode {
         self.ipmi = Some(again);
     }
 
+    fn server(&self) -> &BmcServer {
+        self.server.as_ref().expect("a running controller")
+    }
+
+    /// Its controller, which speaks TLS, shows another certificate from now on.
+    pub(crate) async fn renew_certificate(&mut self, site: &Site) {
+        let listen = self.address();
+        self.server = None;
+        // The address is free once the old one's tasks have ended.
+        while self.server.is_none() {
+            let transport = https(site, "renewed");
+            let server = BmcServer::start(self.bmc.clone(), listen, transport).await;
+            self.server = server.ok();
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// What registers it by IPMI.
     pub(crate) fn request_by_ipmi(&self) -> NodeCreate {
         let mut request = self.request();
@@ -91,10 +113,10 @@ impl SimNode {
             standby: Standby::ByFlavor,
             name: self.name.clone(),
             bmc: BmcCreate {
-                url: self.server.url(),
+                url: self.server().url(),
                 username: USERNAME.into(),
                 password: PASSWORD.into(),
-                trust: match self.server.fingerprint() {
+                trust: match self.server().fingerprint() {
                     Some(fingerprint) => BmcTrust::Pinned(fingerprint.to_string()),
                     None => BmcTrust::Insecure,
                 },
@@ -127,7 +149,7 @@ impl SimNode {
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.server.address()
+        self.server().address()
     }
 
     /// The steps whose commands its agents have carried out since there were `before` of them, in
@@ -148,8 +170,10 @@ impl Drop for SimNode {
     }
 }
 
-fn https(site: &Site) -> Transport {
+/// Controllers of a site share a certificate for each `state` that they may be in.
+fn https(site: &Site, state: &str) -> Transport {
     let names = [site.address.to_string()];
-    let (certificate, key) = (site.path("bmc.pem"), site.path("bmc-key.pem"));
+    let file = |end: &str| site.path(&format!("bmc-{state}-{end}.pem"));
+    let (certificate, key) = (file("certificate"), file("key"));
     Transport::Https(SelfSigned::load_or_create(&certificate, &key, &names).unwrap())
 }
