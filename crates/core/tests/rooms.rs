@@ -136,7 +136,7 @@ fn rooms_know_only_the_rooms_below_them() {
         ("wire", &["core"]),
         ("store", &["core", "wire"]),
         ("bmc", &["core", "tls"]),
-        ("fabric", &["core"]),
+        ("fabric", &["core", "tls"]),
         ("boot", &["core"]),
         ("image", &[]),
         ("client", &["core", "tls", "wire"]),

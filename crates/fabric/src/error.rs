@@ -42,6 +42,39 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// The switch is not believed to be the one that it should be.
+    #[error(
+        "switch {switch} at {address} shows a certificate that is not believed: {detail}. Check the \
+         address, and the authority (or fingerprint) that was given for it"
+    )]
+    NotBelieved {
+        /// The switch's name.
+        switch: String,
+        /// Where it was looked for.
+        address: String,
+        /// What is wrong with the certificate.
+        detail: String,
+    },
+    /// The switch does not admit us.
+    #[error(
+        "switch {switch} refuses our certificate ({detail}): give it one that its authority has \
+         signed, or have it believe ours"
+    )]
+    NotAdmitted {
+        /// The switch's name.
+        switch: String,
+        /// The switch's words.
+        detail: String,
+    },
+    /// TLS is to be spoken, but nothing is known of whom to believe.
+    #[error(
+        "switch {switch} is to be reached by TLS: give its authority (or fingerprint), and our \
+         certificate and key for it"
+    )]
+    NoCredentials {
+        /// The switch's name.
+        switch: String,
+    },
     /// The switch took too long to answer.
     #[error("switch {switch} did not answer in time: {doing}")]
     TimedOut {
@@ -168,6 +201,9 @@ impl Error {
             Self::RolledBack { cause, .. } | Self::NotRolledBack { cause, .. } => cause.class(),
             Self::Refused { .. } | Self::Protocol { .. } => FailureClass::Permanent,
             Self::BadAddress { .. }
+            | Self::NotBelieved { .. }
+            | Self::NotAdmitted { .. }
+            | Self::NoCredentials { .. }
             | Self::Plan(_)
             | Self::Unable { .. }
             | Self::NoSuchPort { .. }

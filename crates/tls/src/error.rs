@@ -53,6 +53,14 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// A client's certificate or key, or an authority, that is not usable PEM.
+    #[error("not a usable PEM {kind}: {detail}")]
+    BadIdentity {
+        /// `certificate` or `private key`.
+        kind: &'static str,
+        /// What is wrong with it; never the key itself.
+        detail: String,
+    },
     /// A certificate without its key cannot serve, and making a new key would orphan it.
     #[error(
         "certificate {} has no key at {}: put the key there, or remove the certificate to have \

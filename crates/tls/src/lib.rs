@@ -17,6 +17,7 @@
 
 mod error;
 mod fingerprint;
+mod identity;
 mod peer;
 mod provider;
 #[cfg(feature = "server")]
@@ -26,10 +27,11 @@ mod verifier;
 
 pub use error::Error;
 pub use fingerprint::{Fingerprint, FingerprintParseError};
+pub use identity::{ClientIdentity, authorities_from_pem};
 pub use peer::peer_fingerprint;
 #[cfg(feature = "server")]
 pub use self_signed::SelfSigned;
-pub use trust::{Trust, client_config};
+pub use trust::{Trust, client_config, client_config_as};
 pub use verifier::{PinMismatch, certificate_refusal, handshake_failure, pin_mismatch};
 
 /// The rustls this crate configures, so that users need not name a version of their own.

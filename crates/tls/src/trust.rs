@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use crate::provider::provider;
 use crate::verifier::{NoVerifier, PinnedVerifier};
-use crate::{Error, Fingerprint};
+use crate::{ClientIdentity, Error, Fingerprint};
 
 /// Whom a client believes to be its peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,19 @@ pub enum Trust {
 /// # Errors
 /// When an authority is not a usable certificate, none was given, or the host has none.
 pub fn client_config(trust: &Trust) -> Result<ClientConfig, Error> {
+    Ok(builder(trust)?.with_no_client_auth())
+}
+
+/// The same for a client that shows who it is, to peers that ask.
+///
+/// # Errors
+/// As for [`client_config`], and when the key does not belong to the certificate.
+pub fn client_config_as(trust: &Trust, identity: &ClientIdentity) -> Result<ClientConfig, Error> {
+    let (chain, key) = (identity.chain.clone(), identity.key.clone_key());
+    Ok(builder(trust)?.with_client_auth_cert(chain, key)?)
+}
+
+fn builder(trust: &Trust) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
     let provider = provider();
     let algorithms = provider.signature_verification_algorithms;
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
@@ -45,12 +58,10 @@ pub fn client_config(trust: &Trust) -> Result<ClientConfig, Error> {
         Trust::Authorities(authorities) => by_roots(roots(authorities)?)?,
         Trust::InsecureNoVerification => Arc::new(NoVerifier { algorithms }),
     };
-    let config = ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    Ok(config)
+        .with_custom_certificate_verifier(verifier))
 }
 
 fn by_roots(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, Error> {

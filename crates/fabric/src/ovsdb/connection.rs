@@ -1,9 +1,14 @@
 //! One connection to an OVSDB server: JSON-RPC 1.0 as RFC 7047, section 4, uses it.
 
+use std::sync::Arc;
+
+use bessemer_tls::handshake_failure;
+use bessemer_tls::rustls::{self, ClientConfig, pki_types::ServerName};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
 
 use super::address::OvsdbAddress;
 use super::notation::Row;
@@ -40,35 +45,25 @@ impl Connection {
     pub(super) async fn open(
         switch: &str,
         address: &OvsdbAddress,
+        tls: Option<Arc<ClientConfig>>,
         deadline: Instant,
     ) -> Result<Self, Error> {
-        let connecting = async {
-            let stream: Box<dyn Stream> = match address {
-                OvsdbAddress::Unix(path) => Box::new(UnixStream::connect(path).await?),
-                OvsdbAddress::Tcp { host, port } => {
-                    Box::new(TcpStream::connect((host.as_str(), *port)).await?)
-                }
-            };
-            Ok(stream)
-        };
-        let switch = switch.to_owned();
-        let address = address.to_string();
-        match timeout_at(deadline, connecting).await {
+        if matches!(address, OvsdbAddress::Tls { .. }) && tls.is_none() {
+            let switch = switch.to_owned();
+            return Err(Error::NoCredentials { switch });
+        }
+        match timeout_at(deadline, connect(address, tls)).await {
             Ok(Ok(stream)) => Ok(Self {
                 stream,
                 splitter: Splitter::new(LONGEST_MESSAGE),
-                switch,
-                address,
+                switch: switch.to_owned(),
+                address: address.to_string(),
                 last_id: 0,
                 deadline,
             }),
-            Ok(Err(source)) => Err(Error::Unreachable {
-                switch,
-                address,
-                source,
-            }),
+            Ok(Err(source)) => Err(broken(switch, &address.to_string(), source)),
             Err(_) => Err(Error::TimedOut {
-                switch,
+                switch: switch.to_owned(),
                 doing: "connecting",
             }),
         }
@@ -205,11 +200,7 @@ impl Connection {
     }
 
     fn broken(&self, source: std::io::Error) -> Error {
-        Error::Unreachable {
-            switch: self.switch.clone(),
-            address: self.address.clone(),
-            source,
-        }
+        broken(&self.switch, &self.address, source)
     }
 
     /// RFC 7047, section 3.1, `<error>`: a short code, and details for people.
@@ -220,6 +211,50 @@ impl Connection {
             switch: self.switch.clone(),
             detail: detail.trim_end().to_owned(),
         }
+    }
+}
+
+async fn connect(
+    address: &OvsdbAddress,
+    tls: Option<Arc<ClientConfig>>,
+) -> std::io::Result<Box<dyn Stream>> {
+    match (address, tls) {
+        (OvsdbAddress::Unix(path), _) => Ok(Box::new(UnixStream::connect(path).await?)),
+        (OvsdbAddress::Tls { host, port }, Some(tls)) => {
+            let name = ServerName::try_from(host.clone()).map_err(std::io::Error::other)?;
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            let stream = TlsConnector::from(tls).connect(name, stream).await?;
+            Ok(Box::new(stream))
+        }
+        (OvsdbAddress::Tcp { host, port } | OvsdbAddress::Tls { host, port }, _) => {
+            Ok(Box::new(TcpStream::connect((host.as_str(), *port)).await?))
+        }
+    }
+}
+
+/// Why a connection does not come about, or broke: TLS tells more than the operating system. (With
+/// TLS 1.3 a peer refuses a certificate after the handshake, RFC 8446, section 4.4.2.)
+fn broken(switch: &str, address: &str, source: std::io::Error) -> Error {
+    let (switch, address) = (switch.to_owned(), address.to_owned());
+    match handshake_failure(&source) {
+        None => Error::Unreachable {
+            switch,
+            address,
+            source,
+        },
+        Some(rustls::Error::AlertReceived(alert)) => Error::NotAdmitted {
+            switch,
+            detail: format!("{alert:?}"),
+        },
+        Some(rustls::Error::InvalidCertificate(refusal)) => Error::NotBelieved {
+            switch,
+            address,
+            detail: shown(&refusal.to_string()),
+        },
+        Some(other) => Error::Protocol {
+            switch,
+            detail: format!("no TLS comes about: {}", shown(&other.to_string())),
+        },
     }
 }
 

@@ -22,9 +22,11 @@ mod notation;
 mod rows;
 mod splitter;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_core::port_plan::{Difference, PortPlan, PortState};
+use bessemer_tls::rustls::ClientConfig;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -58,6 +60,7 @@ const STATUS: Duration = Duration::from_secs(3);
 pub struct OvsdbSwitch {
     name: String,
     address: OvsdbAddress,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 /// How far a call has come, over all its tries.
@@ -75,11 +78,19 @@ impl OvsdbSwitch {
         Self {
             name: name.into(),
             address,
+            tls: None,
         }
     }
 
+    /// The same, believing switches and showing ourselves as `tls` says, where TLS is spoken.
+    #[must_use]
+    pub fn with_tls(mut self, tls: ClientConfig) -> Self {
+        self.tls = Some(Arc::new(tls));
+        self
+    }
+
     async fn connect(&self, deadline: Instant) -> Result<Connection, Error> {
-        Connection::open(&self.name, &self.address, deadline).await
+        Connection::open(&self.name, &self.address, self.tls.clone(), deadline).await
     }
 
     async fn bring(

@@ -3,4 +3,7 @@
 mod aggregation;
 mod fake;
 mod real;
+mod relay;
+mod tls;
+mod transactions;
 mod vswitch;

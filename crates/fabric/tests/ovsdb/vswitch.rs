@@ -77,6 +77,13 @@ impl Vswitch {
         run(create, "ovsdb-tool");
         let mut server = program("ovsdb-server", path);
         server.args(["conf.db", "--remote=punix:db.sock", "--unixctl=ovsdb.ctl"]);
+        // Listens further where the database says so.
+        server.args([
+            "--remote=db:Open_vSwitch,Open_vSwitch,manager_options",
+            "--private-key=db:Open_vSwitch,SSL,private_key",
+            "--certificate=db:Open_vSwitch,SSL,certificate",
+            "--ca-cert=db:Open_vSwitch,SSL,ca_cert",
+        ]);
         let database = spawn(server, "ovsdb-server");
         let mut vswitch = Self {
             folder,
@@ -117,6 +124,29 @@ impl Vswitch {
 
     pub(crate) fn driver(&self) -> OvsdbSwitch {
         OvsdbSwitch::new("leaf1", OvsdbAddress::Unix(self.socket()))
+    }
+
+    /// Has the database listen on a free TCP port with this certificate and key, for clients whom
+    /// `authority` vouches for. All are PEM.
+    pub(crate) fn listen_with_tls(&self, certificate: &str, key: &str, authority: &str) -> u16 {
+        let file = |name: &str, text: &str| {
+            let path = self.folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        self.vsctl(&[
+            "set-ssl",
+            &file("key.pem", key),
+            &file("certificate.pem", certificate),
+            &file("authority.pem", authority),
+        ]);
+        self.vsctl(&["set-manager", "pssl:0:127.0.0.1"]);
+        let port = || {
+            let status = self.vsctl(&["--if-exists", "get", "manager", ".", "status:bound_port"]);
+            status.trim().trim_matches('"').parse::<u16>().ok()
+        };
+        self.until(|| port().is_some());
+        port().unwrap()
     }
 
     pub(crate) fn start_daemon(&mut self) {
