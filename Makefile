@@ -14,7 +14,7 @@ LAB := target/lab
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test rack bench lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots ramdisk-hardware ramdisk-test
+.PHONY: help demo test rack bench lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers ramdisk-hardware ramdisk-test
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -35,11 +35,15 @@ ramdisk-test: dependencies ramdisk-hardware
 # The whole path on real firmware, with the server killed in the middle of the image write.
 rack-test: dependencies build ramdisk os-image
 	$(SUDO) $(OUT)/bessemer-lab demo --dir target/rack-test --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/rack-test.json --kill-server-in write_image
-	$(MAKE) boots
+	$(MAKE) boots handovers
 
 # The agent booted in every way, with seconds for each in target/boots.json.
 boots: dependencies build ramdisk
 	$(SUDO) $(OUT)/bessemer-lab boots --dir target/boots --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --report target/boots.json
+
+# Every way to hand a machine over, and to have it come back to the network, in target/handovers.json.
+handovers: dependencies build ramdisk os-image
+	$(SUDO) $(OUT)/bessemer-lab handovers --dir target/handovers --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/handovers.json
 
 rack: demo-dependencies build ramdisk ## Bring up the virtual rack and leave it running (bessemer-lab down ends it)
 	$(SUDO) $(OUT)/bessemer-lab up --dir $(LAB)

@@ -35,11 +35,13 @@ pub fn boot(kernel: &str, initramfs: &str, command_line: &str) -> Result<String>
 }
 
 /// A script for a machine that is to boot its disk. A BIOS is asked for it directly: many end in an
-/// error after iPXE's `exit`. UEFI goes on to the next entry of its boot order.
+/// error after iPXE's `exit`. UEFI goes on to the next entry of its boot order only if this one says
+/// that it failed: after one that went well, EDK II shows its setup pages and waits for a person
+/// (`BootBootOptions` in MdeModulePkg/Universal/BdsDxe/BdsEntry.c).
 pub fn boot_disk() -> &'static str {
     "#!ipxe\n\
      echo Bessemer: this machine boots its disk\n\
-     iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 || exit\n"
+     iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 || exit 1\n"
 }
 
 fn check(what: &str, text: &str, spaces: bool) -> Result<()> {
@@ -71,6 +73,11 @@ mod tests {
             lines[3],
             "initrd --name initramfs http://10.77.0.1/i || goto failed"
         );
+    }
+
+    #[test]
+    fn uefi_is_told_that_this_entry_failed_or_it_would_not_go_on_to_the_disk() {
+        assert!(boot_disk().ends_with(" || exit 1\n"), "{}", boot_disk());
     }
 
     #[test]

@@ -333,7 +333,9 @@ fn a_node_that_is_to_boot_its_disk_never_gets_the_agent() {
             assert_eq!(beside, Err(Silence::BootsItsDisk), "{client:?}");
             continue;
         }
-        let offer = decode(&beside.unwrap());
+        let beside = beside.unwrap();
+        assert!(beside.boots_disk);
+        let offer = decode(&beside);
         let expected = DhcpOption::BootfileName(b"http://10.77.0.1:8000/boot/disk.ipxe".to_vec());
         assert_eq!(offer.opts().get(OptionCode::BootfileName), Some(&expected));
     }

@@ -119,6 +119,8 @@ pub struct Reply {
     /// The address that is the client's; with a NAK the one it should have asked for. None beside
     /// another DHCP server.
     pub address: Option<Ipv4Addr>,
+    /// Whether it names what makes the machine boot its disk, rather than the agent.
+    pub boots_disk: bool,
     /// The packet.
     pub packet: Vec<u8>,
     /// Where it goes: the limited broadcast address, unless the client has its address already or
@@ -186,6 +188,7 @@ impl Request {
         Ok(Reply {
             kind,
             address: Some(lease.address),
+            boots_disk: false,
             packet: self.encode(message)?,
             destination: Some(self.destination(to)),
         })
@@ -225,6 +228,7 @@ impl Request {
         Ok(Reply {
             kind,
             address: None,
+            boots_disk: matches!(expected, Expectation::Disk { .. }),
             packet: self.encode(message)?,
             destination,
         })

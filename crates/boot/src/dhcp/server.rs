@@ -66,6 +66,8 @@ pub enum Event {
         kind: Kind,
         /// The node's address, if it is ours to give; in a NAK the one it should have asked for.
         address: Option<Ipv4Addr>,
+        /// Whether it was told to boot its disk, rather than the agent.
+        boots_disk: bool,
     },
     /// A client got none.
     Silent {
@@ -128,8 +130,9 @@ pub(super) fn open(interface: &str, port: u16) -> nix::Result<OwnedFd> {
 }
 
 /// Answers on `sockets` until one fails; dropping the future stops it. `tell` is called for
-/// every event that is not as it should be, and for every answer, but not again within a minute
-/// for the same event of the same client; in a flood, for the flood.
+/// every event that is not as it should be, for every answer, and for every machine that is left to
+/// its disk, but not again within a minute for the same event of the same client; in a flood, for
+/// the flood.
 pub async fn serve(
     sockets: Sockets,
     config: Config,
@@ -158,8 +161,8 @@ pub async fn serve(
             Ok((request, reply)) => send(socket, from, &request, reply).await,
             Err(event) => event,
         };
-        let normal = matches!(&event, Event::Silent { reason, .. } if reason.is_normal());
-        if !normal && let Some(news) = told.news(event, Instant::now()) {
+        let idle = matches!(&event, Event::Silent { reason, .. } if !reason.is_worth_telling());
+        if !idle && let Some(news) = told.news(event, Instant::now()) {
             tell(news);
         }
     }
@@ -183,6 +186,7 @@ async fn send(socket: &UdpSocket, from: SocketAddr, request: &Request, reply: Re
             client: request.client(),
             kind: reply.kind,
             address: reply.address,
+            boots_disk: reply.boots_disk,
         },
         Err(_) => Event::Silent {
             mac: Some(request.mac()),

@@ -39,9 +39,14 @@ pub enum Silence {
 }
 
 impl Silence {
-    /// Whether it is how things should be, so that nobody needs to be told.
+    /// Whether it is how things should be.
     pub fn is_normal(self) -> bool {
         matches!(self, Self::BootsItsDisk | Self::NotForUs | Self::Released)
+    }
+
+    /// Whether it says something about a machine that people may look for.
+    pub(super) fn is_worth_telling(self) -> bool {
+        self == Self::BootsItsDisk || !self.is_normal()
     }
 }
 

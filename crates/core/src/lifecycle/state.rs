@@ -193,6 +193,17 @@ impl NodeState {
         BootId::of(node, self.boots)
     }
 
+    /// Whether what is on the disk may run: a tenant's system, from when the machine is started with
+    /// it. Of all other nodes that is not known.
+    pub fn runs_its_disk(&self) -> bool {
+        match self.phase {
+            Phase::Active => true,
+            // A system may also start its machine anew before it says that it is up.
+            Phase::Deploying => matches!(self.step, Step::StartFromDisk | Step::AwaitOs),
+            _ => false,
+        }
+    }
+
     /// The provision state that people are shown: Ironic's words, which every tool in the field
     /// knows.
     pub fn provision_state(&self) -> &'static str {
@@ -232,6 +243,31 @@ impl NodeState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_written_for_a_tenant_and_started_once_runs_from_the_disk() {
+        let start = NodeState::enrolled(Generation::default(), Timestamp::UNIX_EPOCH);
+        let steps = |phase| {
+            let runs = |step: &&Step| {
+                let (step, state) = (**step, start.clone());
+                NodeState {
+                    phase,
+                    step,
+                    ..state
+                }
+                .runs_its_disk()
+            };
+            Step::ALL.iter().filter(runs).count()
+        };
+        for phase in Phase::ALL {
+            let expected = match phase {
+                Phase::Active => Step::ALL.len(),
+                Phase::Deploying => 2,
+                _ => 0,
+            };
+            assert_eq!(steps(*phase), expected, "{phase:?}");
+        }
+    }
 
     /// Phases and steps are stored and sent: their names are a promise (invariant 7).
     #[test]

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE,
 };
@@ -15,8 +15,10 @@ use axum::routing::get;
 use bessemer_boot::pieces::Pieces;
 use bessemer_boot::{medium, script, uki};
 use bessemer_core::id::BootId;
+use bessemer_core::net::MacAddress;
 use bessemer_store::BootRecord;
 use bytes::Bytes;
+use serde::Deserialize;
 use tracing::{debug, error, warn};
 
 use super::BootServices;
@@ -91,8 +93,26 @@ impl IntoResponse for Denied {
     }
 }
 
+/// What stands in the URL of [`boot_disk`]. Anybody can say so: it is for people who look, only.
+#[derive(Deserialize)]
+struct Asker {
+    mac: Option<MacAddress>,
+}
+
 /// For iPXE of a machine that has no business with the agent.
-async fn boot_disk() -> Response {
+async fn boot_disk(
+    State(services): State<BootServices>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Query(asker): Query<Asker>,
+) -> Response {
+    if let Some(mac) = asker.mac {
+        let told = format!("{} fetches the script that starts its disk", peer.ip());
+        services.note_nic(mac, Place::BootFile, true, told);
+    }
+    boot_disk_script()
+}
+
+fn boot_disk_script() -> Response {
     ([(CONTENT_TYPE, script::MEDIA_TYPE)], script::boot_disk()).into_response()
 }
 
@@ -107,7 +127,7 @@ async fn boot_file(
         Some(record) if !record.used => record,
         // The boot is over and forgotten, which is when a node has become active: iPXE that comes
         // back for its script is to boot the disk.
-        None if file == SCRIPT => return Ok(boot_disk().await),
+        None if file == SCRIPT => return Ok(boot_disk_script()),
         _ => return Err(Denied::NotFound),
     };
     if !services.is_machine(peer.ip(), &record) {

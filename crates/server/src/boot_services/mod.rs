@@ -21,7 +21,6 @@ use bessemer_boot::pieces::Pieces;
 use bessemer_boot::uki::UkiTemplate;
 use bessemer_boot::{script, tftp};
 use bessemer_core::id::BootId;
-use bessemer_core::lifecycle::Phase;
 use bessemer_core::net::MacAddress;
 use bessemer_store::{BootRecord, NewEvent, RelayRecord};
 use bessemer_tls::Fingerprint;
@@ -115,8 +114,9 @@ impl BootServices {
         format!("http://{}/boot/{boot}/{secret}/{file}", self.boot_address)
     }
 
-    fn boot_disk_url(&self) -> String {
-        format!("http://{}/boot/disk.ipxe", self.boot_address)
+    /// Where iPXE of the machine with this MAC address is told to boot its disk.
+    fn boot_disk_url(&self, mac: MacAddress) -> String {
+        format!("http://{}/boot/disk.ipxe?mac={mac}", self.boot_address)
     }
 
     async fn templates(&self) -> Result<Arc<Templates>, String> {
@@ -211,12 +211,12 @@ impl BootServices {
         })
     }
 
-    /// Notes what came by DHCP from a NIC, if it is a node's.
-    fn note_dhcp(&self, mac: MacAddress, well: bool, what: String) {
+    /// Notes what came from a NIC, if it is a node's.
+    fn note_nic(&self, mac: MacAddress, place: Place, well: bool, what: String) {
         let site = self.site.clone();
         tokio::spawn(async move {
             if let Ok(Some(node)) = site.store.node_of_mac(mac).await {
-                site.sightings.note(node, Place::Dhcp, well, what);
+                site.sightings.note(node, place, well, what);
             }
         });
     }
@@ -287,10 +287,9 @@ impl dhcp::Directory for BootServices {
         let boot = store.boot_by_mac(mac).await?.filter(|boot| !boot.used);
         let Some(mut boot) = boot else {
             let node = store.node_by_mac(mac).await?;
-            // Of all others it is not known that what is on the disk may run.
             return Ok(match node {
-                Some(node) if node.state.phase == Phase::Active => Expectation::Disk {
-                    script: self.boot_disk_url(),
+                Some(node) if node.state.runs_its_disk() => Expectation::Disk {
+                    script: self.boot_disk_url(mac),
                 },
                 _ => Expectation::Nothing,
             });
@@ -344,13 +343,15 @@ impl BootServices {
                 client,
                 kind,
                 address,
+                boots_disk,
             } => {
-                info!(%mac, ?address, ?client, ?kind, "DHCP answered");
+                info!(%mac, ?address, ?client, ?kind, boots_disk, "DHCP answered");
                 let what = match address {
                     Some(address) => format!("{mac} got address {address}"),
+                    None if boots_disk => format!("{mac} was told to boot its disk"),
                     None => format!("{mac} got its boot file's name"),
                 };
-                self.note_dhcp(mac, true, what);
+                self.note_nic(mac, Place::Dhcp, true, what);
             }
             dhcp::Event::Flood { told } => {
                 let message = format!(
@@ -361,12 +362,25 @@ impl BootServices {
                 self.tell("boot.flood", "DHCP", &message, json!({ "told": told }));
             }
             dhcp::Event::Silent { mac, .. } if mac.is_some() && mac == own => {}
+            // Nothing is wrong, so it is no event.
+            dhcp::Event::Silent {
+                mac: Some(mac),
+                reason: reason @ dhcp::Silence::BootsItsDisk,
+            } => {
+                info!(%mac, "no answer by DHCP: {reason}");
+                self.note_nic(
+                    mac,
+                    Place::Dhcp,
+                    true,
+                    format!("{mac} got no answer by DHCP: {reason}"),
+                );
+            }
             dhcp::Event::Silent { mac, reason } => {
                 let (kind, who) = named(reason, mac);
                 let message = format!("no answer by DHCP: {reason}");
                 if let Some(mac) = mac {
                     let what = format!("{mac} got no answer by DHCP: {reason}");
-                    self.note_dhcp(mac, false, what);
+                    self.note_nic(mac, Place::Dhcp, false, what);
                 }
                 self.tell(kind, &who, &message, json!({ "mac": mac }));
             }

@@ -81,13 +81,21 @@ pub(super) async fn prepare_disk(
     bmc: &dyn Bmc,
     deadline: Instant,
 ) -> Result<(), Failure> {
-    let mode = match node.inventory.as_ref().map(|each| each.firmware_mode) {
-        Some(FirmwareMode::Bios) => BootMode::Legacy,
-        Some(FirmwareMode::Uefi) | None => BootMode::Uefi,
-    };
-    bmc.set_boot_once(BootDevice::Disk, mode, deadline)
+    bmc.set_boot_once(BootDevice::Disk, disk_mode(node), deadline)
         .await
         .map_err(failure)
+}
+
+/// How the firmware starts what is on the disk: as it started the agent that looked at the machine,
+/// which is what the image was written for. What the management controller said when the node was
+/// enrolled is the second best: a boot of the agent may have changed it since.
+pub(super) fn disk_mode(node: &NodeRecord) -> BootMode {
+    let inspected = node.inventory.as_ref().map(|each| each.firmware_mode);
+    let enrolled = || node.boot_abilities.and_then(|each| each.firmware_mode);
+    match inspected.or_else(enrolled) {
+        Some(FirmwareMode::Bios) => BootMode::Legacy,
+        Some(FirmwareMode::Uefi) | None => BootMode::Uefi,
+    }
 }
 
 /// As an operator decided, or else what suits machine and site.

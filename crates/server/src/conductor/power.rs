@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bessemer_bmc::{Bmc, BootDevice, BootMode, PowerAction};
-use bessemer_core::hardware::FirmwareMode;
 use bessemer_core::lifecycle::{Action, Intent, Outcome};
 use bessemer_core::reason::Failure;
 use bessemer_store::NodeRecord;
@@ -11,6 +10,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::Conductor;
+use super::boot::disk_mode;
 use super::intents::failure;
 
 /// Switches the machine as `intent` says, unless something else is asked for meanwhile.
@@ -21,11 +21,7 @@ pub(super) async fn carry_out(
     bmc: &dyn Bmc,
     deadline: Instant,
 ) -> Result<(), Failure> {
-    let firmware = node.boot_abilities.and_then(|each| each.firmware_mode);
-    let mode = match firmware {
-        Some(FirmwareMode::Bios) => BootMode::Legacy,
-        _ => BootMode::Uefi,
-    };
+    let mode = disk_mode(node);
     tokio::select! {
         result = switch(bmc, &intent.action, mode, deadline) => result,
         () = overtaken(conductor, node, intent) => {

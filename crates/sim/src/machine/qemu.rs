@@ -68,6 +68,10 @@ pub struct QemuSettings {
     pub disk: PathBuf,
     /// File that holds the image in the CD drive, while there is one.
     pub medium: PathBuf,
+    /// An iPXE script: while this file is there, the NIC has no boot ROM for a PC BIOS, and a boot by
+    /// PXE begins with this instead. QEMU's own ROMs are iPXE already, and nothing but a script says
+    /// how to be any other.
+    pub pxe_script: PathBuf,
     /// Tap interface in the present network namespace.
     pub tap: String,
     /// Socket on which this crate awaits QEMU's control connection.

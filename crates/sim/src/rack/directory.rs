@@ -102,6 +102,11 @@ impl StateDirectory {
         self.node(node).join("firmware-variables-pxe.fd")
     }
 
+    /// See `QemuSettings::pxe_script`.
+    pub fn pxe_script(&self, node: &str) -> PathBuf {
+        self.node(node).join("pxe.ipxe")
+    }
+
     pub(super) fn serial_log(&self, node: &str) -> PathBuf {
         self.node(node).join("serial.log")
     }

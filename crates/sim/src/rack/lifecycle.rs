@@ -12,7 +12,7 @@ use super::command::require_programs;
 use super::description::RackDescription;
 use super::directory::StateDirectory;
 use super::layout::{FIRMWARE_CODE, FIRMWARE_VARIABLES, NS_SWITCH};
-use super::{accelerator, namespace, node, status, switch};
+use super::{accelerator, bmc, namespace, node, switch};
 use crate::Error;
 
 /// BMCs listen within tenths of a second.
@@ -133,7 +133,7 @@ async fn running(directory: &StateDirectory) -> Result<Option<RackDescription>, 
     if !namespace::all_exist() || !switch::works(directory, &ports).await {
         return Ok(None);
     }
-    let answers = status::ask_all(rack.nodes.clone()).await?;
+    let answers = bmc::ask_all(rack.nodes.clone()).await?;
     let well = answers.iter().all(Result::is_ok);
     Ok(well.then_some(rack))
 }
@@ -197,7 +197,7 @@ async fn wait_until_ready(
 ) -> Result<(), Error> {
     let deadline = Instant::now() + READY_LIMIT;
     loop {
-        let answers = status::ask_all(rack.nodes.clone()).await?;
+        let answers = bmc::ask_all(rack.nodes.clone()).await?;
         let Some(error) = answers.into_iter().find_map(Result::err) else {
             return Ok(());
         };

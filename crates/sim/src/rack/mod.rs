@@ -24,6 +24,7 @@
 //! by finding and removing them, so no state of this host needs repair by hand.
 
 mod accelerator;
+mod bmc;
 mod cleanup;
 mod command;
 mod daemon;
@@ -36,6 +37,7 @@ mod node;
 mod status;
 mod switch;
 
+pub use bmc::{BmcAnswer, restart_into, set_boot_mode};
 pub use daemon::serve;
 pub use description::{
     Addresses, Namespaces, NodeDescription, RackDescription, Secret, SwitchDescription, Vlans,
@@ -46,5 +48,6 @@ pub use layout::{
     VLAN_PROVISIONING, VLAN_REMOTE, VLAN_TENANT,
 };
 pub use lifecycle::{UpOptions, down, reset, up};
-pub use namespace::run_in_namespace;
-pub use status::{BmcAnswer, NodeStatus, set_boot_mode, status};
+pub use namespace::{run_in_namespace, set_tenant_uplink};
+pub use status::{NodeStatus, status};
+pub use switch::move_port;

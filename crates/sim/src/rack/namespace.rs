@@ -128,6 +128,19 @@ async fn address(namespace: &str, interface: &str, address: &str) -> Result<(), 
     Ok(())
 }
 
+/// Has the tenant's router reach the conductor's public address, or not any more.
+///
+/// # Errors
+/// When there is no rack.
+pub async fn set_tenant_uplink(up: bool) -> Result<(), Error> {
+    let state = if up { "up" } else { "down" };
+    run_words(&format!(
+        "ip -n {NS_TENANT} link set {PUBLIC_INTERFACE} {state}"
+    ))
+    .await?;
+    Ok(())
+}
+
 async fn set_forwarding(namespace: &'static str, value: &'static str) -> Result<(), Error> {
     let file = Path::new("/proc/sys/net/ipv4/ip_forward");
     let write = move || std::fs::write(file, value).map_err(Error::file("write", file));

@@ -124,6 +124,7 @@ pub(super) fn certificate(
 /// Forgets what a node's disk and firmware have stored.
 pub(super) fn forget(directory: &StateDirectory, name: &str) -> Result<(), Error> {
     remove(&directory.disk(name))?;
+    remove(&directory.pxe_script(name))?;
     remove(&directory.pxe_firmware_variables(name))?;
     remove(&directory.firmware_variables(name))
 }
@@ -142,6 +143,7 @@ pub(super) fn settings(
         pxe_firmware_variables: directory.pxe_firmware_variables(&node.name),
         disk: node.disk.clone(),
         medium: directory.medium(&node.name),
+        pxe_script: directory.pxe_script(&node.name),
         tap: node.switch_port.clone(),
         control_socket: directory.control_socket(&node.name),
         serial_socket: node.serial_socket.clone(),

@@ -107,6 +107,15 @@ async fn vsctl<S: Into<OsString>>(
     run("ovs-vsctl", line).await
 }
 
+/// Moves a port to an access VLAN by hand, as somebody at the switch would.
+///
+/// # Errors
+/// When the switch does not answer or has no such port.
+pub async fn move_port(directory: &StateDirectory, port: &str, vlan: u16) -> Result<(), Error> {
+    let change = ["set", "port", port, &format!("tag={vlan}")].map(str::to_owned);
+    vsctl(directory, change).await.map(drop)
+}
+
 /// Whether database and switch both answer and the switch has a port of each of these names.
 pub(super) async fn works(directory: &StateDirectory, ports: &[&str]) -> bool {
     let control = directory.ovs().join("vswitchd.ctl");

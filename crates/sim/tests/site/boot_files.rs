@@ -154,6 +154,7 @@ async fn a_boot_that_is_over_leads_to_the_disk() {
     let own = IpAddr::V4(site.address);
     for url in [
         format!("{files}/disk.ipxe"),
+        format!("{files}/disk.ipxe?mac=52:54:00:00:00:01"),
         format!("{files}/{over}/{secret}/agent.ipxe"),
     ] {
         let script = fetch(own, &url).await.text().await.unwrap();

@@ -6,21 +6,21 @@
 //! dhcrelay). The figure is the time from the power being seen on to the agent's first call.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bessemer_core::Timestamp;
 use bessemer_sim::machine::BootMode;
-use bessemer_sim::rack::{self, NodeDescription, RackDescription, StateDirectory, UpOptions};
+use bessemer_sim::rack::{self, NodeDescription, StateDirectory, UpOptions};
 use clap::Args;
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
-use crate::demo::server::{BessemerServer, Network, write_secret};
+use crate::demo::server::BessemerServer;
 use crate::demo::shell::Shell;
 use crate::ending::with_rack_down_after;
+use crate::enroll::enroll;
+use crate::neighbors::Neighbors;
 
 /// Enough for kernel and initramfs, twice.
 const MEMORY_MIB: u32 = 1024;
@@ -48,16 +48,6 @@ pub(crate) struct Boots {
     way: Vec<String>,
 }
 
-/// Who else is on the provisioning network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Neighbors {
-    Nobody,
-    /// Somebody else's DHCP server.
-    Server,
-    /// A router with a DHCP relay, and the nodes behind it.
-    Relay,
-}
-
 /// One way to boot the agent.
 #[derive(Debug, Clone, Copy)]
 struct Way {
@@ -65,12 +55,23 @@ struct Way {
     method: &'static str,
     firmware: BootMode,
     neighbors: Neighbors,
+    /// Whether the NIC's ROM is not iPXE, so that iPXE has to be loaded by it.
+    plain_pxe: bool,
 }
 
-const WAYS: [Way; 8] = [
+/// What plays a boot ROM of a PC BIOS that knows PXE only: it does not say that it is iPXE, and
+/// starts the file that DHCP names. What it has set is not to be found by the iPXE that it starts.
+const PLAIN_PXE: &str = "#!ipxe\nset user-class PXE\ndhcp\nclear user-class\n\
+                         chain tftp://${next-server}/${filename}\n";
+
+const WAYS: [Way; 9] = [
     way("uefi_http", "uefi_http", BootMode::Uefi, Neighbors::Nobody),
     way("uefi_pxe", "pxe", BootMode::Uefi, Neighbors::Nobody),
     way("bios_pxe", "pxe", BootMode::Legacy, Neighbors::Nobody),
+    Way {
+        plain_pxe: true,
+        ..way("bios_plain_pxe", "pxe", BootMode::Legacy, Neighbors::Nobody)
+    },
     way(
         "virtual_media",
         "virtual_media",
@@ -99,6 +100,7 @@ const fn way(
         method,
         firmware,
         neighbors,
+        plain_pxe: false,
     }
 }
 
@@ -107,7 +109,8 @@ impl Way {
     /// count. What the server has logged tells.
     fn was_taken(&self, log: &str) -> Result<()> {
         let by_tftp = log.contains("TFTP served");
-        let tftp_expected = self.method == "pxe" && self.firmware == BootMode::Uefi;
+        let tftp_expected =
+            self.method == "pxe" && (self.firmware == BootMode::Uefi || self.plain_pxe);
         ensure!(
             by_tftp == tftp_expected,
             "{}: the boot loader came by TFTP: {by_tftp}, expected {tftp_expected}",
@@ -160,10 +163,15 @@ impl Boots {
                 continue;
             }
             let _other = neighbors.start(&rack)?;
-            let network = neighbors.network(&rack);
-            let server =
-                BessemerServer::start_on(&self.bessemer, directory, &rack, &self.ramdisk, &network)
-                    .await?;
+            let settings = neighbors.settings(&rack);
+            let server = BessemerServer::start_on(
+                &self.bessemer,
+                directory,
+                &rack,
+                &self.ramdisk,
+                &settings,
+            )
+            .await?;
             let shell = Shell::new(&self.bessemer, &rack, server.token());
             for way in ways {
                 let before = log(directory)?.len();
@@ -187,58 +195,6 @@ impl Boots {
     }
 }
 
-impl Neighbors {
-    /// Starts what is not ours; it ends when the value is dropped.
-    fn start(self, rack: &RackDescription) -> Result<Option<Child>> {
-        let addresses = &rack.addresses;
-        let control = addresses.provisioning.split('/').next().unwrap_or_default();
-        let line = match self {
-            Self::Nobody => return Ok(None),
-            Self::Server => format!(
-                "dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --leasefile-ro \
-                 --user=root --pid-file= --interface={} --bind-interfaces --log-facility=/dev/null \
-                 --dhcp-range=10.77.0.200,10.77.0.220,255.255.255.0,10m",
-                addresses.remote_uplink
-            ),
-            Self::Relay => format!(
-                "dhcrelay -4 -d --no-pid -a -iu {} -id {} {control}",
-                addresses.remote_uplink, addresses.remote_interface
-            ),
-        };
-        let child = Command::new("ip")
-            .args(["netns", "exec", &rack.namespaces.remote])
-            .args(line.split_whitespace())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn();
-        Ok(Some(
-            child.with_context(|| format!("cannot start `{line}`"))?,
-        ))
-    }
-
-    /// Our side of it.
-    fn network(self, rack: &RackDescription) -> Network {
-        let own = Network::of(rack);
-        match self {
-            Self::Nobody => own,
-            Self::Server => Network {
-                dhcp: "proxy",
-                ..own
-            },
-            Self::Relay => Network {
-                vlan: rack.vlans.remote,
-                relayed: "\n[[provisioning.relayed]]\nsubnet = \"10.76.0.0/24\"\n\
-                          router = \"10.76.0.1\"\npool_first = \"10.76.0.50\"\n\
-                          pool_last = \"10.76.0.99\"\n"
-                    .to_owned(),
-                ..own
-            },
-        }
-    }
-}
-
 /// Has the node boot the agent this way. Gives the seconds from power-on to the agent's call.
 async fn boot(
     shell: &Shell,
@@ -255,11 +211,17 @@ async fn boot(
         shell.json(&method).await?;
     }
     rack::set_boot_mode(node, way.firmware).await?;
+    let script = directory.pxe_script(&node.name);
+    if way.plain_pxe {
+        std::fs::write(&script, PLAIN_PXE)?;
+    } else if script.exists() {
+        std::fs::remove_file(&script)?;
+    }
     let begun = Timestamp::now();
     if known {
         shell.json(&["node", "provide", &node.name]).await?;
     } else {
-        enroll(shell, directory, node, way).await?;
+        enroll(shell, directory, node, way.method).await?;
     }
     let started = Instant::now();
     loop {
@@ -275,36 +237,6 @@ async fn boot(
         }
         sleep(LOOK_INTERVAL).await;
     }
-}
-
-async fn enroll(
-    shell: &Shell,
-    directory: &StateDirectory,
-    node: &NodeDescription,
-    way: &Way,
-) -> Result<()> {
-    let password = directory.path().join("bmc-password");
-    write_secret(&password, node.bmc_password.expose())?;
-    let nic = format!("{},switch=rack,port={}", node.mac, node.switch_port);
-    let fingerprint = node.bmc_fingerprint.to_string();
-    let arguments = [
-        "node",
-        "enroll",
-        &node.name,
-        "--bmc",
-        &node.bmc_url,
-        "--bmc-user",
-        &node.bmc_username,
-        "--bmc-password-file",
-        &password.to_string_lossy(),
-        "--bmc-fingerprint",
-        &fingerprint,
-        "--mac",
-        &nic,
-        "--boot-method",
-        way.method,
-    ];
-    shell.json(&arguments).await.map(drop)
 }
 
 /// From the node's history since `begun`: how long it waited for the agent, once that has called.

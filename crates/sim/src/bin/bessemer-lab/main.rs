@@ -6,6 +6,9 @@ mod boots;
 mod console;
 mod demo;
 mod ending;
+mod enroll;
+mod handovers;
+mod neighbors;
 mod status;
 mod table;
 mod up;
@@ -63,6 +66,8 @@ enum Command {
     Demo(demo::Demo),
     /// Boot the agent once in every way, and say how long each takes
     Boots(boots::Boots),
+    /// Hand machines over in every way, and have them come back to the network
+    Handovers(handovers::Handovers),
     /// Serve the BMCs (started by `up`)
     #[command(hide = true)]
     Daemon,
@@ -94,6 +99,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Command::Console(console) => console.run(&directory).await,
         Command::Demo(demo) => demo.run(&directory).await,
         Command::Boots(boots) => boots.run(&directory).await,
+        Command::Handovers(handovers) => handovers.run(&directory).await,
         Command::Reset => Ok(rack::reset(&directory).await?),
         Command::Daemon => {
             // Away from the terminal `up` was typed into, which may close. An error means that

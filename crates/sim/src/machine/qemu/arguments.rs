@@ -35,6 +35,9 @@ pub(super) fn boot_order(target: BootTarget) -> [(&'static str, i32); 2] {
     ]
 }
 
+/// Debian's iPXE in the form of a Linux kernel, which a BIOS starts with a script of ours.
+const IPXE_KERNEL: &str = "/usr/lib/ipxe/ipxe.lkrn";
+
 /// The firmware of one process: fixed when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Firmware {
@@ -60,6 +63,24 @@ pub(super) struct Start<'a> {
     pub(super) target: BootTarget,
     /// The image in the CD drive.
     pub(super) medium: Option<&'a Path>,
+    /// What stands in for the NIC's boot ROM ([`QemuSettings::pxe_script`]).
+    pub(super) pxe_script: Option<&'a Path>,
+}
+
+impl Start<'_> {
+    /// The boot indexes at the start: what QEMU starts itself comes before all of them.
+    pub(super) fn boot_order(&self) -> [(&'static str, i32); 2] {
+        match self.pxe_script {
+            Some(_) => boot_order(BootTarget::None),
+            None => boot_order(self.target),
+        }
+    }
+
+    fn index_of(&self, device: &str) -> i32 {
+        let order = self.boot_order();
+        let index = order.iter().find(|(id, _)| *id == device);
+        index.map_or(NOT_BOOTED, |(_, index)| *index)
+    }
 }
 
 /// The arguments that start the machine.
@@ -71,18 +92,16 @@ pub(super) fn arguments(
     let mut line = Line(Vec::new());
     platform(&mut line, settings, inventory);
     firmware(&mut line, settings, start.firmware);
+    if let Some(script) = start.pxe_script {
+        line.option("-kernel", IPXE_KERNEL);
+        line.option("-initrd", script);
+    }
     identity(&mut line, inventory);
     consoles(&mut line, settings);
     disk(&mut line, settings, inventory);
     cd_drive(&mut line, start);
     network(&mut line, settings, inventory, start);
     line.0
-}
-
-fn index_of(device: &str, target: BootTarget) -> i32 {
-    let order = boot_order(target);
-    let index = order.iter().find(|(id, _)| *id == device);
-    index.map_or(NOT_BOOTED, |(_, index)| *index)
 }
 
 struct Line(Vec<OsString>);
@@ -227,7 +246,7 @@ fn disk(line: &mut Line, settings: &QemuSettings, inventory: &Inventory) {
 
 /// The CD drive that the controller imitates, on the chipset's SATA controller.
 fn cd_drive(line: &mut Line, start: &Start<'_>) {
-    let index = index_of(CD, start.target);
+    let index = start.index_of(CD);
     let mut device = format!("ide-cd,id={CD},bus=ide.0,bootindex={index}");
     if let Some(medium) = start.medium {
         line.option(
@@ -266,10 +285,10 @@ fn network(line: &mut Line, settings: &QemuSettings, inventory: &Inventory, star
             "virtio-net-pci,id={NIC},netdev=net0,mac={},speed={},duplex=full,bootindex={}{}",
             nic.mac,
             nic.speed_mbps,
-            index_of(NIC, start.target),
-            match start.firmware.mode {
-                BootMode::Uefi => ",romfile=",
-                BootMode::Legacy => "",
+            start.index_of(NIC),
+            match (start.firmware.mode, start.pxe_script) {
+                (BootMode::Legacy, None) => "",
+                (BootMode::Uefi, _) | (BootMode::Legacy, Some(_)) => ",romfile=",
             }
         ),
     );

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::arguments::{CD, Firmware, Start, arguments, boot_order};
 use super::{BootState, QemuSettings};
 use crate::machine::qmp::{Qmp, QmpError};
-use crate::machine::{BootMode, Inventory, MachineError};
+use crate::machine::{BootMode, BootTarget, Inventory, MachineError};
 
 /// QEMU connects back within tenths of a second, on a busy host within seconds.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -86,10 +86,13 @@ impl Process {
         })?;
         put_aside_long_log(&settings.serial_log);
         let target = boot.begin_boot();
+        let script = settings.pxe_script.as_path();
+        let stands_in = mode == BootMode::Legacy && target == BootTarget::Pxe && script.exists();
         let start = Start {
             firmware: Firmware::for_boot(mode, target),
             target,
             medium,
+            pxe_script: stands_in.then_some(script),
         };
         let mut child = spawn(settings, inventory, &start)
             .map_err(|error| failed(format!("cannot start qemu-system-x86_64: {error}")))?;
@@ -102,7 +105,7 @@ impl Process {
         };
         let control = Arc::new(Control {
             qmp,
-            boot_order: Mutex::new(boot_order(target)),
+            boot_order: Mutex::new(start.boot_order()),
         });
         let supervised = Supervised {
             name: settings.name.clone(),
@@ -110,6 +113,7 @@ impl Process {
             boot: Arc::clone(boot),
             firmware: start.firmware,
         };
+        tracing::info!(machine = settings.name, ?target, ?mode, "powered on");
         let process = supervised.supervise(child, events);
         process.apply_boot_order(boot).await?;
         Ok(process)

@@ -13,7 +13,7 @@ mod order;
 mod report;
 pub(crate) mod server;
 pub(crate) mod shell;
-mod tenant;
+pub(crate) mod tenant;
 
 use std::path::PathBuf;
 
@@ -31,9 +31,9 @@ use crate::ending::with_rack_down_after;
 /// The servers that are ordered, one after the other: of a machine that is off, of one that idles.
 const SERVERS: [&str; 2] = ["web1", "web2"];
 /// The account that the image makes.
-const USER: &str = "debian";
+pub(crate) const USER: &str = "debian";
 /// Enough for cloud-init's Python.
-const MEMORY_MIB: u32 = 2048;
+pub(crate) const MEMORY_MIB: u32 = 2048;
 
 /// What the demo works with.
 #[derive(Debug, Args)]

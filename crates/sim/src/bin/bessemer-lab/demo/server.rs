@@ -21,23 +21,29 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// The longest that the server may take to end what is under way.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
-/// The provisioning network, as the configuration has it.
-pub(crate) struct Network {
+/// The longest that an emulated machine may take to start its operating system, in seconds.
+const OS_BOOT_DEADLINE: u32 = 400;
+
+/// What is not the same in every configuration.
+pub(crate) struct Settings {
     /// `full` or `proxy`.
     pub(crate) dhcp: &'static str,
     /// Where nodes boot.
     pub(crate) vlan: u16,
     /// `[[provisioning.relayed]]`, if there is such a subnet.
     pub(crate) relayed: String,
+    /// `timing.os_boot_deadline_kexec`, in seconds.
+    pub(crate) kexec_deadline: u32,
 }
 
-impl Network {
+impl Settings {
     /// The rack's own, served by us alone.
     pub(crate) fn of(rack: &RackDescription) -> Self {
         Self {
             dhcp: "full",
             vlan: rack.vlans.provisioning,
             relayed: String::new(),
+            kexec_deadline: OS_BOOT_DEADLINE,
         }
     }
 }
@@ -57,21 +63,21 @@ impl BessemerServer {
         rack: &RackDescription,
         ramdisk: &Path,
     ) -> Result<Self> {
-        Self::start_on(bessemer, directory, rack, ramdisk, &Network::of(rack)).await
+        Self::start_on(bessemer, directory, rack, ramdisk, &Settings::of(rack)).await
     }
 
-    /// The same with another provisioning network.
+    /// The same with other settings.
     pub(crate) async fn start_on(
         bessemer: &Path,
         directory: &StateDirectory,
         rack: &RackDescription,
         ramdisk: &Path,
-        network: &Network,
+        settings: &Settings,
     ) -> Result<Self> {
         let config = directory.path().join("bessemer.toml");
         fs::write(
             &config,
-            configuration(directory, rack, &ramdisk.canonicalize()?, network),
+            configuration(directory, rack, &ramdisk.canonicalize()?, settings),
         )?;
         let path = |path: &Path| path.to_string_lossy().into_owned();
         let command = vec![
@@ -209,7 +215,7 @@ fn configuration(
     directory: &StateDirectory,
     rack: &RackDescription,
     ramdisk: &Path,
-    network: &Network,
+    settings: &Settings,
 ) -> String {
     let host = |address: &str| address.split('/').next().unwrap_or_default().to_owned();
     format!(
@@ -241,7 +247,8 @@ address = "unix:{ovsdb}"
 # Emulated machines: firmware is quick, everything else is slow.
 [timing]
 agent_boot_deadline = 240
-os_boot_deadline = 400
+os_boot_deadline = {os_boot_deadline}
+os_boot_deadline_kexec = {kexec_deadline}
 expected_agent_boot = 12
 expected_os_boot = 35
 expected_write_rate = 16000000
@@ -250,9 +257,11 @@ expected_write_rate = 16000000
         parked = rack.vlans.parked,
         interface = rack.addresses.provisioning_interface,
         address = host(&rack.addresses.provisioning),
-        vlan = network.vlan,
-        dhcp = network.dhcp,
-        relayed = network.relayed,
+        vlan = settings.vlan,
+        dhcp = settings.dhcp,
+        relayed = settings.relayed,
+        os_boot_deadline = OS_BOOT_DEADLINE,
+        kexec_deadline = settings.kexec_deadline,
         bmc = host(&rack.addresses.bmc),
         ramdisk = ramdisk.display(),
         public = host(&rack.addresses.public),

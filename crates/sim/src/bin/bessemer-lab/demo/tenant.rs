@@ -27,7 +27,7 @@ const COMMANDS: [&str; 5] = [
 ];
 
 /// The tenant's key, made once.
-pub(super) async fn make_key(directory: &StateDirectory) -> Result<PathBuf> {
+pub(crate) async fn make_key(directory: &StateDirectory) -> Result<PathBuf> {
     let key = directory.path().join("demo-key");
     if !key.exists() {
         let status = Command::new("ssh-keygen")
@@ -143,7 +143,13 @@ async fn address(shell: &Shell, server: &str) -> Result<String> {
         .to_owned())
 }
 
-fn ssh(directory: &StateDirectory, rack: &RackDescription, address: &str, line: &str) -> Command {
+/// Runs one command on the machine with this address, from the tenant's network.
+pub(crate) fn ssh(
+    directory: &StateDirectory,
+    rack: &RackDescription,
+    address: &str,
+    line: &str,
+) -> Command {
     let mut command = Command::new("ip");
     command
         .args(["netns", "exec", &rack.namespaces.tenant, "ssh", "-i"])

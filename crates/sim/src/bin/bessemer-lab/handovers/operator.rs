@@ -1,0 +1,121 @@
+//! What the operator does: machines, the image, a network, a flavor for each way to hand over.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use bessemer_sim::rack::NodeDescription;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::Scene;
+use crate::demo::{USER, tenant};
+use crate::enroll::enroll;
+
+/// The longest that a node may take to be for rent. Emulated machines are slow.
+const NODE_LIMIT: Duration = Duration::from_secs(600);
+
+/// From one look to the next.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Everything that an order needs, with `first` as the only node.
+pub(super) async fn prepare(
+    scene: &Scene<'_>,
+    first: &NodeDescription,
+    os_image: &Path,
+) -> Result<()> {
+    tokio::try_join!(
+        available(scene, first, "uefi_http"),
+        catalogue(scene, os_image)
+    )?;
+    for (name, hand_over) in [
+        ("kexec", "kexec"),
+        ("cycle", "power_cycle"),
+        ("try", "try_kexec"),
+    ] {
+        let flavor = [
+            "flavor",
+            "create",
+            name,
+            "--from-node",
+            &first.name,
+            "--hand-over",
+            hand_over,
+        ];
+        scene.shell.json(&flavor).await?;
+    }
+    Ok(())
+}
+
+async fn catalogue(scene: &Scene<'_>, os_image: &Path) -> Result<()> {
+    let key = tenant::make_key(scene.directory).await?;
+    let key = key.with_extension("pub");
+    let key = ["key", "add", "demo", &key.to_string_lossy()];
+    scene.shell.json(&key).await?;
+    let network = [
+        "network",
+        "create",
+        "tenant",
+        "--vlan",
+        "100",
+        "--subnet",
+        "192.168.100.0/24",
+        "--gateway",
+        "192.168.100.1",
+        "--pool",
+        "192.168.100.10-192.168.100.99",
+    ];
+    scene.shell.json(&network).await?;
+    let image = os_image.join("debian-12.qcow2").canonicalize()?;
+    let sum = os_image.join("debian-12.qcow2.sha256").canonicalize()?;
+    let image = [
+        "image",
+        "add",
+        "debian-12",
+        "--source",
+        &image.to_string_lossy(),
+        "--checksum-file",
+        &sum.to_string_lossy(),
+        "--default-user",
+        USER,
+    ];
+    scene.shell.json(&image).await.map(drop)
+}
+
+/// Enrolls a node and waits until it is for rent.
+pub(super) async fn available(
+    scene: &Scene<'_>,
+    node: &NodeDescription,
+    method: &str,
+) -> Result<()> {
+    enroll(&scene.shell, scene.directory, node, method).await?;
+    wait_for(scene, node, |node| node["provision_state"] == "available").await
+}
+
+/// Waits until the node idles in the agent.
+pub(super) async fn standing_by(scene: &Scene<'_>, node: &NodeDescription) -> Result<()> {
+    wait_for(scene, node, |node| node["state"]["step"] == "standby").await
+}
+
+async fn wait_for(
+    scene: &Scene<'_>,
+    node: &NodeDescription,
+    is_there: impl Fn(&Value) -> bool,
+) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let seen = scene.shell.json(&["node", "show", &node.name]).await?;
+        if is_there(&seen) {
+            return Ok(());
+        }
+        if seen["state"]["phase"] == "failed" || started.elapsed() > NODE_LIMIT {
+            bail!(
+                "{} is `{}`: {}",
+                node.name,
+                seen["provision_state"],
+                seen["state"]["reason"]
+            );
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+}
