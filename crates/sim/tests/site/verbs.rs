@@ -1,11 +1,12 @@
 //! What people do with nodes and servers in the course of their lives: rebuilding, switching,
 //! stopping, retiring.
 
+use bessemer_core::boot_method::BootMethod;
 use bessemer_core::lifecycle::{Cleanliness, Timing};
-use bessemer_sim::machine::{Machine, MachineEvent, PowerState as Power};
+use bessemer_sim::machine::{BootMode, Machine, MachineEvent, PowerState as Power};
 use bessemer_wire::api::{
-    PowerSeen, PowerVerb, RequestStatus, ServerPower, ServerPowerRequest, ServerRebuild,
-    ServerStatus,
+    NodeCreate, PowerSeen, PowerVerb, RequestStatus, ServerPower, ServerPowerRequest,
+    ServerRebuild, ServerStatus,
 };
 use tokio::task::JoinHandle;
 
@@ -193,6 +194,25 @@ async fn a_tenant_switches_a_server_and_its_own_disk_boots() {
     says(told[0], &["power off is asked for by `admin`"]);
     says(told[1], &["server `one` is off"]);
     system.abort();
+}
+
+/// A machine that was enrolled as a PC BIOS, and boots the agent as UEFI as its operator decided:
+/// what is written then is for UEFI.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_starts_the_disk_as_the_agent_was_started() {
+    let site = Site::start().await;
+    let node = site.machine().await;
+    node.machine.set_boot_mode(BootMode::Legacy).await.unwrap();
+    let request = NodeCreate {
+        boot_method: Some(BootMethod::UefiHttp),
+        ..node.request()
+    };
+    site.api.create_node(&request).await.unwrap();
+    site.wait_for_state(&node, "available").await;
+    site.offer(&node).await;
+    site.deploy("one").await;
+    switch(&site, PowerVerb::Restart, true).await;
+    assert_eq!(node.machine.boot_mode(), BootMode::Uefi);
 }
 
 #[tokio::test(flavor = "multi_thread")]
