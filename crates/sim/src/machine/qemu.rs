@@ -11,8 +11,8 @@
 //! setting it back affects the boot after.
 //!
 //! Boot mode, and whether UEFI offers PXE, are fixed when the process starts. A restart by the
-//! controller that needs it otherwise therefore starts another process; only a guest that resets
-//! *itself* finds the firmware unchanged.
+//! controller that needs it otherwise therefore starts another process, and so does every one of a
+//! BIOS; only a guest that resets *itself* finds the firmware unchanged.
 
 mod arguments;
 mod process;

@@ -139,9 +139,12 @@ impl Process {
         applied.map_err(|error| self.failed("boot override", &error))
     }
 
-    /// Whether a restart would honour the override and the mode as they are now.
+    /// Whether a reset would honour the override and the mode as they are now. QEMU's BIOS does not:
+    /// it finds that it has run already and resets the machine once more, which would consume an
+    /// override before its boot.
     pub(super) fn can_boot(&self, boot: &BootState, mode: BootMode) -> bool {
-        self.firmware == Firmware::for_boot(mode, boot.get().next_target())
+        mode == BootMode::Uefi
+            && self.firmware == Firmware::for_boot(mode, boot.get().next_target())
     }
 
     /// Puts the image in this file into the CD drive, in place of what is there.
