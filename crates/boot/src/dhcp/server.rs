@@ -300,6 +300,7 @@ mod tests {
             client: Client::UefiHttp,
             kind: Kind::Offer,
             address: None,
+            boots_disk: false,
         };
         assert_eq!(tell(answer.clone(), later), Some(answer.clone()));
         assert_eq!(tell(answer, later), None);
