@@ -41,10 +41,8 @@ pub(super) async fn story(
 
     let standby = ["node", "set", &node.name, "--standby", "always"];
     scene.shell.json(&standby).await?;
-    scene
-        .shell
-        .json(&["server", "delete", FIRST, "--wait"])
-        .await?;
+    let delete = ["server", "delete", FIRST, "--wait"];
+    scene.shell.show(&delete).await?;
     operator::standing_by(scene, node).await?;
     is_rebuilt.await.context("the other story has ended")?;
     figures.push(by_serial(scene).await?);
