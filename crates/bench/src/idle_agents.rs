@@ -114,6 +114,7 @@ async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<()> {
             url: format!("http://127.4.{high}.{low}:1"),
             username: "bessemer".into(),
             password_sealed: Vec::new(),
+            ipmi_key_sealed: None,
             trust: BmcTrust::Insecure,
         },
         ports: vec![NodePort {

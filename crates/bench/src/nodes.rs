@@ -58,6 +58,7 @@ fn node(name: String, bmc: SocketAddr, mac: [u8; 4]) -> anyhow::Result<Bytes> {
             username: "bessemer".into(),
             password: "not-a-secret".into(),
             trust: BmcTrust::Insecure,
+            ipmi_key: None,
         },
         ports: vec![port(0)?, port(1)?],
         boot_method: None,

@@ -126,6 +126,7 @@ impl Enclosure {
                 username: ACCOUNT.0.into(),
                 password: ACCOUNT.1.into(),
                 trust: BmcTrust::Insecure,
+                ipmi_key: None,
             },
             ports: vec![NodePortCreate {
                 mac: self.host.mac,
@@ -216,6 +217,7 @@ impl Bench {
         let update = NodeUpdate {
             standby: Some(then),
             boot_method: by.map(Some),
+            ..NodeUpdate::default()
         };
         api.update_node(NODE, &update).await?;
         api.delete_server("server").await?;

@@ -58,7 +58,8 @@ impl std::fmt::Display for BootMethod {
     }
 }
 
-/// What a management controller said that its machine can be made to boot from.
+/// What a management controller said that its machine can be made to boot from, and whether one can
+/// watch it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BootAbilities {
     /// A file over HTTP.
@@ -70,6 +71,10 @@ pub struct BootAbilities {
     /// How the firmware boots at present, where known.
     #[serde(default)]
     pub firmware_mode: Option<FirmwareMode>,
+    /// Whether it says that it carries the machine's serial console over IPMI; absent where it was
+    /// not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial_over_lan: Option<bool>,
 }
 
 #[cfg(test)]
@@ -81,6 +86,7 @@ mod tests {
         pxe: true,
         virtual_media: true,
         firmware_mode: None,
+        serial_over_lan: None,
     };
 
     /// Stored in the database and sent by the API (invariant 7).
@@ -106,6 +112,16 @@ mod tests {
         assert_eq!(serde_json::to_string(&abilities).unwrap(), stored);
         assert_eq!(
             serde_json::from_str::<BootAbilities>(stored).unwrap(),
+            abilities
+        );
+        let watched = r#"{"uefi_http":true,"pxe":true,"virtual_media":true,"firmware_mode":null,"serial_over_lan":false}"#;
+        let abilities = BootAbilities {
+            serial_over_lan: Some(false),
+            ..EVERYTHING
+        };
+        assert_eq!(serde_json::to_string(&abilities).unwrap(), watched);
+        assert_eq!(
+            serde_json::from_str::<BootAbilities>(watched).unwrap(),
             abilities
         );
     }

@@ -12,6 +12,7 @@ use bessemer_core::reason::{Failure, FailureClass};
 use bessemer_store::NodeRecord;
 use bessemer_tls::Trust;
 use bessemer_wire::api::BmcTrust;
+use zeroize::Zeroizing;
 
 use crate::keyring::{Keyring, purpose};
 
@@ -23,7 +24,7 @@ pub struct BmcPool {
 
 struct Entry {
     /// What the client was made from: a change makes a new one.
-    made_from: (String, String, Vec<u8>, BmcTrust),
+    made_from: (String, String, Vec<u8>, Option<Vec<u8>>, BmcTrust),
     client: Arc<dyn Bmc>,
 }
 
@@ -43,6 +44,7 @@ impl BmcPool {
             bmc.url.clone(),
             bmc.username.clone(),
             bmc.password_sealed.clone(),
+            bmc.ipmi_key_sealed.clone(),
             bmc.trust.clone(),
         );
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,6 +78,12 @@ impl BmcPool {
         let password = String::from_utf8(password)
             .map_err(|_| operator("the stored BMC password is not text; enter it again".into()))?;
         let credentials = Credentials::new(node.bmc.username.clone(), password);
+        let sealed = node.bmc.ipmi_key_sealed.as_ref();
+        let ipmi_key = sealed
+            .map(|sealed| self.keyring.open(&purpose::ipmi_key(node.id), sealed))
+            .transpose()
+            .map_err(|error| operator(error.to_string()))?
+            .map(Zeroizing::new);
         let failure = |error: bessemer_bmc::Error| Failure {
             class: error.class(),
             message: error.to_string(),
@@ -84,7 +92,7 @@ impl BmcPool {
             let bmc = IpmiBmc::new(IpmiConfig {
                 endpoint: IpmiEndpoint::new(&node.bmc.url).map_err(failure)?,
                 credentials,
-                key: None,
+                key: ipmi_key,
             });
             return Ok(Arc::new(bmc.map_err(failure)?));
         }
@@ -92,6 +100,7 @@ impl BmcPool {
         let bmc = RedfishBmc::new(RedfishConfig {
             endpoint: Endpoint::new(&node.bmc.url, security).map_err(failure)?,
             credentials,
+            ipmi_key,
             system: None,
             limits: Limits::default(),
         });

@@ -223,6 +223,11 @@ pub mod purpose {
         format!("bmc-password/{node}")
     }
 
+    /// The key K_g of a node's management controller.
+    pub fn ipmi_key(node: NodeId) -> String {
+        format!("ipmi-key/{node}")
+    }
+
     /// User name and password for an image's source.
     pub fn image_credentials(image: ImageId) -> String {
         format!("image-credentials/{image}")

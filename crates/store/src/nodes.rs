@@ -25,7 +25,8 @@ macro_rules! select_node {
     };
     (inventory: $inventory:literal, $rest:literal) => {
         concat!(
-            "SELECT id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_trust, ports, \
+            "SELECT id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_ipmi_key, \
+             bmc_trust, ports, \
              port_control, standby, goal, generation, abort, server, state, identity, ",
             $inventory,
             ", os_up, news, boot_method, boot_abilities FROM node ",
@@ -202,10 +203,15 @@ impl Store {
     ) -> Result<(), Error> {
         const BOOT_METHOD: &str = "UPDATE node SET boot_method = $2 WHERE id = $1";
         const STANDBY: &str = "UPDATE node SET standby = $2 WHERE id = $1";
+        const IPMI_KEY: &str = "UPDATE node SET bmc_ipmi_key = $2 WHERE id = $1";
         let mut write = self.write("change_node").await?;
         if let Some(method) = changes.boot_method {
             let method = method.map(|method| method.name().to_owned());
             found(write.execute(BOOT_METHOD, values![id, method]).await?, id)?;
+        }
+        if let Some(key) = &changes.ipmi_key_sealed {
+            let key = key.as_deref().map(sealed);
+            found(write.execute(IPMI_KEY, values![id, key]).await?, id)?;
         }
         if let Some(standby) = changes.standby {
             found(
@@ -301,9 +307,9 @@ fn refuse_repeated_mac(node: &NewNode) -> Result<(), Error> {
 async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(), Error> {
     const NODE: &str = "INSERT INTO node (id, name, created_at, bmc_url, bmc_username,
         bmc_password, bmc_trust, ports, port_control, goal, goal_kind, generation, state, phase,
-        at_rest, clean, boot_method, standby, due_at, news, lease_until, fence)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $3,
-        0, 0, 0)";
+        at_rest, clean, boot_method, standby, bmc_ipmi_key, due_at, news, lease_until, fence)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+        $19, $3, 0, 0, 0)";
     const MAC: &str = "INSERT INTO mac_address (mac, node) VALUES ($1, $2)";
     let generation = Generation(1);
     let state = NodeState::enrolled(generation, now);
@@ -327,6 +333,7 @@ async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(),
         state.cleanliness == Cleanliness::Clean,
         node.boot_method.map(|method| method.name().to_owned()),
         name("standby", &node.standby)?,
+        node.bmc.ipmi_key_sealed.as_deref().map(sealed),
     ];
     write.execute(NODE, values).await?;
     for port in &node.ports {
@@ -435,6 +442,7 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
             url: row.text("bmc_url")?,
             username: row.text("bmc_username")?,
             password_sealed: row.sealed("bmc_password")?,
+            ipmi_key_sealed: row.optional_sealed("bmc_ipmi_key")?,
             trust: row.json("bmc_trust")?,
         },
         ports: row.json("ports")?,

@@ -48,6 +48,8 @@ pub struct BmcRecord {
     pub username: String,
     /// Sealed password.
     pub password_sealed: Vec<u8>,
+    /// Sealed key K_g of its IPMI service, if one is set there.
+    pub ipmi_key_sealed: Option<Vec<u8>>,
     /// How its certificate is judged.
     pub trust: BmcTrust,
 }
@@ -85,12 +87,14 @@ pub struct NodeRecord {
 }
 
 /// What is changed of a node; what is absent stays.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NodeChanges {
     /// How it is to boot the agent; `Some(None)` chooses by what it can do.
     pub boot_method: Option<Option<BootMethod>>,
     /// Whether it waits for orders in the agent.
     pub standby: Option<Standby>,
+    /// The sealed key K_g of its management controller; `Some(None)` for none.
+    pub ipmi_key_sealed: Option<Option<Vec<u8>>>,
 }
 
 /// Which nodes a list holds.

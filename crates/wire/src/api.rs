@@ -21,8 +21,8 @@ pub use bmc::{
 pub use explanation::{AgentExplained, LikelyCause, NodeExplanation, Sighting};
 pub use images::{Image, ImageCreate, ImageCredentials, ImageProgress, ImageStatus, ImageStep};
 pub use nodes::{
-    Bmc, BmcCreate, BmcTrust, Node, NodeCreate, NodeHistoryEntry, NodePort, NodePortCreate,
-    NodeUpdate, PowerRequest, PowerState,
+    Bmc, BmcCreate, BmcTrust, IpmiKey, Node, NodeCreate, NodeHistoryEntry, NodePort,
+    NodePortCreate, NodeUpdate, PowerRequest, PowerState,
 };
 pub use servers::{
     Flavor, FlavorCreate, KexecOutcome, KeyPair, KeyPairCreate, Network, NetworkCreate, Server,

@@ -29,6 +29,7 @@ use bessemer_core::hardware::MachineIdentity;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 pub use endpoint::{Endpoint, Security};
 pub use transport::Limits;
@@ -47,16 +48,28 @@ use crate::{
 const LOGOUT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Everything needed to talk to one Redfish BMC.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RedfishConfig {
     /// Where it is and how the connection is secured.
     pub endpoint: Endpoint,
     /// The account.
     pub credentials: Credentials,
+    /// The BMC's key K_g for IPMI, by which its serial console is reached, if one is set there.
+    pub ipmi_key: Option<Zeroizing<Vec<u8>>>,
     /// `Id` of the computer system, for a BMC that manages several.
     pub system: Option<String>,
     /// Bounds on single requests.
     pub limits: Limits,
+}
+
+impl std::fmt::Debug for RedfishConfig {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("RedfishConfig")
+            .field("endpoint", &self.endpoint)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A BMC that speaks Redfish. Connects at the first call, and keeps its login for the next ones.
@@ -84,7 +97,7 @@ impl RedfishBmc {
         let console = IpmiConfig {
             endpoint: IpmiEndpoint::of_host(&config.endpoint.host_and_port().0),
             credentials: config.credentials.clone(),
-            key: None,
+            key: config.ipmi_key,
         };
         let client = Client::new(config.endpoint, config.credentials, config.limits)?;
         Ok(Self {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Out of a hundred datagrams, how many suffer what.
@@ -25,14 +26,16 @@ pub(crate) struct Trouble {
 /// A running relay; it ends when dropped.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
-    cut: Arc<AtomicBool>,
+    wire: Arc<Wire>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 struct Wire {
     trouble: Trouble,
     state: AtomicU64,
-    cut: Arc<AtomicBool>,
+    cut: AtomicBool,
+    /// How many datagrams went into the cut wire.
+    lost: watch::Sender<u32>,
 }
 
 impl Wire {
@@ -52,7 +55,11 @@ impl Wire {
 
     /// Copies of a datagram that arrive, each after its delay.
     fn fate(&self, in_order: bool) -> Vec<Duration> {
-        if self.cut.load(Ordering::Relaxed) || self.strikes(self.trouble.lost) {
+        if self.cut.load(Ordering::Relaxed) {
+            self.lost.send_modify(|lost| *lost += 1);
+            return Vec::new();
+        }
+        if self.strikes(self.trouble.lost) {
             return Vec::new();
         }
         if in_order {
@@ -74,23 +81,30 @@ impl Relay {
     pub(crate) async fn start(bmc: SocketAddr, trouble: Trouble, seed: u64) -> Self {
         let front = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let address = front.local_addr().unwrap();
-        let cut = Arc::new(AtomicBool::new(false));
         let wire = Arc::new(Wire {
             trouble,
             state: AtomicU64::new(seed | 1),
-            cut: cut.clone(),
+            cut: AtomicBool::new(false),
+            lost: watch::Sender::new(0),
         });
-        let forwarding = tokio::spawn(forward(front, bmc, wire));
+        let forwarding = tokio::spawn(forward(front, bmc, wire.clone()));
         Self {
             address,
-            cut,
+            wire,
             tasks: vec![forwarding],
         }
     }
 
     /// Cuts the wire, or mends it.
     pub(crate) fn cut(&self, cut: bool) {
-        self.cut.store(cut, Ordering::Relaxed);
+        self.wire.lost.send_replace(0);
+        self.wire.cut.store(cut, Ordering::Relaxed);
+    }
+
+    /// Waits until so many datagrams have gone into the wire since it was cut.
+    pub(crate) async fn lost_since_cut(&self, count: u32) {
+        let mut lost = self.wire.lost.subscribe();
+        lost.wait_for(|lost| *lost >= count).await.unwrap();
     }
 }
 

@@ -221,6 +221,7 @@ pub(crate) fn config(address: &str, security: Security) -> RedfishConfig {
     RedfishConfig {
         endpoint: Endpoint::new(address, security).unwrap(),
         credentials: Credentials::new(USERNAME, PASSWORD),
+        ipmi_key: None,
         system: None,
         limits: Limits {
             retry_pause: Duration::from_millis(5),

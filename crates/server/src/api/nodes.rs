@@ -154,6 +154,14 @@ async fn update(
     let changes = NodeChanges {
         boot_method: request.boot_method,
         standby: request.standby,
+        ipmi_key_sealed: match &request.ipmi_key {
+            Some(Some(key)) => {
+                let sealed = enroll::seal_ipmi_key(&site, node.id, "ipmi_key", key)?;
+                Some(Some(sealed))
+            }
+            Some(None) => Some(None),
+            None => None,
+        },
     };
     site.store.change_node(node.id, changes, site.now()).await?;
     site.bell.notify_one();
@@ -217,6 +225,7 @@ fn view(site: &Site, node: NodeRecord) -> Node {
             url: node.bmc.url,
             username: node.bmc.username,
             trust: node.bmc.trust,
+            has_ipmi_key: node.bmc.ipmi_key_sealed.is_some(),
         },
         ports: node.ports,
         standby: node.standby,

@@ -36,6 +36,7 @@ fn abilities(capabilities: Capabilities) -> BootAbilities {
             BootMode::Uefi => FirmwareMode::Uefi,
             BootMode::Legacy => FirmwareMode::Bios,
         }),
+        serial_over_lan: Some(capabilities.serial_over_lan),
     }
 }
 

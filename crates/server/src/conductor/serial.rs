@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::marker::Listener;
+use crate::bmcs::is_ipmi;
 use crate::site::Site;
 
 /// How long opening a console may take.
@@ -47,6 +48,14 @@ pub(super) struct SerialConsoles {
     stop: CancellationToken,
     tasks: TaskTracker,
     listening: Mutex<HashMap<NodeId, Listening>>,
+}
+
+/// Whether asking for a console makes sense. A BMC with Redfish says whether it carries one over
+/// IPMI; where it does not, nobody may be listening there, or somebody else. One that was not asked,
+/// or has no Redfish to say it with, is tried.
+fn may_have_console(node: &NodeRecord) -> bool {
+    let said = node.boot_abilities.and_then(|each| each.serial_over_lan);
+    is_ipmi(&node.bmc.url) || said != Some(false)
 }
 
 /// For which deployment, and how to end it.
@@ -99,7 +108,7 @@ impl SerialConsoles {
     /// does not.
     pub(super) fn follow(&self, node: &NodeRecord, state: &NodeState) {
         let mut all = self.lock();
-        let waits = state.step == Step::AwaitOs;
+        let waits = state.step == Step::AwaitOs && may_have_console(node);
         let Some(server) = node.server.filter(|_| waits && !self.stop.is_cancelled()) else {
             if let Some(listening) = all.remove(&node.id) {
                 listening.stop.cancel();

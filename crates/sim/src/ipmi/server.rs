@@ -40,6 +40,7 @@ impl IpmiServer {
         };
         let socket = UdpSocket::bind(listen).await.map_err(cannot_listen)?;
         let address = socket.local_addr().map_err(cannot_listen)?;
+        bmc.set_ipmi(|settings| settings.is_served = true);
         let service = Service {
             sol: SerialOverLan::new(bmc.machine().clone(), address.port()),
             state: State::default(),

@@ -225,6 +225,9 @@ impl Sessions {
         if !(USER..=ADMINISTRATOR).contains(&(message.role & LEVEL)) {
             return refuse(RakpStatus::INVALID_ROLE, session.console);
         }
+        if message.role & LEVEL > bmc.ipmi().privilege {
+            return refuse(RakpStatus::UNAUTHORIZED_ROLE, session.console);
+        }
         let exchange = Exchange {
             suite: session.suite,
             console_session: session.console,
@@ -267,7 +270,8 @@ impl Sessions {
             self.close(id);
             return Some(refusal.encode());
         }
-        let (keys, code) = exchange.keys(&password);
+        let key = bmc.ipmi().key;
+        let (keys, code) = exchange.keys(key.as_ref().unwrap_or(&password));
         let limit = exchange.role & LEVEL;
         session.used = Instant::now();
         session.phase = Phase::Open(Box::new(Open {

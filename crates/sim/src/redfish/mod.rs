@@ -18,8 +18,8 @@ mod sessions;
 mod system;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use faults::{FaultControl, Faults};
@@ -58,6 +58,29 @@ pub struct Bmc {
     faults: FaultControl,
     inserted: media::Inserted,
     requests: AtomicU64,
+    ipmi: Mutex<IpmiSettings>,
+}
+
+/// What a controller's IPMI service has beside the account.
+#[derive(Debug, Clone)]
+pub struct IpmiSettings {
+    /// Whether there is one, so that Redfish tells of its serial console.
+    pub is_served: bool,
+    /// The key K_g (IPMI 2.0, section 13.33), where one is set beside the password.
+    pub key: Option<Vec<u8>>,
+    /// The highest privilege level of the account (table 22-19): 2 for a user, 3 for an operator,
+    /// 4 for an administrator.
+    pub privilege: u8,
+}
+
+impl Default for IpmiSettings {
+    fn default() -> Self {
+        Self {
+            is_served: false,
+            key: None,
+            privilege: 4,
+        }
+    }
 }
 
 impl Bmc {
@@ -80,6 +103,7 @@ impl Bmc {
             faults: FaultControl::new(),
             inserted: media::Inserted::default(),
             requests: AtomicU64::new(0),
+            ipmi: Mutex::default(),
         })
     }
 
@@ -91,6 +115,21 @@ impl Bmc {
     /// The account, for the controller's other face.
     pub(crate) fn credentials(&self) -> &Credentials {
         &self.credentials
+    }
+
+    /// What its IPMI service has.
+    pub fn ipmi(&self) -> IpmiSettings {
+        self.ipmi_settings().clone()
+    }
+
+    /// Changes what its IPMI service has; sessions that are open stay.
+    pub fn set_ipmi(&self, change: impl FnOnce(&mut IpmiSettings)) {
+        change(&mut self.ipmi_settings());
+    }
+
+    fn ipmi_settings(&self) -> MutexGuard<'_, IpmiSettings> {
+        // The settings stay whole whatever happens to a holder of the lock.
+        self.ipmi.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The switches for this controller's faults.

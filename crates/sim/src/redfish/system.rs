@@ -89,6 +89,7 @@ async fn representation(bmc: &Bmc) -> Value {
         "Processors": {"@odata.id": format!("{SYSTEM}/Processors")},
         "Memory": {"@odata.id": format!("{SYSTEM}/Memory")},
         "VirtualMedia": {"@odata.id": format!("{SYSTEM}/VirtualMedia")},
+        "SerialConsole": {"IPMI": {"ServiceEnabled": bmc.ipmi().is_served}},
         "Links": {
             "Chassis": [{"@odata.id": CHASSIS}],
             "ManagedBy": [{"@odata.id": MANAGER}],

@@ -58,10 +58,15 @@ impl Lab {
 
     /// Our own client.
     pub(crate) fn client(&self, password: &str) -> IpmiBmc {
+        self.client_with_key(password, None)
+    }
+
+    /// The same with a key K_g.
+    pub(crate) fn client_with_key(&self, password: &str, key: Option<&[u8]>) -> IpmiBmc {
         IpmiBmc::new(IpmiConfig {
             endpoint: IpmiEndpoint::new(&self.server.url()).unwrap(),
             credentials: Account::new(USERNAME, password),
-            key: None,
+            key: key.map(|key| key.to_vec().into()),
         })
         .unwrap()
     }
@@ -81,6 +86,13 @@ impl Lab {
 
     /// Runs `ipmitool` and gives what it prints.
     pub(crate) async fn ask(&self, suite: &str, words: &str) -> String {
+        let (succeeded, said) = self.try_to_ask(suite, words).await;
+        assert!(succeeded, "{words}: {said}");
+        said
+    }
+
+    /// The same, and whether it succeeded.
+    pub(crate) async fn try_to_ask(&self, suite: &str, words: &str) -> (bool, String) {
         let line = self.ipmitool(suite, words);
         let asking = Command::new(&line[0])
             .args(&line[1..])
@@ -91,8 +103,7 @@ impl Lab {
         let output = output.expect("ipmitool; see scripts/install-dependencies");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words}: {said}{complaint}");
-        said
+        (output.status.success(), format!("{said}{complaint}"))
     }
 
     /// Starts a program on a terminal of its own, whose keys and screen are pipes.

@@ -1,10 +1,11 @@
 //! `ipmitool` and `ipmiconsole` against the lab's controller, by both cipher suites.
 
+use bessemer_bmc::Bmc;
 use bessemer_sim::machine::{BootTarget, Machine, OverrideEnabled, PowerState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 
-use crate::support::{LIMIT, Lab};
+use crate::support::{LIMIT, Lab, PASSWORD};
 
 const SUITES: [&str; 2] = ["3", "17"];
 
@@ -74,6 +75,30 @@ async fn identity_fru_and_sensors_are_shown() {
     }
     let suites = lab.ask("3", "channel getciphers ipmi").await;
     says(&suites, &["3", "17"]);
+}
+
+#[tokio::test]
+async fn a_key_beside_the_password_is_needed_where_one_is_set() {
+    const KEY: &str = "00a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3";
+    let lab = Lab::start().await;
+    let bytes: Vec<u8> = (0..20)
+        .map(|at| u8::from_str_radix(&KEY[2 * at..2 * at + 2], 16).unwrap())
+        .collect();
+    lab.bmc
+        .set_ipmi(|settings| settings.key = Some(bytes.clone()));
+    for suite in SUITES {
+        let words = format!("-y {KEY} chassis power status");
+        says(&lab.ask(suite, &words).await, &["is off"]);
+        let (succeeded, said) = lab.try_to_ask(suite, "-R 1 chassis power status").await;
+        assert!(!succeeded, "{said}");
+    }
+    let deadline = || tokio::time::Instant::now() + LIMIT;
+    let client = lab.client_with_key(PASSWORD, Some(&bytes));
+    client.power(deadline()).await.unwrap();
+    for key in [None, Some(&bytes[..19])] {
+        let error = lab.client_with_key(PASSWORD, key).power(deadline()).await;
+        says(&error.unwrap_err().to_string(), &["BMC key (K_g)"]);
+    }
 }
 
 /// Speaks on the serial line and listens, through a console program on a terminal, and ends the

@@ -7,9 +7,10 @@ use std::time::Duration;
 use bessemer_core::instance::serial_marker;
 use bessemer_core::lifecycle::{Step, Timing};
 use bessemer_sim::machine::{Machine, PowerState as Power};
-use bessemer_wire::api::BmcTrust;
+use bessemer_wire::api::{BmcTrust, IpmiKey, NodeUpdate};
 
 use crate::harness::disk::{assert_erased, assert_has_image, soil};
+use crate::harness::node::USERNAME;
 use crate::harness::{SimNode, Site, eager, problem, says};
 
 /// A site with one node for rent that is known by its IPMI address only.
@@ -54,6 +55,72 @@ async fn a_wrong_ipmi_password_is_named() {
         .await;
     let reason = serde_json::to_string(&shown.state.reason).unwrap();
     says(reason, &["refuses the password", "operator", "ipmi://"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_may_only_look_is_named_with_the_level_that_is_needed() {
+    let site = Site::start().await;
+    let mut node = site.machine().await;
+    node.speak_ipmi(false).await;
+    node.set_ipmi(|settings| settings.privilege = 2);
+    let created = site.api.create_node(&node.request_by_ipmi()).await;
+    created.unwrap();
+    let shown = site
+        .wait_for_node(&node, "it to be given up", |node| {
+            node.provision_state == "enroll" && node.state.at_rest()
+        })
+        .await;
+    let reason = serde_json::to_string(&shown.state.reason).unwrap();
+    let needed = "give the account the operator or administrator role";
+    says(reason, &["does not allow user", USERNAME, needed]);
+    let explained = site.api.explain_node(&node.name).await.unwrap();
+    assert_eq!(explained.into_value().cause.name, "bmc_refuses");
+
+    // An operator's account is good for all of it.
+    node.set_ipmi(|settings| settings.privilege = 3);
+    site.api.provide_node(&node.name).await.unwrap();
+    site.wait_for_state(&node, "available").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controllers_key_is_given_when_it_is_registered_or_later() {
+    const KEY: &str = "0x00a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3";
+    let site = Site::start().await;
+    let mut node = site.machine().await;
+    node.speak_ipmi(false).await;
+    let bytes = |text: &str| -> Vec<u8> {
+        let pairs = text.as_bytes()[2..].chunks(2);
+        pairs
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    };
+    node.set_ipmi(|settings| settings.key = Some(bytes(KEY)));
+    let mut request = node.request_by_ipmi();
+    for wrong in ["no hexadecimal", "abc", "0000"] {
+        request.bmc.ipmi_key = Some(IpmiKey(wrong.into()));
+        let refused = problem(site.api.create_node(&request).await);
+        assert_eq!(refused.field.as_deref(), Some("bmc.ipmi_key"));
+    }
+    request.bmc.ipmi_key = None;
+    site.api.create_node(&request).await.unwrap();
+    let shown = site
+        .wait_for_node(&node, "it to be given up", |node| {
+            node.provision_state == "enroll" && node.state.at_rest()
+        })
+        .await;
+    let reason = serde_json::to_string(&shown.state.reason).unwrap();
+    says(reason, &["BMC key (K_g)"]);
+    assert!(!shown.bmc.has_ipmi_key);
+
+    let change = NodeUpdate {
+        ipmi_key: Some(Some(IpmiKey(KEY.into()))),
+        ..NodeUpdate::default()
+    };
+    let changed = site.api.update_node(&node.name, &change).await.unwrap();
+    assert!(!changed.json().contains(&KEY[2..]), "the key is told");
+    assert!(changed.into_value().bmc.has_ipmi_key);
+    site.api.provide_node(&node.name).await.unwrap();
+    site.wait_for_state(&node, "available").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,4 +250,41 @@ async fn a_console_that_is_lost_is_opened_again_also_by_the_next_server() {
         _ = site.wait_for_active("one") => {}
         () = marking => {}
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redfish_controller_without_a_console_is_not_asked_for_one() {
+    let site = Site::start().await;
+    let mut node = site.machine_with_tls().await;
+    node.speak_ipmi(true).await;
+    // It says that it carries none, although somebody answers there.
+    node.set_ipmi(|settings| settings.is_served = false);
+    site.api.create_node(&node.request()).await.unwrap();
+    site.wait_for_state(&node, "available").await;
+    site.offer(&node).await;
+    node.host.faults.silent_os.store(1, Ordering::SeqCst);
+    let ordered = site.order("one").await;
+    let awaits = site
+        .wait_for_node(&node, "its system to be started", |node| {
+            node.state.step == Step::AwaitOs
+        })
+        .await;
+    assert_eq!(awaits.boot_abilities.unwrap().serial_over_lan, Some(false));
+    let store = &site.server().site.store;
+    let now = site.server().site.now();
+    let generation = awaits.state.generation;
+    assert!(store.os_up(ordered.id, generation, now).await.unwrap());
+    site.server().site.bell.notify_one();
+    site.wait_for_active("one").await;
+    assert!(
+        !node.machine.serial().write("anybody?"),
+        "it was listened to"
+    );
+    assert!(
+        site.server()
+            .site
+            .sightings
+            .console_tail(awaits.id, 9)
+            .is_empty()
+    );
 }

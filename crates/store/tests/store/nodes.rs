@@ -37,11 +37,18 @@ async fn a_boot_method_is_decided_and_given_back(site: Site) {
             ..NodeChanges::default()
         };
         store.change_node(node.id, changes, at(9)).await.unwrap();
+        let key = Some(vec![0, 255, 7]);
+        let changes = NodeChanges {
+            ipmi_key_sealed: Some(key.clone()),
+            ..NodeChanges::default()
+        };
+        store.change_node(node.id, changes, at(9)).await.unwrap();
         // What is absent stays.
         let nothing = NodeChanges::default();
         store.change_node(node.id, nothing, at(9)).await.unwrap();
         let node = store.node_by_id(node.id).await.unwrap();
         assert_eq!(node.boot_method, decided);
+        assert_eq!(node.bmc.ipmi_key_sealed, key);
         assert_eq!(node.boot_abilities, Some(abilities));
         assert_eq!(node.spec.generation, Generation(1), "nothing starts by it");
     }

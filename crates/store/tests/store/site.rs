@@ -110,6 +110,7 @@ pub(crate) fn new_node(number: u32) -> NewNode {
             url: format!("https://bmc{number}"),
             username: "root".into(),
             password_sealed: vec![0, 255, 7],
+            ipmi_key_sealed: None,
             trust: BmcTrust::Insecure,
         },
         ports: vec![NodePort {

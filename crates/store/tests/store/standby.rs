@@ -15,6 +15,7 @@ on_both! {
 const ALWAYS: NodeChanges = NodeChanges {
     boot_method: None,
     standby: Some(Standby::Always),
+    ipmi_key_sealed: None,
 };
 
 async fn idle_agents_are_marked_few_at_a_time_and_ordered_ones_never(site: Site) {

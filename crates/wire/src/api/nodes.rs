@@ -47,6 +47,26 @@ pub struct NodeUpdate {
     /// Whether it waits for orders in the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby: Option<Standby>,
+    /// The key K_g of its management controller, for IPMI; `null` for one without.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>, write_only)]
+    pub ipmi_key: Option<Option<IpmiKey>>,
+}
+
+/// The key K_g of a management controller (IPMI 2.0, section 13.33): 2 to 40 hexadecimal digits, as
+/// `ipmitool -y` takes them. Printing it for debugging does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct IpmiKey(pub String);
+
+impl std::fmt::Debug for IpmiKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("IpmiKey(…)")
+    }
 }
 
 /// A field that is there, `null` or not; absent ones take their default.
@@ -72,6 +92,10 @@ pub struct BmcCreate {
     /// How its certificate is judged.
     #[serde(default)]
     pub trust: BmcTrust,
+    /// Its key K_g for IPMI, if one is set there. Stored encrypted; never shown again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, write_only)]
+    pub ipmi_key: Option<IpmiKey>,
 }
 
 impl std::fmt::Debug for BmcCreate {
@@ -173,6 +197,9 @@ pub struct Bmc {
     pub username: String,
     /// How its certificate is judged.
     pub trust: BmcTrust,
+    /// Whether a key K_g for IPMI is stored.
+    #[serde(default)]
+    pub has_ipmi_key: bool,
 }
 
 /// A NIC of a node.

@@ -1,13 +1,13 @@
 //! `bessemer node enroll`: registering a machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::lifecycle::Standby;
 use bessemer_core::net::MacAddress;
 use bessemer_tls::Fingerprint;
-use bessemer_wire::api::{BmcCreate, BmcTrust, NodeCreate, NodePortCreate};
+use bessemer_wire::api::{BmcCreate, BmcTrust, IpmiKey, NodeCreate, NodePortCreate};
 use clap::Args;
 
 use crate::secret;
@@ -37,6 +37,10 @@ pub(in crate::commands) struct Enroll {
     /// The file with its password; `-` reads it from standard input, or asks.
     #[arg(long, value_name = "FILE")]
     bmc_password_file: PathBuf,
+    /// The file with its key K_g for IPMI, if one is set there: hexadecimal digits, as `ipmitool -y`
+    /// takes them; `-` reads it from standard input, or asks.
+    #[arg(long, value_name = "FILE")]
+    bmc_ipmi_key_file: Option<PathBuf>,
     /// SHA-256 fingerprint of the controller's certificate, if no authority vouches for it.
     #[arg(long, value_name = "HEX", conflicts_with = "bmc_insecure")]
     bmc_fingerprint: Option<Fingerprint>,
@@ -113,6 +117,8 @@ impl Enroll {
     pub(super) fn request(self) -> anyhow::Result<NodeCreate> {
         let prompt = format!("Password of {} at {}: ", self.bmc_user, self.bmc);
         let password = secret::read(&self.bmc_password_file, &prompt)?;
+        let ipmi_key = self.bmc_ipmi_key_file.as_deref();
+        let ipmi_key = ipmi_key.map(read_ipmi_key).transpose()?;
         let trust = match (self.bmc_fingerprint, self.bmc_insecure) {
             (Some(fingerprint), _) => BmcTrust::Pinned(fingerprint.to_string()),
             (None, true) => BmcTrust::Insecure,
@@ -125,12 +131,19 @@ impl Enroll {
                 username: self.bmc_user,
                 password,
                 trust,
+                ipmi_key,
             },
             ports: self.mac.into_iter().map(Nic::request).collect(),
             boot_method: self.boot_method,
             standby: self.standby,
         })
     }
+}
+
+/// Reads the key K_g of a management controller.
+pub(super) fn read_ipmi_key(path: &Path) -> anyhow::Result<IpmiKey> {
+    let key = secret::read(path, "Key K_g (hexadecimal): ")?;
+    Ok(IpmiKey(key.trim().to_owned()))
 }
 
 #[cfg(test)]

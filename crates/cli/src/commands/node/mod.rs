@@ -173,7 +173,7 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
         Command::Retire(arguments) => verbs::retire(arguments, context).await?,
         Command::Delete(arguments) => delete(context, arguments).await?,
         Command::Set(set) => {
-            let node = client.update_node(&set.node, &set.request()).await?;
+            let node = client.update_node(&set.node, &set.request()?).await?;
             format.one(&node, |node| view::details(node, Timestamp::now()))?;
         }
     }

@@ -1,10 +1,14 @@
 //! `bessemer node set`: what an operator decides about a node after it was registered.
 
+use std::path::PathBuf;
+
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::lifecycle::Standby;
 use bessemer_wire::api::NodeUpdate;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::enroll::read_ipmi_key;
 
 /// What leaves the choice to the conductor.
 const AUTOMATIC: &str = "auto";
@@ -20,22 +24,35 @@ pub(in crate::commands) struct Set {
     pub(super) node: String,
     /// How it is to boot the agent, from its next boot on.
     #[arg(
-        long, value_name = "METHOD", required_unless_present = "standby",
+        long, value_name = "METHOD",
+        required_unless_present_any = ["standby", "bmc_ipmi_key_file", "no_bmc_ipmi_key"],
         value_parser = PossibleValuesParser::new(names().chain([AUTOMATIC]))
     )]
     boot_method: Option<String>,
     /// Whether it waits for orders in the agent, so that they cost no POST.
     #[arg(long, value_name = "WHEN", value_parser = standby_parser())]
     standby: Option<Standby>,
+    /// The file with its controller's key K_g for IPMI: hexadecimal digits, as `ipmitool -y` takes
+    /// them; `-` reads it from standard input, or asks.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_bmc_ipmi_key")]
+    bmc_ipmi_key_file: Option<PathBuf>,
+    /// Its controller has no key K_g any more.
+    #[arg(long)]
+    no_bmc_ipmi_key: bool,
 }
 
 impl Set {
-    /// The request.
-    pub(super) fn request(&self) -> NodeUpdate {
-        NodeUpdate {
+    /// The request, after the key has been read.
+    pub(super) fn request(&self) -> anyhow::Result<NodeUpdate> {
+        let ipmi_key = match &self.bmc_ipmi_key_file {
+            Some(path) => Some(Some(read_ipmi_key(path)?)),
+            None => self.no_bmc_ipmi_key.then_some(None),
+        };
+        Ok(NodeUpdate {
             boot_method: self.boot_method.as_deref().map(named),
             standby: self.standby,
-        }
+            ipmi_key,
+        })
     }
 }
 

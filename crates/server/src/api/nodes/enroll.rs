@@ -6,7 +6,7 @@ use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::PortControl;
 use bessemer_store::{BmcRecord, NewNode};
 use bessemer_tls::Fingerprint;
-use bessemer_wire::api::{BmcCreate, BmcTrust, NodeCreate, NodePort, NodePortCreate};
+use bessemer_wire::api::{BmcCreate, BmcTrust, IpmiKey, NodeCreate, NodePort, NodePortCreate};
 use url::Url;
 use uuid::Uuid;
 
@@ -62,12 +62,48 @@ fn check_bmc(site: &Site, node: NodeId, bmc: BmcCreate) -> Result<BmcRecord, Ref
     let password_sealed = site
         .keyring
         .seal(&purpose::bmc_password(node), bmc.password.as_bytes())?;
+    let ipmi_key_sealed = match &bmc.ipmi_key {
+        Some(key) => Some(seal_ipmi_key(site, node, "bmc.ipmi_key", key)?),
+        None => None,
+    };
     Ok(BmcRecord {
         url,
         username: bmc.username,
         password_sealed,
+        ipmi_key_sealed,
         trust,
     })
+}
+
+/// A key K_g as it is stored, if it is one: an empty one, or zeros only, is what controllers without
+/// a key have (IPMI 2.0, section 13.33).
+pub(super) fn seal_ipmi_key(
+    site: &Site,
+    node: NodeId,
+    field: &str,
+    key: &IpmiKey,
+) -> Result<Vec<u8>, Refusal> {
+    let bytes = hexadecimal(&key.0).filter(|bytes| bytes.iter().any(|byte| *byte != 0));
+    let bytes = bytes.ok_or_else(|| {
+        Refusal::invalid(
+            field,
+            "The key K_g has 2 to 40 hexadecimal digits, an even number of them and not all zero.",
+        )
+        .remedy("Leave it out for a controller that has none.")
+    })?;
+    Ok(site.keyring.seal(&purpose::ipmi_key(node), &bytes)?)
+}
+
+fn hexadecimal(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
+    if digits.len() > 2 * MAX_IPMI_PASSWORD || digits.len() % 2 != 0 {
+        return None;
+    }
+    let value = |digit: &u8| char::from(*digit).to_digit(16);
+    let pairs = digits.chunks_exact(2);
+    pairs
+        .map(|pair| u8::try_from(value(&pair[0])? * 16 + value(&pair[1])?).ok())
+        .collect()
 }
 
 /// IPMI keeps names and passwords in fields of fixed length (sections 22.28 and 22.30).
@@ -277,6 +313,15 @@ mod tests {
             let refusal = check_ipmi_account(username, password).unwrap_err();
             let document = refusal.document(String::new());
             assert_eq!(document.field.as_deref(), Some(field));
+        }
+    }
+
+    #[test]
+    fn keys_are_hexadecimal() {
+        assert_eq!(hexadecimal("0x0aFf").unwrap(), [10, 255]);
+        assert_eq!(hexadecimal(&"ab".repeat(20)).unwrap(), [0xab; 20]);
+        for wrong in ["abc", "zz", "+1", &"ab".repeat(21), "0x0x00", "äb"] {
+            assert_eq!(hexadecimal(wrong), None, "{wrong}");
         }
     }
 

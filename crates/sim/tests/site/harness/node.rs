@@ -9,7 +9,7 @@ use bessemer_core::lifecycle::Standby;
 use bessemer_sim::agent::Host;
 use bessemer_sim::ipmi::IpmiServer;
 use bessemer_sim::machine::{Machine, SimulatedMachine};
-use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Faults, Transport};
+use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Faults, IpmiSettings, Transport};
 use bessemer_tls::SelfSigned;
 use bessemer_wire::api::{BmcCreate, BmcTrust, NodeCreate, NodePortCreate};
 use tokio::task::JoinHandle;
@@ -99,6 +99,11 @@ impl SimNode {
         }
     }
 
+    /// Changes what its IPMI service has.
+    pub(crate) fn set_ipmi(&self, change: impl FnOnce(&mut IpmiSettings)) {
+        self.bmc.set_ipmi(change);
+    }
+
     /// What registers it by IPMI.
     pub(crate) fn request_by_ipmi(&self) -> NodeCreate {
         let mut request = self.request();
@@ -120,6 +125,7 @@ impl SimNode {
                     Some(fingerprint) => BmcTrust::Pinned(fingerprint.to_string()),
                     None => BmcTrust::Insecure,
                 },
+                ipmi_key: None,
             },
             ports: vec![NodePortCreate {
                 mac: self.host.mac,
