@@ -79,7 +79,8 @@ async fn identity_fru_and_sensors_are_shown() {
 
 #[tokio::test]
 async fn a_key_beside_the_password_is_needed_where_one_is_set() {
-    const KEY: &str = "00a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3";
+    // ipmitool takes one that begins with a zero byte for none.
+    const KEY: &str = "a100b2c3d4e5f60718293a4b5c6d7e8f90a1b200";
     let lab = Lab::start().await;
     let bytes: Vec<u8> = (0..20)
         .map(|at| u8::from_str_radix(&KEY[2 * at..2 * at + 2], 16).unwrap())
