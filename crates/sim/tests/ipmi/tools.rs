@@ -96,7 +96,7 @@ async fn a_key_beside_the_password_is_needed_where_one_is_set() {
     let deadline = || tokio::time::Instant::now() + LIMIT;
     let client = lab.client_with_key(PASSWORD, Some(&bytes));
     client.power(deadline()).await.unwrap();
-    for key in [None, Some(&bytes[..19])] {
+    for key in [None, Some(&bytes[..18])] {
         let error = lab.client_with_key(PASSWORD, key).power(deadline()).await;
         says(&error.unwrap_err().to_string(), &["BMC key (K_g)"]);
     }
