@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bessemer_core::id::ImageId;
+use bessemer_core::network_data::ConfigurationFile;
 use bessemer_core::report::ReportWay;
 use bessemer_image::map::BlockMap;
 use bessemer_tls::{Fingerprint, Trust};
@@ -225,6 +226,12 @@ impl Client {
     pub async fn report_script(&self, limit: usize) -> Result<Bytes> {
         let request = self.request(Method::GET, "report-script", ANSWER_LIMIT);
         self.body(request.bearer_auth(&self.session), limit).await
+    }
+
+    /// The files that the image needs for its network, if any; of at most `limit` bytes.
+    pub async fn network_files(&self, limit: usize) -> Result<Vec<ConfigurationFile>> {
+        let request = self.request(Method::GET, "network-files", ANSWER_LIMIT);
+        self.json(request.bearer_auth(&self.session), limit).await
     }
 
     /// The config drive of the server being deployed, of at most `limit` bytes; with the script for

@@ -181,9 +181,9 @@ pub enum Error {
     /// The conductor sent something that is no config drive.
     #[error("the config drive is not an ISO 9660 image of at most 1 MiB")]
     NotAConfigDrive,
-    /// The report unit has no place on this disk.
-    #[error("the report unit cannot be placed on {disk}: {message}")]
-    ReportNotPlaced {
+    /// Files of ours have no place on this disk.
+    #[error("no file can be placed in the root file system on {disk}: {message}")]
+    NotPlaced {
         /// Kernel name of the disk, or of a partition.
         disk: String,
         /// Why.
@@ -289,7 +289,7 @@ impl Error {
             | Self::WrongMachine { .. }
             | Self::OldGeneration { .. }
             | Self::NotAConfigDrive
-            | Self::ReportNotPlaced { .. }
+            | Self::NotPlaced { .. }
             | Self::NoKernel { .. }
             | Self::LoadKernel(_)
             | Self::NothingLoaded => FailureClass::Permanent,

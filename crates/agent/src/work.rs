@@ -27,9 +27,11 @@ mod device;
 mod erase;
 mod filesystem;
 mod kernel;
+mod network_files;
 mod nvme;
 mod patience;
 mod report;
+mod root_file_system;
 mod verify;
 mod write_image;
 
@@ -132,7 +134,10 @@ pub async fn carry_out(context: Context, work: Work, job: Arc<Job>) -> Result<Co
         Work::WriteConfigDrive { disk } => {
             let (waiting, meant) = (context.clone(), disk.clone());
             blocking(move || wait_for_disk(&waiting, &meant)).await?;
-            // First, as the config drive is another one where it does not work.
+            network_files::place(&context, &disk, &job)
+                .await
+                .map_err(|error| error.of_device(&disk))?;
+            // Before the config drive, which is another one where it does not work.
             let report = report::place(&context, &disk, &job).await?;
             let written =
                 config_drive::write_config_drive(context, disk.clone(), &report, job).await;

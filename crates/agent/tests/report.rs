@@ -11,6 +11,8 @@ mod rig;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
+use bessemer_core::network_data::{ConfigurationFile, Content};
+use bessemer_core::reason::FailureClass;
 use bessemer_core::report::{DROP_IN, DROP_IN_PATH, ReportWay, SCRIPT_PATH, UNIT, UNIT_PATH};
 use bessemer_wire::agent::{AgentStatus, CommandResult, Work};
 use nix::mount::{MsFlags, mount};
@@ -58,6 +60,10 @@ async fn all() {
     done("full_file_systems_stay_as_they_are");
     labels_are_those_of_the_folders().await;
     done("labels_are_those_of_the_folders");
+    the_networks_files_are_placed_as_well().await;
+    done("the_networks_files_are_placed_as_well");
+    a_server_without_its_networks_files_is_not_deployed().await;
+    done("a_server_without_its_networks_files_is_not_deployed");
 }
 
 fn done(name: &str) {
@@ -86,13 +92,7 @@ async fn place(images: &[&Image]) -> ReportWay {
 
 async fn place_on(files: &Files) -> ReportWay {
     let conductor = Conductor::start().await;
-    conductor.inner().config_drive = image::config_drive();
-    conductor.inner().report_script = SCRIPT.into();
-    let agent = agent(&conductor, files, conductor.pin);
-    let work = Work::WriteConfigDrive {
-        disk: selector("vda", DISK),
-    };
-    let way = match conductor.command(command("drive", 1, work)).await {
+    let way = match write_config_drive(&conductor, files).await {
         AgentStatus::Done {
             result: CommandResult::ConfigDriveWritten { report },
             ..
@@ -104,8 +104,88 @@ async fn place_on(files: &Files) -> ReportWay {
         ReportWay::VendorData { .. } => None,
     };
     assert_eq!(conductor.inner().config_drive_queries, [asked_with]);
-    agent.abort();
     way
+}
+
+async fn write_config_drive(conductor: &Conductor, files: &Files) -> AgentStatus {
+    conductor.inner().config_drive = image::config_drive();
+    conductor.inner().report_script = SCRIPT.into();
+    let agent = agent(conductor, files, conductor.pin);
+    let work = Work::WriteConfigDrive {
+        disk: selector("vda", DISK),
+    };
+    let status = conductor.command(command("drive", 1, work)).await;
+    agent.abort();
+    status
+}
+
+/// What a conductor has for the network of an image without cloud-init.
+fn network_files() -> Vec<ConfigurationFile> {
+    let variables = vec![("SERVERS".to_owned(), "192.0.2.53".to_owned())];
+    [
+        (
+            "/etc/systemd/network/10-bessemer-bond0.netdev",
+            Content::Whole("[NetDev]\n".into()),
+        ),
+        (
+            "/etc/sysconfig/network/config",
+            Content::Variables(variables.clone()),
+        ),
+        ("/etc/sysconfig/network/new", Content::Variables(variables)),
+    ]
+    .map(|(path, content)| ConfigurationFile {
+        path: path.into(),
+        mode: 0o644,
+        content,
+    })
+    .into()
+}
+
+async fn the_networks_files_are_placed_as_well() {
+    let system = Image::new("ext4", |top| {
+        make_system(top);
+        let folder = top.join("etc/sysconfig/network");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("config"), "# ours\nSERVERS=\"\"\nKEEP=1\n").unwrap();
+        // A link in the way is replaced, and not followed.
+        let folder = top.join("etc/systemd/network");
+        std::fs::create_dir_all(&folder).unwrap();
+        symlink("/etc/hostname", folder.join("10-bessemer-bond0.netdev")).unwrap();
+    });
+    let conductor = Conductor::start().await;
+    conductor.inner().network_files = network_files();
+    let status = write_config_drive(&conductor, &machine(&[&system])).await;
+    assert!(matches!(status, AgentStatus::Done { .. }), "{status:?}");
+    system.look(|top| {
+        assert_placed(top);
+        for (path, content) in [
+            ("etc/systemd/network/10-bessemer-bond0.netdev", "[NetDev]\n"),
+            (
+                "etc/sysconfig/network/config",
+                "# ours\nSERVERS='192.0.2.53'\nKEEP=1\n",
+            ),
+            ("etc/sysconfig/network/new", "SERVERS='192.0.2.53'\n"),
+        ] {
+            let path = top.join(path);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+            assert!(path.symlink_metadata().unwrap().is_file());
+        }
+    });
+}
+
+/// Its system would come up, and nobody could reach it.
+async fn a_server_without_its_networks_files_is_not_deployed() {
+    let data = Image::new("ext4", |_| ());
+    let conductor = Conductor::start().await;
+    conductor.inner().network_files = network_files();
+    match write_config_drive(&conductor, &machine(&[&data])).await {
+        AgentStatus::Failed { failure, .. } => {
+            assert!(failure.message.contains("starts systemd"), "{failure:?}");
+            assert_eq!(failure.class, FailureClass::Permanent);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(conductor.inner().config_drive_queries.is_empty());
 }
 
 /// Leaves the report to cloud-init, for a reason that says this.

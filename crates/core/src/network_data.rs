@@ -48,12 +48,26 @@ pub enum NetworkConfiguration {
     Networkd,
 }
 
+impl NetworkConfiguration {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::CloudInit, Self::Wicked, Self::Networkd];
+
+    /// Its name, as it is stored and sent.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CloudInit => "cloud_init",
+            Self::Wicked => "wicked",
+            Self::Networkd => "networkd",
+        }
+    }
+}
+
 /// A file of the image's root file system, as it has to be before its first boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationFile {
     /// Absolute path within the image, without `.` and `..`.
     pub path: String,
-    /// Permission bits of a file that is made, such as `0o644`. A file that is there keeps its own.
+    /// Permission bits, such as `0o644`.
     pub mode: u32,
     /// What it has to say.
     pub content: Content,

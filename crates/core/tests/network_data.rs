@@ -488,16 +488,11 @@ fn networkd_gets_its_units() {
 fn cloud_init_gets_no_files() {
     let networking = good().check().unwrap();
     assert_eq!(files(&networking, NetworkConfiguration::CloudInit), []);
-    let names = [
-        (NetworkConfiguration::CloudInit, "\"cloud_init\""),
-        (NetworkConfiguration::Wicked, "\"wicked\""),
-        (NetworkConfiguration::Networkd, "\"networkd\""),
-    ];
-    for (configuration, name) in names {
-        assert_eq!(serde_json::to_string(&configuration).unwrap(), name);
-        assert_eq!(
-            serde_json::from_str::<NetworkConfiguration>(name).unwrap(),
-            configuration
-        );
+    let names = ["cloud_init", "wicked", "networkd"];
+    for (configuration, name) in NetworkConfiguration::ALL.into_iter().zip(names) {
+        assert_eq!(configuration.name(), name);
+        assert_eq!(serde_json::to_value(configuration).unwrap(), name);
+        let read: NetworkConfiguration = serde_json::from_value(json!(name)).unwrap();
+        assert_eq!(read, configuration);
     }
 }

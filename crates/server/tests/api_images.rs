@@ -80,6 +80,7 @@ async fn an_image_is_imported_in_the_background() {
     assert_eq!(image["progress"], Value::Null);
     assert_eq!(image["virtual_size"], disk.len());
     assert_eq!(image["default_user"], "me");
+    assert_eq!(image["network_configuration"], "cloud_init");
 
     let id = image["id"].as_str().unwrap().parse().unwrap();
     let map = api.site.images.map(id).await.unwrap();
@@ -168,6 +169,7 @@ async fn an_interrupted_import_starts_again() {
         virtual_size: None,
         data_bytes: None,
         default_user: None,
+        network_configuration: Default::default(),
         created_at: api.site.now(),
     };
     api.site.store.create_image(&record).await.unwrap();
@@ -186,8 +188,8 @@ async fn an_image_is_uploaded_in_as_many_pieces_as_it_takes() {
     let api = Api::start().await;
     let disk = disk(&api);
     let sum = sha256(&disk);
-    let announced =
-        json!({ "name": "os", "upload_bytes": disk.len(), "sha256": sum, "default_user": "me" });
+    let announced = json!({ "name": "os", "upload_bytes": disk.len(), "sha256": sum, "default_user": "me",
+            "network_configuration": "networkd" });
     let begun = api.post("/v1/images", announced).await.expect(202);
     assert_eq!(
         (&begun["status"], &begun["source"]),

@@ -14,7 +14,8 @@ macro_rules! select_image {
     ($rest:literal) => {
         concat!(
             "SELECT id, name, status, message, source, upload_size, checksum, checksum_url, \
-             credentials, format, virtual_size, data_bytes, default_user, created_at FROM image ",
+             credentials, format, virtual_size, data_bytes, default_user, \
+             network_configuration, created_at FROM image ",
             $rest
         )
     };
@@ -27,8 +28,8 @@ impl Store {
     pub async fn create_image(&self, image: &ImageRecord) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO image (id, name, status, message, source, upload_size,
             checksum, checksum_url, credentials, format, virtual_size, data_bytes, default_user,
-            created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+            network_configuration, created_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
         let size = |bytes: Option<u64>| bytes.and_then(|bytes| i64::try_from(bytes).ok());
         let values = values![
             image.id,
@@ -44,6 +45,7 @@ impl Store {
             size(image.virtual_size),
             size(image.data_bytes),
             image.default_user.clone(),
+            name("network_configuration", &image.network_configuration)?,
             image.created_at
         ];
         self.insert_named("create_image", SQL, values, ("image", &image.name))
@@ -145,6 +147,7 @@ fn image_record(row: &Row) -> Result<ImageRecord, Error> {
         virtual_size: row.optional_number("virtual_size")?,
         data_bytes: row.optional_number("data_bytes")?,
         default_user: row.optional_text("default_user")?,
+        network_configuration: row.name("network_configuration")?,
         created_at: row.time("created_at")?,
     })
 }

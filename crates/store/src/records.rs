@@ -17,6 +17,7 @@ use bessemer_core::lifecycle::{
     Action, Goal, HandOver, Intent, NodeSpec, NodeState, Observed, PortControl, Standby,
 };
 use bessemer_core::net::{Ipv4Subnet, MacAddress};
+use bessemer_core::network_data::NetworkConfiguration;
 use bessemer_core::plan::Plan;
 use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort, Role};
 
@@ -384,6 +385,8 @@ pub struct ImageRecord {
     pub data_bytes: Option<u64>,
     /// The account to log in to.
     pub default_user: Option<String>,
+    /// What configures the network at the first boot.
+    pub network_configuration: NetworkConfiguration,
     /// When it was asked for.
     pub created_at: Timestamp,
 }

@@ -7,6 +7,7 @@
 //! | `GET /agent/v1/images/{image}/map` | | the block map, JSON |
 //! | `GET /agent/v1/images/{image}/chunks/{first}/{count}` | | so many chunks as they are stored, one after the other |
 //! | `GET /agent/v1/report-script` | | the script by which the server being deployed says that it is up |
+//! | `GET /agent/v1/network-files` | | the files that the image needs for its network: a list of [`ConfigurationFile`](bessemer_core::network_data::ConfigurationFile), mostly empty |
 //! | `GET /agent/v1/config-drive` | | the ISO 9660 image of the server being deployed, with that script for its cloud-init |
 //! | `GET /agent/v1/config-drive?report=unit` | | the same without the script, as the agent has placed it |
 //!
@@ -239,8 +240,8 @@ pub enum Work {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         chunks_in_clear: Option<ChunkUrl>,
     },
-    /// Place the report unit in the image's root file system if that can be done; fetch the config
-    /// drive and write it to a new last partition of the disk.
+    /// Place the network's files, if there are any, and the report unit, if that can be done, in the
+    /// image's root file system; fetch the config drive and write it to a new last partition of the disk.
     WriteConfigDrive {
         /// The disk that carries the image.
         disk: DiskSelector,

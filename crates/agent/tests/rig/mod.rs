@@ -28,6 +28,7 @@ use bessemer_agent::work::Context;
 use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::id::{BootId, Generation};
 use bessemer_core::lifecycle::IntentKey;
+use bessemer_core::network_data::ConfigurationFile;
 use bessemer_tls::{Fingerprint, SelfSigned};
 use bessemer_wire::agent::{
     AgentStatus, ChunkUrl, Command, DiskSelector, Hello, POLL_SECONDS, Poll, PollAnswer, Welcome,
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     /// What config drives were asked for with.
     pub(crate) config_drive_queries: Vec<Option<String>>,
     pub(crate) report_script: Vec<u8>,
+    pub(crate) network_files: Vec<ConfigurationFile>,
     pub(crate) map: Option<serde_json::Value>,
     /// How often chunks were asked for without TLS.
     pub(crate) in_clear_requests: u32,
@@ -290,6 +292,7 @@ fn router(shared: Arc<Shared>) -> Router {
             get(chunks),
         )
         .route("/agent/v1/report-script", get(report_script))
+        .route("/agent/v1/network-files", get(network_files))
         .route("/agent/v1/config-drive", get(config_drive))
         .with_state(shared)
 }
@@ -458,6 +461,13 @@ fn takes_one(counts: &mut HashMap<usize, u32>, index: usize) -> bool {
         }
         _ => false,
     }
+}
+
+async fn network_files(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    if !is_authorised(&shared, &headers) {
+        return problem(StatusCode::UNAUTHORIZED, "say hello first");
+    }
+    Json(shared.inner().network_files.clone()).into_response()
 }
 
 async fn report_script(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bessemer_client::{Client, Document};
+use bessemer_core::network_data::NetworkConfiguration;
 use bessemer_wire::api::{Image, ImageCreate, ImageCredentials, ImageStatus};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Subcommand};
 use jiff::Timestamp;
 
@@ -86,12 +88,28 @@ pub(super) struct Add {
     /// The account to log in to, as the image makes it.
     #[arg(long, value_name = "USER")]
     default_user: Option<String>,
+    /// What configures its network at the first boot. Other than by cloud-init, files are written
+    /// into its root file system; what each makes of the network: docs/networking.md.
+    #[arg(
+        long, value_name = "TOOL", value_parser = network_configuration_parser(),
+        default_value = NetworkConfiguration::CloudInit.name()
+    )]
+    network_configuration: NetworkConfiguration,
     /// Wait until it can be used; this is what happens anyway.
     #[arg(long, conflicts_with = "no_wait")]
     wait: bool,
     /// Only begin the import, or end with the upload.
     #[arg(long)]
     no_wait: bool,
+}
+
+fn network_configuration_parser() -> impl TypedValueParser<Value = NetworkConfiguration> {
+    let names = NetworkConfiguration::ALL.iter().map(|tool| tool.name());
+    PossibleValuesParser::new(names).try_map(|name| {
+        let mut all = NetworkConfiguration::ALL.iter().copied();
+        all.find(|tool| tool.name() == name)
+            .ok_or("there is no such tool")
+    })
 }
 
 /// List images.
@@ -172,6 +190,7 @@ impl Add {
         let mut request = ImageCreate {
             name: self.name,
             default_user: self.default_user,
+            network_configuration: self.network_configuration,
             checksum_url: self.checksum_url,
             ..ImageCreate::default()
         };
@@ -308,6 +327,10 @@ fn details(image: &Image, now: Timestamp) -> String {
         ("Disk size", size(image.virtual_size)),
         ("Data", size(image.data_bytes)),
         ("Default user", image.default_user.clone()),
+        (
+            "Network by",
+            Some(image.network_configuration.name().to_owned()),
+        ),
         ("Added", Some(ago(image.created_at, now))),
     ])
 }

@@ -9,10 +9,10 @@ pub fn set_variables(text: &str, variables: &[(String, String)]) -> String {
     let mut lines = Vec::new();
     let mut open: Vec<_> = variables.iter().collect();
     for line in text.lines() {
-        let is_assignment = |(name, _): &&(String, String)| assigned(line) == Some(name.as_str());
-        if let Some(place) = open.iter().position(|variable| is_assignment(variable)) {
+        let is_set = |name: &str| assigned(line) == Some(name);
+        if let Some(place) = open.iter().position(|(name, _)| is_set(name)) {
             lines.push(assignment(open.remove(place)));
-        } else if !variables.iter().any(|variable| is_assignment(&variable)) {
+        } else if !variables.iter().any(|(name, _)| is_set(name)) {
             lines.push(line.to_owned());
         }
     }

@@ -64,6 +64,7 @@ pub fn router(site: Site, chunk_service: Option<SocketAddr>) -> Router {
             get(serve::chunks),
         )
         .route("/agent/v1/report-script", get(serve::report_script))
+        .route("/agent/v1/network-files", get(serve::network_files))
         .route("/agent/v1/config-drive", get(serve::config_drive))
         .layer(DefaultBodyLimit::max(MAX_AGENT_BODY))
         .with_state(agents)

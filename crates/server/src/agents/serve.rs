@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bessemer_core::id::{ImageId, ServerId};
 use bessemer_core::instance::{meta_data, serial_marker, vendor_data};
-use bessemer_core::network_data::network_data;
+use bessemer_core::network_data::{CheckedNetworking, files, network_data};
 use bessemer_core::report;
 use bessemer_image::config_drive::ConfigDrive;
 use bessemer_store::ServerRecord;
@@ -73,6 +73,31 @@ fn script(site: &Site, session: &Session, server: ServerId) -> String {
     report::script(url.as_deref(), &serial_marker(&token))
 }
 
+/// What the image needs for its network, beside the config drive.
+pub(super) async fn network_files(
+    State(agents): State<Agents>,
+    session: Session,
+) -> Result<Response, Refusal> {
+    let deployment = session.deployment()?;
+    let store = &agents.site.store;
+    let server = store.server(None, &deployment.server.to_string()).await;
+    let server = server.map_err(Refusal::unavailable)?;
+    let image = store.image(&deployment.image.to_string()).await;
+    let image = image.map_err(Refusal::unavailable)?;
+    let networking = networking_of(&agents.site, &session, &server).await?;
+    Ok(Json(files(&networking, image.network_configuration)).into_response())
+}
+
+async fn networking_of(
+    site: &Site,
+    session: &Session,
+    server: &ServerRecord,
+) -> Result<CheckedNetworking, Refusal> {
+    let network = site.store.network(&server.network.to_string()).await;
+    let network = network.map_err(Refusal::unavailable)?;
+    networking::of(server, &network, session.boot.mac).map_err(Refusal::unavailable)
+}
+
 /// What a config drive is asked for with.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,10 +139,7 @@ async fn compose(
     session: &Session,
     server: &ServerRecord,
 ) -> Result<ConfigDrive, Refusal> {
-    let network = site.store.network(&server.network.to_string()).await;
-    let network = network.map_err(Refusal::unavailable)?;
-    let networking = networking::of(server, &network, session.boot.mac);
-    let networking = networking.map_err(Refusal::unavailable)?;
+    let networking = networking_of(site, session, server).await?;
     let user_data = match &server.user_data_sealed {
         Some(sealed) => Some(
             site.keyring

@@ -173,6 +173,7 @@ fn view(site: &Site, image: ImageRecord) -> Image {
         virtual_size: image.virtual_size,
         data_bytes: image.data_bytes,
         default_user: image.default_user,
+        network_configuration: image.network_configuration,
         created_at: image.created_at,
     }
 }

@@ -53,6 +53,7 @@ pub(crate) async fn image(api: &Api, name: &str, end: Result<ImportedImage, Stri
         virtual_size: None,
         data_bytes: None,
         default_user: Some("debian".into()),
+        network_configuration: Default::default(),
         created_at: api.site.now(),
     };
     api.site.store.create_image(&record).await.unwrap();

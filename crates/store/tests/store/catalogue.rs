@@ -89,6 +89,10 @@ async fn an_import_ends_once(site: Site) {
         (ready.default_user.as_deref(), ready.message),
         (Some("debian"), None)
     );
+    assert_eq!(
+        ready.network_configuration,
+        bessemer_core::network_data::NetworkConfiguration::Wicked
+    );
 
     let why = "the SHA-256 is another one".to_owned();
     store

@@ -240,6 +240,7 @@ pub(crate) async fn stock(store: &Store, addresses: u8) {
         virtual_size: None,
         data_bytes: None,
         default_user: Some("debian".into()),
+        network_configuration: bessemer_core::network_data::NetworkConfiguration::Wicked,
         created_at: at(0),
     };
     store.create_image(&image).await.expect("is made");

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use bessemer_core::id::ImageId;
+use bessemer_core::network_data::NetworkConfiguration;
 
 /// A request to import an image: from a `source`, or by an `upload` that follows.
 ///
@@ -39,6 +40,9 @@ pub struct ImageCreate {
     /// The account to log in to, as the image makes it; shown to whoever rents a server.
     #[serde(default)]
     pub default_user: Option<String>,
+    /// What configures the network at the first boot.
+    #[serde(default)]
+    pub network_configuration: NetworkConfiguration,
 }
 
 /// User name and password for HTTP's basic authentication.
@@ -135,6 +139,9 @@ pub struct Image {
     /// The account to log in to.
     #[serde(default)]
     pub default_user: Option<String>,
+    /// What configures the network at the first boot.
+    #[serde(default)]
+    pub network_configuration: NetworkConfiguration,
     /// When it was asked for.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,

@@ -55,6 +55,7 @@ pub(super) async fn check(site: &Site, request: ImageCreate) -> Result<ImageReco
         virtual_size: None,
         data_bytes: None,
         default_user: request.default_user,
+        network_configuration: request.network_configuration,
         created_at: site.now(),
     })
 }
