@@ -76,8 +76,10 @@ async fn a_controller_whose_certificate_has_changed_is_told_nothing() {
     assert_eq!(node.bmc_requests(), requests, "it was told something");
 }
 
+type Answer = fn() -> Response;
+
 /// A controller that gives this answer to whatever it is asked, and how often that was.
-async fn hostile(answer: fn() -> Response) -> (String, Arc<AtomicUsize>) {
+async fn hostile(answer: Answer) -> (String, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
     let router = Router::new().fallback(async move || {
@@ -96,7 +98,7 @@ async fn what_is_wrong_with_a_controllers_answers_is_told() {
     let (elsewhere, asked) = hostile(|| "{}".into_response()).await;
     static ELSEWHERE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     ELSEWHERE.set(format!("{elsewhere}/redfish/v1")).unwrap();
-    let answers: [(fn() -> Response, &str); 5] = [
+    let answers: [(Answer, &str); 5] = [
         (|| "{}".into_response(), "Systems"),
         (|| StatusCode::OK.into_response(), "JSON"),
         (|| "<html>log in</html>".into_response(), "JSON"),
