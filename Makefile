@@ -10,6 +10,9 @@ AGENT := target/agent/x86_64-unknown-linux-gnu/agent/bessemer-agent
 RAMDISK := target/ramdisk
 OS_IMAGE := target/os-image
 LAB := target/lab
+# The program that makes the package, in this very version and nowhere else.
+CARGO_DEB_VERSION := 3.8.0
+CARGO_DEB := target/tools/cargo-deb-$(CARGO_DEB_VERSION)
 # Namespaces, taps and a switch need root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -64,9 +67,12 @@ man: build ## Manual pages and bash completions into target/
 	$(OUT)/bessemer completions bash >target/bessemer.bash
 
 # Real machines need Debian's general kernel, not the lab's.
-package: release agent man ## A Debian package (needs cargo-deb)
+package: dependencies release agent man $(CARGO_DEB)/bin/cargo-deb ## A Debian package, in target/debian
 	ramdisk/build $(AGENT) $(RAMDISK)-hardware
-	$(CARGO) deb -p bessemer --no-build
+	$(CARGO_DEB)/bin/cargo-deb -p bessemer --no-build
+
+$(CARGO_DEB)/bin/cargo-deb:
+	$(CARGO) install cargo-deb --version $(CARGO_DEB_VERSION) --locked --root $(CARGO_DEB)
 
 build:
 	$(CARGO) build --locked -p bessemer -p bessemer-sim
