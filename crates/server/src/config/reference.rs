@@ -9,7 +9,7 @@ use super::Config;
 const HEAD: &str = "\
 # Configuration
 
-<!-- Made from the code by `bessemer config reference`: change the docs in `server/src/config.rs` and
+<!-- Made from the code by `bessemer config reference`: change the docs in `server/src/config/` and
 run `UPDATE_CONFIGURATION=1 cargo test -p bessemer-server --test docs`. -->
 
 One TOML file: `--config FILE`, else `/etc/bessemer/bessemer.toml` if it exists, else defaults.
