@@ -3,10 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use bessemer_core::hardware::{Disk, MachineIdentity};
+use bessemer_core::hardware::{Disk, DiskIdentity, MachineIdentity};
 use bessemer_core::id::Generation;
 use bessemer_core::reason::{Failure, FailureClass};
-use bessemer_wire::agent::DiskSelector;
 
 use crate::client::ClientError;
 use crate::console;
@@ -87,7 +86,11 @@ pub enum Error {
     Superseded,
 
     /// The disk that a command names is not there.
-    #[error("there is no disk {wanted} (found: {found}): inspect the node again")]
+    #[error(
+        "there is no disk {wanted} (found: {found}): put it back; or, after a disk was changed, \
+         `node hold` and `node unhold` inspect the node again, and `node set --root-disk` says \
+         which disk is meant"
+    )]
     NoSuchDisk {
         /// What the command says.
         wanted: String,
@@ -97,7 +100,8 @@ pub enum Error {
     /// More than one disk is what a command names.
     #[error(
         "several disks answer to {wanted} ({found}): they cannot be told apart by serial number \
-         and world-wide name, so none is written; take one out"
+         and world-wide name, so none is written: say with `node set --root-disk` that another \
+         disk is meant, or take one out"
     )]
     AmbiguousDisk {
         /// What the command says.
@@ -242,7 +246,7 @@ impl Error {
     }
 
     /// This error, with the disk's serial number if it is one of the disk that was meant.
-    pub(crate) fn of_device(self, meant: &DiskSelector) -> Self {
+    pub(crate) fn of_device(self, meant: &DiskIdentity) -> Self {
         use bessemer_image::Error as Image;
         match self {
             Self::Image(Image::Disk { .. } | Image::File { .. }) => Self::OnDisk {

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessemer_core::hardware::DiskIdentity;
 use bessemer_core::lifecycle::Leave;
-use bessemer_wire::agent::{CommandResult, DiskSelector, Work};
+use bessemer_wire::agent::{CommandResult, Work};
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
@@ -172,10 +173,10 @@ where
 
 /// Waits until the disk is there: the first command may arrive before the drivers of storage are
 /// loaded, as the network comes first.
-fn wait_for_disk(context: &Context, selector: &DiskSelector) -> Result<()> {
+fn wait_for_disk(context: &Context, meant: &DiskIdentity) -> Result<()> {
     context
         .drivers
-        .wait_for_disk(SETTLE_LIMIT, || disks::select(&context.machine, selector))?;
+        .wait_for_disk(SETTLE_LIMIT, || disks::select(&context.machine, meant))?;
     device::be_patient(&context.machine);
     Ok(())
 }

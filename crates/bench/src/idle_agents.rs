@@ -124,6 +124,7 @@ async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<()> {
         }],
         port_control: PortControl::Flat,
         boot_method: None,
+        root_disk_hint: None,
         standby: Standby::Always,
     };
     store.create_node(new, now).await?;

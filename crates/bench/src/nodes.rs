@@ -62,6 +62,7 @@ fn node(name: String, bmc: SocketAddr, mac: [u8; 4]) -> anyhow::Result<Bytes> {
         },
         ports: vec![port(0)?, port(1)?],
         boot_method: None,
+        root_disk_hint: None,
     };
     Ok(serde_json::to_vec(&node)?.into())
 }

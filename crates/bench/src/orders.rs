@@ -105,7 +105,7 @@ impl Enclosure {
         let disk = folder.join("disk");
         let drive = &machine.inventory().drives[0];
         File::create(&disk)?.set_len(drive.capacity_bytes)?;
-        let host = Arc::new(Host::new(&machine, disk).context("a NIC and a drive")?);
+        let host = Arc::new(Host::new(&machine, vec![disk]).context("a NIC and a drive")?);
         let credentials = Credentials {
             username: ACCOUNT.0.into(),
             password: ACCOUNT.1.into(),
@@ -134,6 +134,7 @@ impl Enclosure {
                 switch_port: None,
             }],
             boot_method: None,
+            root_disk_hint: None,
             standby: Standby::ByFlavor,
         }
     }
@@ -175,6 +176,7 @@ impl Bench {
             from_node: Some(NODE.into()),
             standby: false,
             hand_over: HandOver::default(),
+            root_disk_hint: None,
         })
         .await?;
         api.create_network(&NetworkCreate {

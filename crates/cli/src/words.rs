@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bessemer_core::hardware::Inventory;
+use bessemer_core::hardware::{DiskIdentity, Inventory};
 use bessemer_core::lifecycle::Step;
 use bessemer_wire::agent::Progress;
 use jiff::Timestamp;
@@ -96,6 +96,20 @@ pub(crate) fn progress(progress: &Progress) -> String {
         let left = length(Duration::from_secs(seconds));
         text.push_str(&format!(", {left} to go"));
     }
+    text
+}
+
+/// A disk as it is told from others: `nvme0n1 (serial number S1, 447 GiB)`.
+pub(crate) fn disk_identity(disk: &DiskIdentity) -> String {
+    let size = bytes(disk.size_bytes);
+    let mut text = match disk.serial.as_str() {
+        "" => format!("{} (no serial number, {size}", disk.name),
+        serial => format!("{} (serial number {serial}, {size}", disk.name),
+    };
+    if let Some(wwn) = &disk.wwn {
+        text.push_str(&format!(", {wwn}"));
+    }
+    text.push(')');
     text
 }
 

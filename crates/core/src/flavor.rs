@@ -188,16 +188,6 @@ fn disks_text(disks: &[Disk]) -> String {
     }
 }
 
-/// The disk that carries the operating system: the smallest one that `size_bytes` fit on, solid
-/// state before spinning, then by name.
-pub fn root_disk(inventory: &Inventory, size_bytes: u64) -> Option<&Disk> {
-    inventory
-        .disks
-        .iter()
-        .filter(|disk| disk.size_bytes >= size_bytes)
-        .min_by_key(|disk| (disk.rotational, disk.size_bytes, disk.name.clone()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,20 +263,5 @@ mod tests {
             .map(|each| each.what)
             .collect();
         assert_eq!(what, ["memory_mib", "disks"]);
-    }
-
-    #[test]
-    fn the_root_disk_is_the_smallest_solid_state_one_that_fits() {
-        let machine = machine(
-            1024,
-            vec![
-                disk("sda", 100, true),
-                disk("nvme1n1", 400, false),
-                disk("nvme0n1", 200, false),
-            ],
-        );
-        assert_eq!(root_disk(&machine, 150).unwrap().name, "nvme0n1");
-        assert_eq!(root_disk(&machine, 300).unwrap().name, "nvme1n1");
-        assert!(root_disk(&machine, 500).is_none());
     }
 }

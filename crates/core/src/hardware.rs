@@ -119,6 +119,80 @@ pub struct Disk {
     pub transport: Transport,
 }
 
+impl Disk {
+    /// How it is told from other disks.
+    pub fn identity(&self) -> DiskIdentity {
+        DiskIdentity {
+            name: self.name.clone(),
+            serial: self.serial.clone(),
+            size_bytes: self.size_bytes,
+            wwn: self.wwn.clone(),
+        }
+    }
+}
+
+/// For people: `nvme0n1 (447 GiB SSD, Maker X1, serial number S1)`.
+impl std::fmt::Display for Disk {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = if self.rotational { "HDD" } else { "SSD" };
+        write!(
+            formatter,
+            "{} ({} GiB {kind}",
+            self.name,
+            self.size_bytes >> 30
+        )?;
+        if !self.model.is_empty() {
+            write!(formatter, ", {}", self.model)?;
+        }
+        match self.serial.as_str() {
+            "" => formatter.write_str(", no serial number")?,
+            serial => write!(formatter, ", serial number {serial}")?,
+        }
+        match &self.wwn {
+            Some(wwn) => write!(formatter, ", {wwn})"),
+            None => formatter.write_str(")"),
+        }
+    }
+}
+
+/// How one disk of a machine is told from the others at the next boot, when kernel names may have
+/// changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiskIdentity {
+    /// Kernel name at the time of inspection. Only the number of an NVMe namespace in it decides.
+    pub name: String,
+    /// Serial number, empty if it has none; must agree.
+    pub serial: String,
+    /// Size in bytes; must agree. 0 in what was stored before identities were: then there is nothing
+    /// but the kernel name.
+    pub size_bytes: u64,
+    /// World-wide name, where there is one; must agree with that of a disk that has one.
+    #[serde(default)]
+    pub wwn: Option<String>,
+}
+
+impl DiskIdentity {
+    /// Whether `disk` can be the one that is meant. If two disks of a machine can, it is not known
+    /// which one it is.
+    pub fn is(&self, disk: &Disk) -> bool {
+        if self.size_bytes == 0 {
+            return self.name == disk.name;
+        }
+        let wwns = self.wwn.as_ref().zip(disk.wwn.as_ref());
+        self.serial == disk.serial
+            && namespace(&self.name) == namespace(&disk.name)
+            && self.size_bytes == disk.size_bytes
+            && wwns.is_none_or(|(meant, found)| meant == found)
+    }
+}
+
+/// Which namespace of its controller an NVMe disk is: the `n1` of `nvme0n1`. Namespaces of one
+/// controller share its serial number, and their numbers stay.
+fn namespace(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix("nvme")?;
+    rest.find('n').map(|at| &rest[at..])
+}
+
 /// How a disk is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

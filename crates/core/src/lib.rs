@@ -8,7 +8,8 @@
 //! Where to look:
 //! - [`id`]: typed identifiers; [`net`]: MAC addresses and IPv4 subnets;
 //! - [`boot_method`]: how a machine is made to load the agent;
-//! - [`hardware`]: what a machine is made of; [`flavor`]: exact matching of it;
+//! - [`hardware`]: what a machine is made of; [`flavor`]: exact matching of it; [`root_disk`]: the
+//!   disk that the operating system goes to;
 //! - [`lifecycle`]: how a node moves ([`lifecycle::step`]); [`plan`]: the same, foretold;
 //! - [`diagnosis`]: the likely cause of what a node waits for;
 //! - [`port_plan`]: what each switch port must carry;
@@ -30,5 +31,6 @@ pub mod plan;
 pub mod port_plan;
 pub mod reason;
 pub mod report;
+pub mod root_disk;
 
 pub use jiff::Timestamp;

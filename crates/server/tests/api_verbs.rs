@@ -58,7 +58,7 @@ async fn a_rebuild_is_planned_and_then_begun() {
         .await
         .expect(200);
     assert_eq!(
-        (&plan["disk"], &plan["plan"]["posts"]),
+        (&plan["disk"]["name"], &plan["plan"]["posts"]),
         (&json!("nvme0n1"), &json!(1))
     );
     let steps = plan["plan"]["steps"].as_array().unwrap();
@@ -80,7 +80,14 @@ async fn a_rebuild_is_planned_and_then_begun() {
     let Goal::Deployed(deployment) = record.goal else {
         panic!("{:?}", record.goal);
     };
-    assert_eq!(deployment.root_disk.as_deref(), Some("nvme0n1"));
+    let disk = deployment
+        .root_disk
+        .as_ref()
+        .expect("a rebuild stays on its disk");
+    assert_eq!(
+        (disk.name.as_str(), disk.serial.as_str()),
+        ("nvme0n1", "D1")
+    );
 
     api.move_node(node, |state| state.phase = Phase::Deploying)
         .await;

@@ -11,7 +11,17 @@ use crate::nodes::{as_id, by_id_first};
 use crate::records::{FlavorRecord, KeyPairRecord, NetworkRecord, ProjectRecord};
 use crate::standby;
 use crate::store::Store;
-use crate::value::{Value, json, values};
+use crate::value::{Value, json, optional_json, values};
+
+/// A query for whole flavors, whose rows [`flavor_record`] reads.
+macro_rules! select_flavor {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name, hardware, standby, hand_over, root_disk_hint FROM flavor ",
+            $rest
+        )
+    };
+}
 
 /// A query for whole networks, whose rows [`network_record`] reads.
 macro_rules! select_network {
@@ -29,11 +39,16 @@ impl Store {
     /// Writes down a new flavor; if its nodes wait in the agent, they are woken.
     /// [`Error::Conflict`] if there is one of this name.
     pub async fn create_flavor(&self, flavor: &FlavorRecord, now: Timestamp) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO flavor (id, name, hardware, standby, hand_over)
-            VALUES ($1, $2, $3, $4, $5)";
-        let hardware = json("hardware", &flavor.hardware)?;
-        let hand_over = flavor.hand_over.name();
-        let values = values![flavor.id, &flavor.name, hardware, flavor.standby, hand_over];
+        const SQL: &str = "INSERT INTO flavor (id, name, hardware, standby, hand_over,
+            root_disk_hint) VALUES ($1, $2, $3, $4, $5, $6)";
+        let values = values![
+            flavor.id,
+            &flavor.name,
+            json("hardware", &flavor.hardware)?,
+            flavor.standby,
+            flavor.hand_over.name(),
+            optional_json("root_disk_hint", flavor.root_disk_hint.as_ref())?
+        ];
         let mut write = self.write("create_flavor").await?;
         match write.execute(SQL, values).await {
             Ok(_) => {}
@@ -50,8 +65,7 @@ impl Store {
 
     /// The flavor with this name or id.
     pub async fn flavor(&self, name_or_id: &str) -> Result<FlavorRecord, Error> {
-        const SQL: &str = "SELECT id, name, hardware, standby, hand_over FROM flavor
-            WHERE name = $1 OR id = $2";
+        const SQL: &str = select_flavor!("WHERE name = $1 OR id = $2");
         let values = values![name_or_id, as_id(name_or_id)];
         let row = by_id_first(self.database().rows(SQL, values).await?, name_or_id)?;
         flavor_record(&row.ok_or_else(|| Error::not_found("flavor", name_or_id))?)
@@ -59,7 +73,7 @@ impl Store {
 
     /// Every flavor, by name.
     pub async fn flavors(&self) -> Result<Vec<FlavorRecord>, Error> {
-        const SQL: &str = "SELECT id, name, hardware, standby, hand_over FROM flavor ORDER BY name";
+        const SQL: &str = select_flavor!("ORDER BY name");
         let rows = self.database().rows(SQL, values![]).await?;
         rows.iter().map(flavor_record).collect()
     }
@@ -251,6 +265,7 @@ fn flavor_record(row: &Row) -> Result<FlavorRecord, Error> {
         hardware: row.json("hardware")?,
         standby: row.integer("standby")? != 0,
         hand_over: row.name("hand_over")?,
+        root_disk_hint: row.optional_json("root_disk_hint")?,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::records::{
     BmcRecord, HistoryEntry, NewEvent, NewNode, NodeChanges, NodeFilter, NodeRecord,
 };
 use crate::store::{Store, Write};
-use crate::value::{json, name, sealed, values};
+use crate::value::{json, name, optional_json, sealed, values};
 use crate::wishes::goal_kind;
 
 /// A query for whole nodes, whose rows [`node_record`] reads.
@@ -29,7 +29,7 @@ macro_rules! select_node {
              bmc_trust, ports, \
              port_control, standby, goal, generation, abort, server, state, identity, ",
             $inventory,
-            ", os_up, news, boot_method, boot_abilities FROM node ",
+            ", os_up, news, boot_method, boot_abilities, root_disk_hint FROM node ",
             $rest
         )
     };
@@ -204,6 +204,7 @@ impl Store {
         const BOOT_METHOD: &str = "UPDATE node SET boot_method = $2 WHERE id = $1";
         const STANDBY: &str = "UPDATE node SET standby = $2 WHERE id = $1";
         const IPMI_KEY: &str = "UPDATE node SET bmc_ipmi_key = $2 WHERE id = $1";
+        const ROOT_DISK: &str = "UPDATE node SET root_disk_hint = $2 WHERE id = $1";
         let mut write = self.write("change_node").await?;
         if let Some(method) = changes.boot_method {
             let method = method.map(|method| method.name().to_owned());
@@ -212,6 +213,10 @@ impl Store {
         if let Some(key) = &changes.ipmi_key_sealed {
             let key = key.as_deref().map(sealed);
             found(write.execute(IPMI_KEY, values![id, key]).await?, id)?;
+        }
+        if let Some(hint) = changes.root_disk_hint {
+            let hint = optional_json("root_disk_hint", hint.as_ref())?;
+            found(write.execute(ROOT_DISK, values![id, hint]).await?, id)?;
         }
         if let Some(standby) = changes.standby {
             found(
@@ -307,9 +312,10 @@ fn refuse_repeated_mac(node: &NewNode) -> Result<(), Error> {
 async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(), Error> {
     const NODE: &str = "INSERT INTO node (id, name, created_at, bmc_url, bmc_username,
         bmc_password, bmc_trust, ports, port_control, goal, goal_kind, generation, state, phase,
-        at_rest, clean, boot_method, standby, bmc_ipmi_key, due_at, news, lease_until, fence)
+        at_rest, clean, boot_method, standby, bmc_ipmi_key, root_disk_hint, due_at, news,
+        lease_until, fence)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $19, $3, 0, 0, 0)";
+        $19, $20, $3, 0, 0, 0)";
     const MAC: &str = "INSERT INTO mac_address (mac, node) VALUES ($1, $2)";
     let generation = Generation(1);
     let state = NodeState::enrolled(generation, now);
@@ -334,6 +340,7 @@ async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(),
         node.boot_method.map(|method| method.name().to_owned()),
         name("standby", &node.standby)?,
         node.bmc.ipmi_key_sealed.as_deref().map(sealed),
+        optional_json("root_disk_hint", node.root_disk_hint.as_ref())?,
     ];
     write.execute(NODE, values).await?;
     for port in &node.ports {
@@ -463,6 +470,7 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
         server: row.optional_parsed("server")?,
         boot_method: row.optional_name("boot_method")?,
         boot_abilities: row.optional_json("boot_abilities")?,
+        root_disk_hint: row.optional_json("root_disk_hint")?,
         created_at: row.time("created_at")?,
     })
 }

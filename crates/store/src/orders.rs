@@ -181,18 +181,17 @@ async fn claim<'o>(
         due_at = CASE WHEN due_at < $4 THEN due_at ELSE $4 END
         WHERE id = $1 AND phase = 'available' AND clean = 1 AND goal_kind = 'available'
         AND server IS NULL RETURNING state";
-    let goal = Goal::Deployed(Deployment {
-        server: order.server,
-        image: order.image,
-        image_bytes: order.image_bytes,
-        root_disk: None,
-        hand_over: order.hand_over,
-    });
-    let goal = json("goal", &goal)?;
-    for (node, plan) in &order.candidates {
-        let values = values![*node, order.server, &goal, now];
+    for candidate in &order.candidates {
+        let goal = Goal::Deployed(Deployment {
+            server: order.server,
+            image: order.image,
+            image_bytes: order.image_bytes,
+            root_disk: Some(candidate.root_disk.clone()),
+            hand_over: order.hand_over,
+        });
+        let values = values![candidate.node, order.server, json("goal", &goal)?, now];
         if let Some(row) = write.row(SQL, values).await? {
-            return Ok((*node, plan, row.json("state")?));
+            return Ok((candidate.node, &candidate.plan, row.json("state")?));
         }
     }
     Err(Error::NoNode)

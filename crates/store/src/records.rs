@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use bessemer_core::Timestamp;
 use bessemer_core::boot_method::{BootAbilities, BootMethod};
 use bessemer_core::flavor::FlavorHardware;
-use bessemer_core::hardware::{Inventory, MachineIdentity};
+use bessemer_core::hardware::{DiskIdentity, Inventory, MachineIdentity};
 use bessemer_core::id::{
     BootId, FlavorId, Generation, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId,
     TokenId,
@@ -19,6 +19,7 @@ use bessemer_core::lifecycle::{
 use bessemer_core::net::{Ipv4Subnet, MacAddress};
 use bessemer_core::network_data::NetworkConfiguration;
 use bessemer_core::plan::Plan;
+use bessemer_core::root_disk::RootDiskHint;
 use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort, Role};
 
 /// A machine to be registered.
@@ -38,6 +39,8 @@ pub struct NewNode {
     pub boot_method: Option<BootMethod>,
     /// Whether it waits for orders in the agent.
     pub standby: Standby,
+    /// Which of its disks is the root disk, if the rule is not to decide.
+    pub root_disk_hint: Option<RootDiskHint>,
 }
 
 /// How to reach a management controller.
@@ -83,6 +86,8 @@ pub struct NodeRecord {
     pub boot_method: Option<BootMethod>,
     /// What its management controller said that it can be made to boot from.
     pub boot_abilities: Option<BootAbilities>,
+    /// Which of its disks is the root disk, as an operator has said for this one node.
+    pub root_disk_hint: Option<RootDiskHint>,
     /// When it was registered.
     pub created_at: Timestamp,
 }
@@ -96,6 +101,9 @@ pub struct NodeChanges {
     pub standby: Option<Standby>,
     /// The sealed key K_g of its management controller; `Some(None)` for none.
     pub ipmi_key_sealed: Option<Option<Vec<u8>>>,
+    /// Which of its disks is the root disk, from the next order on; `Some(None)` leaves that to its
+    /// flavor or the rule.
+    pub root_disk_hint: Option<Option<RootDiskHint>>,
 }
 
 /// Which nodes a list holds.
@@ -295,11 +303,21 @@ pub struct Order {
     pub keys: Vec<(String, String)>,
     /// Sealed user data.
     pub user_data_sealed: Option<Vec<u8>>,
-    /// Nodes that match, best first, each with what is foretold for it. The first one that is
-    /// still free is taken.
-    pub candidates: Vec<(NodeId, Plan)>,
+    /// Nodes that match, best first. The first one that is still free is taken.
+    pub candidates: Vec<Candidate>,
     /// The caller's `Idempotency-Key` with a digest of the request.
     pub idempotency: Option<(String, String)>,
+}
+
+/// A node that an order can have.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Which node.
+    pub node: NodeId,
+    /// What is foretold for it.
+    pub plan: Plan,
+    /// The disk that the operating system goes to.
+    pub root_disk: DiskIdentity,
 }
 
 /// A server that is to be written anew, checked.
@@ -315,8 +333,8 @@ pub struct Rebuild {
     pub image: ImageId,
     /// Bytes of the image that are to be written.
     pub image_bytes: u64,
-    /// Kernel name of the disk that it goes to.
-    pub root_disk: String,
+    /// The disk that it stays on.
+    pub root_disk: DiskIdentity,
     /// How its operating system is started.
     pub hand_over: HandOver,
     /// The keys that open it from now on: name and public key.
@@ -417,6 +435,8 @@ pub struct FlavorRecord {
     pub standby: bool,
     /// How the operating systems of its servers are started.
     pub hand_over: HandOver,
+    /// Which disk of its nodes is the root disk, unless they have a hint of their own.
+    pub root_disk_hint: Option<RootDiskHint>,
 }
 
 /// What became of `kexec` of one kernel on one model of machine.

@@ -138,6 +138,14 @@ pub(crate) fn json<T: Serialize>(what: &'static str, value: &T) -> Result<String
     })
 }
 
+/// The same, or nothing.
+pub(crate) fn optional_json<T: Serialize>(
+    what: &'static str,
+    value: Option<&T>,
+) -> Result<Option<String>, Error> {
+    value.map(|value| json(what, value)).transpose()
+}
+
 /// A value that serialises as a plain string, without the quotes.
 pub(crate) fn name<T: Serialize>(what: &'static str, value: &T) -> Result<String, Error> {
     Ok(json(what, value)?.trim_matches('"').to_owned())

@@ -24,7 +24,7 @@
 //! the same id again gives the recorded result again, an older generation is refused.
 
 use bessemer_core::Timestamp;
-use bessemer_core::hardware::{Inventory, MachineIdentity};
+use bessemer_core::hardware::{DiskIdentity, Inventory, MachineIdentity};
 use bessemer_core::id::{BootId, Generation, ImageId};
 use bessemer_core::lifecycle::{IntentKey, Leave};
 use bessemer_core::net::MacAddress;
@@ -233,8 +233,8 @@ pub enum Work {
     WriteImage {
         /// The image.
         image: ImageId,
-        /// The disk to write to: serial number, or kernel name for a disk without one.
-        disk: DiskSelector,
+        /// The disk to write to.
+        disk: DiskIdentity,
         /// Where its chunks are to be had without TLS; absent where they come over TLS like
         /// everything else.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -244,12 +244,12 @@ pub enum Work {
     /// image's root file system; fetch the config drive and write it to a new last partition of the disk.
     WriteConfigDrive {
         /// The disk that carries the image.
-        disk: DiskSelector,
+        disk: DiskIdentity,
     },
     /// Load the kernel and initramfs of the written image by `kexec_file_load`.
     LoadKernel {
         /// The disk that carries the image.
-        disk: DiskSelector,
+        disk: DiskIdentity,
     },
     /// Arm: start the loaded kernel as `leave` says. The agent reports done first, then goes.
     HandOver {
@@ -270,20 +270,6 @@ impl std::fmt::Debug for ChunkUrl {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("ChunkUrl(…)")
     }
-}
-
-/// Which disk of a machine is meant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DiskSelector {
-    /// Kernel name at the time of inspection.
-    pub name: String,
-    /// Serial number; where it is not empty it decides, since kernel names change.
-    pub serial: String,
-    /// Size in bytes; must agree.
-    pub size_bytes: u64,
-    /// World-wide name, where there is one; must agree with that of a disk that has one.
-    #[serde(default)]
-    pub wwn: Option<String>,
 }
 
 #[cfg(test)]
@@ -355,7 +341,7 @@ mod tests {
     #[test]
     fn a_write_names_its_disk_and_maybe_where_its_chunks_are() {
         let image = ImageId(uuid::Uuid::nil());
-        let disk = DiskSelector {
+        let disk = DiskIdentity {
             name: "sda".into(),
             serial: "D".into(),
             size_bytes: 512,

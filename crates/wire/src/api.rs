@@ -22,7 +22,7 @@ pub use explanation::{AgentExplained, LikelyCause, NodeExplanation, Sighting};
 pub use images::{Image, ImageCreate, ImageCredentials, ImageProgress, ImageStatus, ImageStep};
 pub use nodes::{
     Bmc, BmcCreate, BmcTrust, IpmiKey, Node, NodeCreate, NodeHistoryEntry, NodePort,
-    NodePortCreate, NodeUpdate, PowerRequest, PowerState,
+    NodePortCreate, NodeUpdate, PowerRequest, PowerState, RootDisk, RootDiskDecision,
 };
 pub use servers::{
     Flavor, FlavorCreate, KexecOutcome, KeyPair, KeyPairCreate, Network, NetworkCreate, Server,

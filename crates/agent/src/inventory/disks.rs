@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use bessemer_core::hardware::{Disk, Transport};
-use bessemer_wire::agent::DiskSelector;
+use bessemer_core::hardware::{Disk, DiskIdentity, Transport};
 
 use crate::machine::Machine;
 use crate::{Error, Result};
@@ -36,21 +35,10 @@ fn is_same(one: &Disk, other: &Disk) -> bool {
         && (&one.wwn, &one.serial, one.size_bytes) == (&other.wwn, &other.serial, other.size_bytes)
 }
 
-/// The disk that is meant. The serial number decides where there is one, since kernel names
-/// change from boot to boot; what else is known must agree in any case.
-pub fn select(machine: &Machine, selector: &DiskSelector) -> Result<Disk> {
+/// The disk that is meant, whatever its kernel name is now.
+pub fn select(machine: &Machine, selector: &DiskIdentity) -> Result<Disk> {
     let disks = all(machine);
-    let is_meant = |disk: &&Disk| {
-        let same_name = match selector.serial.as_str() {
-            "" => disk.name == selector.name,
-            serial => disk.serial == serial && namespace(&disk.name) == namespace(&selector.name),
-        };
-        let wwns = disk.wwn.as_ref().zip(selector.wwn.as_ref());
-        same_name
-            && disk.size_bytes == selector.size_bytes
-            && wwns.is_none_or(|(found, wanted)| found == wanted)
-    };
-    let meant: Vec<&Disk> = disks.iter().filter(is_meant).collect();
+    let meant: Vec<&Disk> = disks.iter().filter(|disk| selector.is(disk)).collect();
     match meant[..] {
         [disk] => Ok(disk.clone()),
         [] => Err(Error::NoSuchDisk {
@@ -62,13 +50,6 @@ pub fn select(machine: &Machine, selector: &DiskSelector) -> Result<Disk> {
             found: describe_all(meant.into_iter()),
         }),
     }
-}
-
-/// Which namespace of its controller an NVMe disk is: the `n1` of `nvme0n1`. Namespaces of one
-/// controller share its serial number, and their numbers stay.
-fn namespace(name: &str) -> Option<&str> {
-    let rest = name.strip_prefix("nvme")?;
-    rest.find('n').map(|at| &rest[at..])
 }
 
 fn describe(name: &str, serial: &str, size: u64) -> String {
@@ -305,8 +286,8 @@ mod tests {
         write(root, &format!("sys/block/{name}/device/wwid"), wwn);
     }
 
-    fn selector(name: &str, serial: &str, wwn: Option<&str>) -> DiskSelector {
-        DiskSelector {
+    fn selector(name: &str, serial: &str, wwn: Option<&str>) -> DiskIdentity {
+        DiskIdentity {
             name: name.into(),
             serial: serial.into(),
             size_bytes: 1 << 20,
@@ -357,6 +338,19 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_without_a_serial_number_is_not_taken_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::under(folder.path());
+        scsi(folder.path(), "sda", "OTHER", "naa.1");
+        scsi(folder.path(), "sdb", "", "t10.unusable");
+        let found = select(&machine, &selector("sda", "", None)).unwrap();
+        assert_eq!(found.name, "sdb", "the one that has none either");
+        scsi(folder.path(), "sdc", "", "t10.unusable");
+        let error = select(&machine, &selector("sdb", "", None)).unwrap_err();
+        assert!(matches!(error, Error::AmbiguousDisk { .. }), "{error}");
+    }
+
+    #[test]
     fn namespaces_of_one_controller_are_told_apart_by_their_number() {
         let folder = tempfile::tempdir().unwrap();
         let machine = Machine::under(folder.path());
@@ -377,7 +371,7 @@ mod tests {
         let root = fixture();
         let machine = Machine::under(root.path());
         let wanted = |name: &str, serial: &str, size_bytes| {
-            let selector = DiskSelector {
+            let selector = DiskIdentity {
                 name: name.into(),
                 serial: serial.into(),
                 size_bytes,
@@ -386,8 +380,8 @@ mod tests {
             select(&machine, &selector).map(|disk| disk.name)
         };
         assert_eq!(wanted("sdz", "V-1", 2 << 20).unwrap(), "vda");
-        assert_eq!(wanted("vda", "", 2 << 20).unwrap(), "vda");
         for error in [
+            wanted("vda", "", 2 << 20),
             wanted("vda", "V-1", 1),
             wanted("vda", "V-2", 2 << 20),
             wanted("sdz", "", 2 << 20),

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
+use bessemer_core::hardware::DiskIdentity;
 use bessemer_core::report::ReportWay;
 use bessemer_image::gpt::{CONFIG_PARTITION_SIZE, add_config_partition};
 use bessemer_image::write::{Disk, Target};
-use bessemer_wire::agent::DiskSelector;
 use bytes::Bytes;
 
 use super::{Context, Job, blocking, device, patience, verify};
@@ -19,7 +19,7 @@ const ISO_MARK: (usize, &[u8]) = (32769, b"CD001");
 /// Fetches the config drive and writes it: that of a system which reports in this way.
 pub(super) async fn write_config_drive(
     context: Context,
-    selector: DiskSelector,
+    selector: DiskIdentity,
     way: &ReportWay,
     job: Arc<Job>,
 ) -> Result<()> {

@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
-use bessemer_wire::agent::DiskSelector;
+use bessemer_core::hardware::DiskIdentity;
 
 use super::boot_entry::{self, BootEntry};
 use super::device;
@@ -34,7 +34,7 @@ const MAX_RELEASE: usize = 128;
 const BOOT_FOLDERS: [&str; 2] = ["/boot", ""];
 
 /// Finds the operating system on the disk and loads its kernel; gives the kernel's release.
-pub(super) fn load(machine: &Machine, selector: &DiskSelector) -> Result<String> {
+pub(super) fn load(machine: &Machine, selector: &DiskIdentity) -> Result<String> {
     let disk = disks::select(machine, selector)?.name;
     device::reread_partition_table(&machine.device(&disk))?;
     let mut looked_at = Vec::new();

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use bessemer_core::hardware::DiskIdentity;
 use bessemer_core::network_data::{ConfigurationFile, Content, set_variables};
-use bessemer_wire::agent::DiskSelector;
 
 use super::root_file_system::{self, Root};
 use super::{Context, Job, blocking, patience};
@@ -24,7 +24,7 @@ const MAX_SETTINGS: u64 = 256 << 10;
 /// Fetches the files, and places them if there are any.
 pub(super) async fn place(
     context: &Context,
-    selector: &DiskSelector,
+    selector: &DiskIdentity,
     job: &Arc<Job>,
 ) -> Result<()> {
     let files = patience::ask(job, || context.client.network_files(MAX_FILES)).await?;
@@ -40,7 +40,7 @@ pub(super) async fn place(
 /// Gives the partition that the root file system is on.
 fn write(
     machine: &Machine,
-    selector: &DiskSelector,
+    selector: &DiskIdentity,
     files: &[ConfigurationFile],
 ) -> Result<String> {
     let root = root_file_system::find(machine, selector)?;

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
+use bessemer_core::hardware::DiskIdentity;
 use bessemer_core::report::{
     DROP_IN, DROP_IN_PATH, MAX_SCRIPT, ReportWay, SCRIPT_PATH, UNIT, UNIT_PATH,
 };
-use bessemer_wire::agent::DiskSelector;
 
 use super::{Context, Job, blocking, patience, root_file_system};
 use crate::console::{causes, printable, say};
@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// Fetches the script and places it with its unit, or says why that is left to cloud-init.
 pub(super) async fn place(
     context: &Context,
-    selector: &DiskSelector,
+    selector: &DiskIdentity,
     job: &Arc<Job>,
 ) -> Result<ReportWay> {
     match place_on_disk(context, selector, job).await {
@@ -38,7 +38,7 @@ pub(super) async fn place(
 
 async fn place_on_disk(
     context: &Context,
-    selector: &DiskSelector,
+    selector: &DiskIdentity,
     job: &Arc<Job>,
 ) -> Result<String> {
     let script = patience::ask(job, || context.client.report_script(MAX_SCRIPT)).await?;
@@ -47,7 +47,7 @@ async fn place_on_disk(
 }
 
 /// Gives the partition that the root file system is on.
-fn write(machine: &Machine, selector: &DiskSelector, script: &[u8]) -> Result<String> {
+fn write(machine: &Machine, selector: &DiskIdentity, script: &[u8]) -> Result<String> {
     let root = root_file_system::find(machine, selector)?;
     let files = [
         (SCRIPT_PATH, script, 0o600),

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use bessemer_core::hardware::DiskIdentity;
 use bessemer_image::{gpt, write::Disk};
-use bessemer_wire::agent::DiskSelector;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, mkdirat};
@@ -44,7 +44,7 @@ pub(super) struct Root {
 }
 
 /// The one on this disk.
-pub(super) fn find(machine: &Machine, selector: &DiskSelector) -> Result<Root> {
+pub(super) fn find(machine: &Machine, selector: &DiskIdentity) -> Result<Root> {
     let disk = disks::select(machine, selector)?.name;
     let path = machine.device(&disk);
     device::reread_partition_table(&path)?;

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bessemer_core::hardware::DiskIdentity;
 use bessemer_core::id::ImageId;
 use bessemer_image::Error as ImageError;
 use bessemer_image::digest::Blake3Digest;
 use bessemer_image::map::BlockMap;
 use bessemer_image::write::{Disk, Finished, Sample, Writer, Zeroing};
-use bessemer_wire::agent::{ChunkUrl, CommandResult, DiskSelector};
+use bessemer_wire::agent::{ChunkUrl, CommandResult};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -60,7 +61,7 @@ pub(super) struct Source {
 pub(super) async fn write_image(
     context: Context,
     source: Source,
-    selector: DiskSelector,
+    selector: DiskIdentity,
     job: Arc<Job>,
 ) -> Result<CommandResult> {
     let image = source.image;

@@ -25,14 +25,13 @@ use bessemer_agent::network::lldp::Neighbors;
 use bessemer_agent::random;
 use bessemer_agent::session::{self, Ending, Patience};
 use bessemer_agent::work::Context;
-use bessemer_core::hardware::MachineIdentity;
+use bessemer_core::hardware::{DiskIdentity, MachineIdentity};
 use bessemer_core::id::{BootId, Generation};
 use bessemer_core::lifecycle::IntentKey;
 use bessemer_core::network_data::ConfigurationFile;
 use bessemer_tls::{Fingerprint, SelfSigned};
 use bessemer_wire::agent::{
-    AgentStatus, ChunkUrl, Command, DiskSelector, Hello, POLL_SECONDS, Poll, PollAnswer, Welcome,
-    Work,
+    AgentStatus, ChunkUrl, Command, Hello, POLL_SECONDS, Poll, PollAnswer, Welcome, Work,
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -556,8 +555,8 @@ impl Files {
 }
 
 /// The selector of a disk of [`Files`].
-pub(crate) fn selector(name: &str, size_bytes: u64) -> DiskSelector {
-    DiskSelector {
+pub(crate) fn selector(name: &str, size_bytes: u64) -> DiskIdentity {
+    DiskIdentity {
         name: name.into(),
         serial: format!("serial-{name}"),
         size_bytes,

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use bessemer_core::flavor::{FlavorDisk, FlavorHardware};
 use bessemer_core::lifecycle::HandOver;
+use bessemer_core::root_disk::RootDiskHint;
 use bessemer_wire::api::{Flavor, FlavorCreate};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
@@ -28,7 +29,8 @@ pub(super) enum Command {
 #[command(after_help = "Examples:
   bessemer flavor create small --from-node rack1-u07
   bessemer flavor create quick --from-node rack1-u07 --standby --hand-over try_kexec
-  bessemer flavor create storage --threads 32 --memory 128G --disk 2x480 --disk 12x8000hdd")]
+  bessemer flavor create storage --threads 32 --memory 128G --disk 1x480 --disk 12x8000hdd \\
+      --root-disk rotational=false")]
 pub(super) struct Create {
     /// Its name, unique.
     name: String,
@@ -67,6 +69,10 @@ pub(super) struct Create {
         default_value = HandOver::TryKexec.name()
     )]
     hand_over: HandOver,
+    /// Which disk of its nodes is the root disk, unless they have a hint of their own: what is true of
+    /// one disk alone, such as 'model=PM9A3,size>=400G,rotational=false'.
+    #[arg(long, value_name = "HINT")]
+    root_disk: Option<RootDiskHint>,
 }
 
 /// Reads a way to hand over by its name.
@@ -183,6 +189,7 @@ impl Create {
             from_node: self.from_node,
             standby: self.standby,
             hand_over: self.hand_over,
+            root_disk_hint: self.root_disk,
         }
     }
 }
@@ -201,6 +208,10 @@ fn flavors(flavors: &[&Flavor]) -> String {
             hardware.product.clone().unwrap_or_else(|| NOTHING.into()),
             if flavor.standby { "yes" } else { "no" }.into(),
             flavor.hand_over.name().into(),
+            flavor
+                .root_disk_hint
+                .as_ref()
+                .map_or_else(|| NOTHING.into(), ToString::to_string),
         ]
     });
     let header = [
@@ -214,6 +225,7 @@ fn flavors(flavors: &[&Flavor]) -> String {
         "PRODUCT",
         "STANDBY",
         "HAND-OVER",
+        "ROOT DISK",
     ];
     table(header, rows)
 }
@@ -274,6 +286,7 @@ mod tests {
     fn a_flavor_is_one_line() {
         let flavor: Flavor = serde_json::from_value(serde_json::json!({
             "id": "00000000-0000-0000-0000-000000000001", "name": "storage", "available": 2,
+            "root_disk_hint": { "rotational": false },
             "hardware": { "architecture": "x86_64", "threads": 32, "memory_mib": 131_072, "disks": [
                 { "count": 2, "size_gib": 480 }, { "count": 12, "size_gib": 8000, "rotational": true },
             ] },
@@ -281,9 +294,9 @@ mod tests {
         .unwrap();
         let lines = [
             "NAME     AVAILABLE  ARCHITECTURE  THREADS  MEMORY   \
-             DISKS                                CPU  PRODUCT  STANDBY  HAND-OVER",
+             DISKS                                CPU  PRODUCT  STANDBY  HAND-OVER  ROOT DISK",
             "storage  2          x86_64        32       128 GiB  \
-             2 x 480 GiB SSD + 12 x 8000 GiB HDD  -    -        no       try_kexec",
+             2 x 480 GiB SSD + 12 x 8000 GiB HDD  -    -        no       try_kexec  rotational=false",
         ];
         assert_eq!(flavors(&[&flavor]), lines.join("\n"));
     }

@@ -1,10 +1,10 @@
 //! What is wanted of a node. The API writes it; only the conductor acts on it.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use crate::hardware::{Inventory, MachineIdentity};
+use crate::hardware::{DiskIdentity, Inventory, MachineIdentity};
 use crate::id::{Generation, ImageId, NodeId, ServerId};
 
 /// What is wanted of a node.
@@ -59,13 +59,41 @@ pub struct Deployment {
     pub image: ImageId,
     /// Bytes of the image that are not zero: how much there is to write.
     pub image_bytes: u64,
-    /// Kernel name of the disk that it must go to: a rebuild stays on the disk that the server
-    /// has, whatever size its image is. Otherwise the image's size decides.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub root_disk: Option<String>,
+    /// The disk that it goes to, chosen with the order; a rebuild stays on it, whatever size its
+    /// image is. Absent from orders of before it was written down: the image's size decides then.
+    #[serde(
+        default,
+        deserialize_with = "disk_or_its_name",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<DiskIdentity>)]
+    pub root_disk: Option<DiskIdentity>,
     /// How its operating system is started.
     #[serde(default)]
     pub hand_over: HandOver,
+}
+
+/// Reads a disk's identity, or the kernel name that rebuilds used to store.
+fn disk_or_its_name<'de, D>(deserializer: D) -> Result<Option<DiskIdentity>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Identity(DiskIdentity),
+        Name(String),
+    }
+    let stored = Option::<Stored>::deserialize(deserializer)?;
+    Ok(stored.map(|stored| match stored {
+        Stored::Identity(identity) => identity,
+        Stored::Name(name) => DiskIdentity {
+            name,
+            serial: String::new(),
+            size_bytes: 0,
+            wwn: None,
+        },
+    }))
 }
 
 /// How a tenant's operating system is started once it is on the disk.
@@ -244,6 +272,27 @@ mod tests {
             panic!("it is an order");
         };
         assert_eq!(deployment.hand_over, HandOver::TryKexec);
+        assert_eq!(deployment.root_disk, None);
+    }
+
+    #[test]
+    fn a_root_disk_is_stored_by_its_identity_and_was_by_its_name() {
+        let deployment = |root_disk: &str| {
+            let text = format!(
+                r#"{{"server":"00000000-0000-0000-0000-000000000009","image":"00000000-0000-0000-0000-000000000008","image_bytes":7,"root_disk":{root_disk},"hand_over":"kexec"}}"#
+            );
+            let read: Deployment = serde_json::from_str(&text).unwrap();
+            (read, text)
+        };
+        let disk = Disk {
+            serial: "D".into(),
+            ..disk(512, false)
+        };
+        let (read, text) = deployment(r#"{"name":"sda","serial":"D","size_bytes":512,"wwn":null}"#);
+        assert_eq!(read.root_disk, Some(disk.identity()));
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        let (old, _) = deployment(r#""sda""#);
+        assert!(old.root_disk.unwrap().is(&disk), "there is only the name");
     }
 
     fn disk(size_bytes: u64, rotational: bool) -> Disk {

@@ -1,10 +1,11 @@
 //! Intents put into commands: with all that the agent needs to know to carry them out.
 
-use bessemer_core::flavor::root_disk;
+use bessemer_core::hardware::DiskIdentity;
 use bessemer_core::id::ImageId;
 use bessemer_core::lifecycle::Action;
+use bessemer_core::root_disk;
 use bessemer_image::gpt::RESERVED_SIZE;
-use bessemer_wire::agent::{ChunkUrl, Command, DiskSelector, Work};
+use bessemer_wire::agent::{ChunkUrl, Command, Work};
 
 use super::Agents;
 use super::session::{Refusal, Session};
@@ -69,32 +70,25 @@ pub(super) async fn of(agents: &Agents, session: &Session) -> Result<Option<Comm
     }))
 }
 
-async fn deployed_disk(agents: &Agents, session: &Session) -> Result<DiskSelector, Refusal> {
+async fn deployed_disk(agents: &Agents, session: &Session) -> Result<DiskIdentity, Refusal> {
     disk(agents, session, session.deployment()?.image).await
 }
 
 /// The disk that `image` goes to: the same answer for every command of a deployment. The agent
-/// makes sure that the image fits.
-async fn disk(agents: &Agents, session: &Session, image: ImageId) -> Result<DiskSelector, Refusal> {
-    let map = agents
-        .site
-        .images
-        .map(image)
-        .await
-        .map_err(Refusal::unavailable)?;
+/// makes sure that it is there and that the image fits.
+async fn disk(agents: &Agents, session: &Session, image: ImageId) -> Result<DiskIdentity, Refusal> {
     let inventory = session.node.inventory.as_ref();
-    let named = session.deployment()?.root_disk.as_deref();
-    let disk = inventory.and_then(|each| match named {
-        Some(name) => each.disks.iter().find(|disk| disk.name == name),
-        None => root_disk(each, map.virtual_size() + RESERVED_SIZE),
-    });
+    if let Some(identity) = &session.deployment()?.root_disk {
+        // What was stored by its kernel name alone is told in full.
+        let known = inventory.and_then(|inventory| root_disk::deployed(inventory, identity));
+        return Ok(known.map_or_else(|| identity.clone(), |disk| disk.identity()));
+    }
+    // From before it was written down with the order.
+    let map = agents.site.images.map(image).await;
+    let needed = map.map_err(Refusal::unavailable)?.virtual_size() + RESERVED_SIZE;
+    let disk = inventory.and_then(|inventory| root_disk::choose(inventory, None, needed).ok());
     let disk = disk.ok_or(Refusal::NotFound(
         "no disk of this machine can hold the image",
     ))?;
-    Ok(DiskSelector {
-        name: disk.name.clone(),
-        serial: disk.serial.clone(),
-        size_bytes: disk.size_bytes,
-        wwn: disk.wwn.clone(),
-    })
+    Ok(disk.identity())
 }

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::id::FlavorId;
+use bessemer_core::root_disk::{RootDiskHint, choose};
 use bessemer_store::{FlavorRecord, NodeRecord};
 use bessemer_wire::api::{Flavor, FlavorCreate, Page};
 use utoipa_axum::router::OpenApiRouter;
@@ -62,12 +63,16 @@ async fn create(
         }
     };
     check(&hardware)?;
+    if let Some(hint) = &request.root_disk_hint {
+        check_hint(hint, &hardware)?;
+    }
     let flavor = FlavorRecord {
         id: FlavorId(Uuid::now_v7()),
         name: request.name,
         hardware,
         standby: request.standby,
         hand_over: request.hand_over,
+        root_disk_hint: request.root_disk_hint,
     };
     site.store.create_flavor(&flavor, site.now()).await?;
     site.bell.notify_one();
@@ -165,11 +170,26 @@ fn check(hardware: &FlavorHardware) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Checks a hint for itself, and that a disk of the flavor can be so.
+fn check_hint(hint: &RootDiskHint, hardware: &FlavorHardware) -> Result<(), Refusal> {
+    values::root_disk_hint(hint)?;
+    if hardware.disks.iter().any(|kind| hint.may_match(kind)) {
+        return Ok(());
+    }
+    let detail = format!("No disk of the flavor's hardware can be as `{hint}` says.");
+    Err(Refusal::invalid("root_disk_hint", detail)
+        .remedy("Let the hint and `hardware.disks` agree in size and in whether disks spin."))
+}
+
 /// The flavor as the API shows it; `nodes` are all that are available.
 fn view(flavor: FlavorRecord, nodes: &[NodeRecord]) -> Flavor {
     let matches = |node: &&NodeRecord| {
         let inventory = node.inventory.as_ref();
-        inventory.is_some_and(|found| flavor.hardware.mismatches(found).is_empty())
+        let hint = node.root_disk_hint.as_ref();
+        let hint = hint.or(flavor.root_disk_hint.as_ref());
+        inventory.is_some_and(|found| {
+            flavor.hardware.mismatches(found).is_empty() && choose(found, hint, 0).is_ok()
+        })
     };
     let available = nodes.iter().filter(matches).count();
     Flavor {
@@ -178,6 +198,7 @@ fn view(flavor: FlavorRecord, nodes: &[NodeRecord]) -> Flavor {
         hardware: flavor.hardware,
         standby: flavor.standby,
         hand_over: flavor.hand_over,
+        root_disk_hint: flavor.root_disk_hint,
         available: u32::try_from(available).unwrap_or(u32::MAX),
     }
 }

@@ -7,6 +7,7 @@ mod bmc;
 mod enroll;
 mod explain;
 mod power;
+mod root_disk;
 mod wishes;
 
 use axum::Json;
@@ -25,6 +26,7 @@ use super::answer_with;
 use super::extract::{Admin, Answer, Body, Path, Query};
 use super::page;
 use super::problem::Refusal;
+use super::values;
 use crate::site::Site;
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
@@ -133,13 +135,14 @@ async fn create(
     responses((status = 200, body = Node)))]
 async fn show(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> Answer<Node> {
     let node = site.store.node(&node).await?;
-    Ok(Json(view(&site, node)))
+    Ok(Json(whole_view(&site, node).await?))
 }
 
 /// Change a node.
 ///
-/// What is absent stays as it is. A new boot method counts from the node's next boot on; an
-/// available node goes into standby, or out of it, at once.
+/// What is absent stays as it is. A new boot method counts from the node's next boot on, a root disk
+/// hint from its next order on (a server stays on the disk that it is on); an available node goes
+/// into standby, or out of it, at once.
 #[utoipa::path(patch, path = "/v1/nodes/{node}", tag = "nodes", operation_id = "update_node",
     params(("node" = String, Path, description = "Name or id")),
     request_body = NodeUpdate,
@@ -150,6 +153,9 @@ async fn update(
     Path(node): Path<String>,
     Body(request): Body<NodeUpdate>,
 ) -> Answer<Node> {
+    if let Some(Some(hint)) = &request.root_disk_hint {
+        values::root_disk_hint(hint)?;
+    }
     let node = site.store.node(&node).await?;
     let changes = NodeChanges {
         boot_method: request.boot_method,
@@ -162,11 +168,12 @@ async fn update(
             Some(None) => Some(None),
             None => None,
         },
+        root_disk_hint: request.root_disk_hint,
     };
     site.store.change_node(node.id, changes, site.now()).await?;
     site.bell.notify_one();
     let node = site.store.node_by_id(node.id).await?;
-    Ok(Json(view(&site, node)))
+    Ok(Json(whole_view(&site, node).await?))
 }
 
 /// Forget a node.
@@ -212,6 +219,15 @@ async fn history(
     )))
 }
 
+/// The node with where its operating system goes: that takes a look at the flavors.
+async fn whole_view(site: &Site, node: NodeRecord) -> Result<Node, Refusal> {
+    let root_disk = root_disk::of(site, &node).await?;
+    Ok(Node {
+        root_disk,
+        ..view(site, node)
+    })
+}
+
 /// The node as the API shows it.
 fn view(site: &Site, node: NodeRecord) -> Node {
     Node {
@@ -234,6 +250,8 @@ fn view(site: &Site, node: NodeRecord) -> Node {
         server: node.server,
         boot_method: node.boot_method,
         boot_abilities: node.boot_abilities,
+        root_disk_hint: node.root_disk_hint,
+        root_disk: Vec::new(),
         created_at: node.created_at,
     }
 }

@@ -4,6 +4,7 @@ mod order;
 mod placement;
 mod power;
 mod rebuild;
+mod shortage;
 mod view;
 
 use axum::Json;
@@ -11,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use bessemer_core::id::{ProjectId, ServerId};
-use bessemer_store::{Order, Placed};
+use bessemer_store::{Candidate, Order, Placed};
 use bessemer_wire::api::{Page, Server, ServerCreate, ServerPlan};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -132,12 +133,12 @@ async fn plan(
     let resolved = order::resolve(&site, &caller, &request).await?;
     let candidates = placement::candidates(&site, &resolved, ServerId(Uuid::now_v7())).await?;
     let first = candidates.into_iter().next();
-    let (node, plan) = first.ok_or_else(|| Refusal::from(bessemer_store::Error::NoNode))?;
+    let first = first.ok_or_else(|| Refusal::from(bessemer_store::Error::NoNode))?;
     Ok(Json(ServerPlan {
-        disk: placement::disk(&resolved, &node),
-        node: node.id,
-        node_name: node.name,
-        plan,
+        disk: first.root_disk,
+        node: first.node.id,
+        node_name: first.node.name,
+        plan: first.plan,
     }))
 }
 
@@ -191,7 +192,11 @@ async fn place(site: &Site, resolved: &Resolved, order: &mut Order) -> Result<Pl
         let candidates = placement::candidates(site, resolved, order.server).await?;
         order.candidates = candidates
             .into_iter()
-            .map(|(node, plan)| (node.id, plan))
+            .map(|candidate| Candidate {
+                node: candidate.node.id,
+                plan: candidate.plan,
+                root_disk: candidate.root_disk,
+            })
             .collect();
         match site.store.place(order.clone(), site.now()).await {
             Err(bessemer_store::Error::NoNode) => {}

@@ -1,9 +1,10 @@
 //! Checks of values that several requests hold: names, VLANs, free text.
 
+use bessemer_core::root_disk::RootDiskHint;
 use bessemer_wire::api::PowerSeen;
 use uuid::Uuid;
 
-use super::problem::Refusal;
+use super::problem::{Refusal, sentence};
 
 /// Longest name, as of a DNS label (RFC 1035, section 2.3.4).
 const MAX_NAME: usize = 63;
@@ -46,6 +47,12 @@ fn not_an_id(field: &str, name: &str) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// Checks that a root disk hint says something that a disk can be.
+pub(super) fn root_disk_hint(hint: &RootDiskHint) -> Result<(), Refusal> {
+    hint.check()
+        .map_err(|error| Refusal::invalid("root_disk_hint", sentence(&error)))
 }
 
 /// Checks free text: 1 to `longest` characters, none of them a control character.

@@ -1,13 +1,13 @@
 //! The machine's inside over time: firmware finds the agent, the agent works, the OS calls home.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bessemer_core::hardware::{
-    Cpu, Disk, FirmwareMode, Inventory, MachineIdentity, Nic, Transport,
+    Cpu, Disk, DiskIdentity, FirmwareMode, Inventory, MachineIdentity, Nic, Transport,
 };
 use bessemer_core::id::BootId;
 use bessemer_core::net::MacAddress;
@@ -68,6 +68,8 @@ pub struct HostFaults {
     pub no_way_home: AtomicBool,
     /// While true, the agent stays in the middle of writing an image.
     pub hold_in_write: watch::Sender<bool>,
+    /// Serial number of a disk that has been pulled out.
+    pub pulled_disk: Mutex<Option<String>>,
 }
 
 impl HostFaults {
@@ -87,8 +89,8 @@ pub struct Host {
     pub inventory: Inventory,
     /// The NIC it boots from.
     pub mac: MacAddress,
-    /// The file that stands for the disk, as large as the inventory says.
-    pub disk: PathBuf,
+    /// The files that stand for its disks, each as large as the inventory says, in its order.
+    pub disks: Vec<PathBuf>,
     /// Whether images have a root file system in which the agent can place a unit; otherwise
     /// cloud-init is to say that the system is up.
     pub root_is_writable: AtomicBool,
@@ -102,15 +104,17 @@ pub struct Host {
 }
 
 impl Host {
-    /// The inside of `machine`, whose first drive is the file `disk`. `None` if it has no NIC with
-    /// a proper address, or no drive.
-    pub fn new(machine: &SimulatedMachine, disk: PathBuf) -> Option<Self> {
+    /// The inside of `machine`, whose drives are the files `disks`. `None` if it has no NIC with a
+    /// proper address, no drive, or not as many files as drives.
+    pub fn new(machine: &SimulatedMachine, disks: Vec<PathBuf>) -> Option<Self> {
         let inventory = inventory(machine.inventory());
-        inventory.disks.first()?;
+        if disks.is_empty() || disks.len() != inventory.disks.len() {
+            return None;
+        }
         Some(Self {
             mac: inventory.nics.first()?.mac,
             inventory,
-            disk,
+            disks,
             root_is_writable: AtomicBool::new(false),
             faults: HostFaults::default(),
             serial: machine.serial(),
@@ -123,6 +127,21 @@ impl Host {
     /// Which machine it is.
     pub fn identity(&self) -> MachineIdentity {
         self.inventory.identity.clone()
+    }
+
+    /// The file of the disk that is meant, if it is there.
+    pub(super) fn find(&self, meant: &DiskIdentity) -> Result<&Path, std::io::Error> {
+        let pulled = lock(&self.faults.pulled_disk).clone();
+        let known = self.inventory.disks.iter().zip(&self.disks);
+        let mut there = known.filter(|(disk, _)| pulled.as_ref() != Some(&disk.serial));
+        let found = there.find(|(disk, _)| meant.is(disk));
+        let (_, path) = found.ok_or_else(|| {
+            let (name, serial) = (&meant.name, &meant.serial);
+            std::io::Error::other(format!(
+                "there is no disk {name} with serial number {serial}"
+            ))
+        })?;
+        Ok(path)
     }
 
     /// What every boot of the agent was told, oldest first: all that a replay would need.

@@ -2,10 +2,12 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bessemer_core::hardware::DiskIdentity;
 use bessemer_core::id::ImageId;
 use bessemer_core::reason::Failure;
 use bessemer_core::report::ReportWay;
@@ -13,8 +15,8 @@ use bessemer_image::gpt;
 use bessemer_image::map::BlockMap;
 use bessemer_image::write::{Disk, Target, Writer, Zeroing};
 use bessemer_wire::agent::{
-    AgentStatus, ChunkUrl, Command, CommandResult, DiskSelector, ErasedDisk, Hello, Poll,
-    PollAnswer, Progress, Welcome, Work,
+    AgentStatus, ChunkUrl, Command, CommandResult, ErasedDisk, Hello, Poll, PollAnswer, Progress,
+    Welcome, Work,
 };
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -136,18 +138,18 @@ impl Agent {
                     in_clear: chunks_in_clear.clone(),
                 };
                 if HostFaults::strikes(&host.faults.vanish_in_write) {
-                    self.half_write(command, chunks).await;
+                    self.half_write(command, chunks, disk).await;
                     return Outcome::Vanished;
                 }
                 if HostFaults::strikes(&host.faults.fail_write) {
-                    self.half_write(command, chunks).await;
+                    self.half_write(command, chunks, disk).await;
                     Err(self.disk_error("cannot write 1048576 bytes to the disk"))
                 } else {
                     self.write_image(command, chunks, disk).await
                 }
             }
-            Work::WriteConfigDrive { .. } => self.write_config_drive().await,
-            Work::LoadKernel { .. } => self.find_kernel(),
+            Work::WriteConfigDrive { disk } => self.write_config_drive(disk).await,
+            Work::LoadKernel { disk } => self.find_kernel(disk),
             Work::HandOver { .. } => Ok(CommandResult::Nothing),
         };
         let id = command.id.clone();
@@ -174,38 +176,36 @@ impl Agent {
         .into()
     }
 
-    /// Drops everything that is on the disk and reads back that it is gone.
+    /// Drops everything that is on the disks and reads back that it is gone.
     fn erase(&self) -> Result<CommandResult, AgentError> {
         if HostFaults::strikes(&self.host.faults.fail_erase) {
             return Err(self.disk_error("cannot zero 33554432 bytes of the disk"));
         }
-        let disk = &self.host.inventory.disks[0];
-        let file = OpenOptions::new().write(true).open(&self.host.disk)?;
-        file.set_len(0)?;
-        file.set_len(disk.size_bytes)?;
-        if let Some(at) = zeros::first_nonzero(&self.host.disk)? {
-            return Err(std::io::Error::other(format!("byte {at} is not zero")).into());
-        }
-        Ok(CommandResult::Erased {
-            disks: vec![ErasedDisk {
+        let mut erased = Vec::new();
+        for (disk, path) in self.host.inventory.disks.iter().zip(&self.host.disks) {
+            let file = OpenOptions::new().write(true).open(path)?;
+            file.set_len(0)?;
+            file.set_len(disk.size_bytes)?;
+            if let Some(at) = zeros::first_nonzero(path)? {
+                return Err(std::io::Error::other(format!("byte {at} is not zero")).into());
+            }
+            erased.push(ErasedDisk {
                 name: disk.name.clone(),
                 serial: disk.serial.clone(),
                 method: "simulated".into(),
                 verified_bytes: disk.size_bytes,
-            }],
-        })
+            });
+        }
+        Ok(CommandResult::Erased { disks: erased })
     }
 
     async fn write_image(
         &self,
         command: &Command,
         chunks: Chunks,
-        disk: &DiskSelector,
+        disk: &DiskIdentity,
     ) -> Result<CommandResult, AgentError> {
-        if disk.serial != self.host.inventory.disks[0].serial {
-            return Err(std::io::Error::other("there is no such disk").into());
-        }
-        let writer = self.start_writing(chunks.image).await?;
+        let writer = self.start_writing(chunks.image, disk).await?;
         while let Some(run) = writer.next_missing(0) {
             let stored = self.chunk(&chunks, run.start).await?;
             writer.accept(run.start, &stored)?;
@@ -221,8 +221,8 @@ impl Agent {
     }
 
     /// Writes one chunk and is gone.
-    async fn half_write(&self, command: &Command, chunks: Chunks) {
-        let Ok(writer) = self.start_writing(chunks.image).await else {
+    async fn half_write(&self, command: &Command, chunks: Chunks, disk: &DiskIdentity) {
+        let Ok(writer) = self.start_writing(chunks.image, disk).await else {
             return;
         };
         if let Some(run) = writer.next_missing(0)
@@ -248,10 +248,15 @@ impl Agent {
         Ok(())
     }
 
-    async fn start_writing(&self, image: ImageId) -> Result<Writer<Disk>, AgentError> {
+    async fn start_writing(
+        &self,
+        image: ImageId,
+        disk: &DiskIdentity,
+    ) -> Result<Writer<Disk>, AgentError> {
+        let path = self.host.find(disk)?;
         let map = self.get(&format!("images/{image}/map")).await?;
         let map: BlockMap = serde_json::from_slice(&map)?;
-        let disk = Disk::open(&self.host.disk)?;
+        let disk = Disk::open(path)?;
         Ok(Writer::start(Arc::new(map), disk, Zeroing::Holes)?)
     }
 
@@ -285,12 +290,13 @@ impl Agent {
         self.poll(status).await.map(drop)
     }
 
-    async fn write_config_drive(&self) -> Result<CommandResult, AgentError> {
+    async fn write_config_drive(&self, meant: &DiskIdentity) -> Result<CommandResult, AgentError> {
+        let file = self.host.find(meant)?;
         let (report, path) = match self.host.root_is_writable.load(Ordering::SeqCst) {
             true => {
                 let script = self.get("report-script").await?;
-                root::place(&self.host.disk, &script)?;
-                let partition = format!("{}p1", self.host.inventory.disks[0].name);
+                root::place(file, &script)?;
+                let partition = format!("{}p1", meant.name);
                 (ReportWay::Unit { partition }, "config-drive?report=unit")
             }
             false => {
@@ -299,17 +305,17 @@ impl Agent {
             }
         };
         let drive = self.get(path).await?;
-        let disk = Disk::open(&self.host.disk)?;
+        let disk = Disk::open(file)?;
         let partition = gpt::add_config_partition(&disk, Uuid::nil())?;
         disk.flush()?;
-        let file = OpenOptions::new().write(true).open(&self.host.disk)?;
+        let file = OpenOptions::new().write(true).open(file)?;
         file.write_all_at(&drive, partition.offset)?;
         Ok(CommandResult::ConfigDriveWritten { report })
     }
 
     /// There is no kernel in a simulated image, but there must be an image.
-    fn find_kernel(&self) -> Result<CommandResult, AgentError> {
-        gpt::check(&Disk::open(&self.host.disk)?)?;
+    fn find_kernel(&self, disk: &DiskIdentity) -> Result<CommandResult, AgentError> {
+        gpt::check(&Disk::open(self.host.find(disk)?)?)?;
         Ok(CommandResult::KernelLoaded {
             release: "6.1.0-simulated".into(),
         })
@@ -343,14 +349,20 @@ impl Agent {
     }
 }
 
-/// Starts the tenant's OS, which finds on the disk how it is to say that it is up: as a unit in its
-/// root file system, or on its config drive.
+/// Starts the tenant's OS, which finds on a disk how it is to say that it is up: as a unit in its root
+/// file system, or on its config drive.
 pub(super) fn system_on(host: &Host) -> Result<Home, AgentError> {
-    let disk = Disk::open(&host.disk)?;
+    let mut looks = host.disks.iter().map(|path| system_on_disk(path));
+    let found = looks.find_map(Result::ok);
+    found.ok_or_else(|| std::io::Error::other("no disk holds a system").into())
+}
+
+fn system_on_disk(path: &Path) -> Result<Home, AgentError> {
+    let disk = Disk::open(path)?;
     let partition = gpt::add_config_partition(&disk, Uuid::nil())?;
     let mut drive = vec![0; gpt::CONFIG_PARTITION_SIZE as usize];
     disk.read_at(partition.offset, &mut drive)?;
-    let unit = root::script(&host.disk)?;
+    let unit = root::script(path)?;
     let home = unit
         .as_deref()
         .and_then(config_drive::of_script)

@@ -150,8 +150,22 @@ impl SimulatedMachine {
 
     /// A plain one-disk, one-NIC machine; equal numbers give equal machines.
     pub fn numbered(number: u16) -> Self {
+        Self::new(Self::inventory_numbered(number))
+    }
+
+    /// The same with one more drive of the same size, whose serial number ends in `B`.
+    pub fn with_two_drives(number: u16) -> Self {
+        let mut inventory = Self::inventory_numbered(number);
+        let mut second = inventory.drives[0].clone();
+        second.id = "Drive2".to_owned();
+        second.serial_number.push('B');
+        inventory.drives.push(second);
+        Self::new(inventory)
+    }
+
+    fn inventory_numbered(number: u16) -> Inventory {
         let [high, low] = number.to_be_bytes();
-        Self::new(Inventory {
+        Inventory {
             manufacturer: "Bessemer".to_owned(),
             model: "Simulated Server".to_owned(),
             serial_number: format!("SIM{number:05}"),
@@ -171,7 +185,7 @@ impl SimulatedMachine {
                 serial_number: format!("SIMNVME{number:05}"),
                 capacity_bytes: 8 << 30,
             }],
-        })
+        }
     }
 
     /// The machine's end of its serial line.

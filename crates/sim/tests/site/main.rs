@@ -14,5 +14,6 @@ mod media;
 mod orders;
 mod rebuild_crashes;
 mod report;
+mod root_disk;
 mod standby;
 mod verbs;

@@ -91,6 +91,7 @@ async fn an_order_that_nothing_matches_is_told_what_is_short() {
         from_node: None,
         standby: false,
         hand_over: bessemer_core::lifecycle::HandOver::default(),
+        root_disk_hint: None,
     };
     site.api.create_flavor(&flavor).await.unwrap();
     let mut request = order("one");

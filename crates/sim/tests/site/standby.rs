@@ -42,6 +42,7 @@ async fn offer(site: &Site, node: &SimNode, name: &str, standby: bool, hand_over
         from_node: Some(node.name.clone()),
         standby,
         hand_over,
+        root_disk_hint: None,
     };
     site.api.create_flavor(&flavor).await.unwrap();
 }

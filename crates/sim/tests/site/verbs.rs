@@ -54,7 +54,7 @@ async fn a_rebuilt_server_keeps_its_node_and_address_and_gets_what_was_asked_for
 
     let plan = site.api.plan_rebuild("one", &anew(Some("other"))).await;
     let plan = plan.unwrap();
-    assert_eq!((plan.plan.posts, plan.disk.as_str()), (1, "nvme0n1"));
+    assert_eq!((plan.plan.posts, plan.disk.name.as_str()), (1, "nvme0n1"));
     let begun = site
         .api
         .rebuild_server("one", &anew(Some("other")), "key")

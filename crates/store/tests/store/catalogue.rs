@@ -1,6 +1,6 @@
 //! Images, flavors, networks, key pairs, projects, tokens.
 
-use bessemer_core::id::{ImageId, KeyPairId, NetworkId, ProjectId, TokenId};
+use bessemer_core::id::{FlavorId, ImageId, KeyPairId, NetworkId, ProjectId, TokenId};
 use bessemer_store::{Error, ImportedImage, KeyPairRecord, NetworkRecord, TokenRecord};
 use bessemer_wire::api::{ImageStatus, Role};
 use uuid::Uuid;
@@ -173,6 +173,12 @@ async fn flavors_and_keys_are_found_by_name_and_id(site: Site) {
         store.create_flavor(&by_id, at(9)).await,
         Err(Error::Conflict { .. })
     ));
+    let mut hinted = by_id.clone();
+    (hinted.id, hinted.name) = (FlavorId(Uuid::from_u128(77)), "hinted".into());
+    hinted.root_disk_hint = Some("model=PM9A3".parse().unwrap());
+    store.create_flavor(&hinted, at(9)).await.unwrap();
+    let found = store.flavor("hinted").await.unwrap();
+    assert_eq!(found.root_disk_hint, hinted.root_disk_hint);
     let missing = store.flavor("large").await.err().unwrap();
     assert_eq!(missing.to_string(), "there is no flavor `large`");
 

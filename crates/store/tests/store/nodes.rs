@@ -4,6 +4,7 @@ use bessemer_core::boot_method::{BootAbilities, BootMethod};
 use bessemer_core::hardware::FirmwareMode;
 use bessemer_core::id::Generation;
 use bessemer_core::lifecycle::{Goal, Phase, Step};
+use bessemer_core::root_disk::RootDiskHint;
 use bessemer_store::{Error, NodeChanges, NodeFilter};
 
 use crate::on_both;
@@ -19,6 +20,7 @@ on_both! {
     a_goal_raises_the_generation_and_wakes
     only_idle_nodes_are_forgotten
     a_boot_method_is_decided_and_given_back
+    a_root_disk_hint_is_given_and_taken_back
 }
 
 async fn a_boot_method_is_decided_and_given_back(site: Site) {
@@ -50,6 +52,28 @@ async fn a_boot_method_is_decided_and_given_back(site: Site) {
         assert_eq!(node.boot_method, decided);
         assert_eq!(node.bmc.ipmi_key_sealed, key);
         assert_eq!(node.boot_abilities, Some(abilities));
+        assert_eq!(node.spec.generation, Generation(1), "nothing starts by it");
+    }
+}
+
+async fn a_root_disk_hint_is_given_and_taken_back(site: Site) {
+    let store = site.open().await;
+    let hint: RootDiskHint = "serial=S1,size>=400G".parse().unwrap();
+    let mut new = new_node(1);
+    new.root_disk_hint = Some(hint.clone());
+    let node = store.create_node(new, at(1)).await.unwrap();
+    assert_eq!(node.root_disk_hint, Some(hint));
+    for hint in [Some("rotational=true".parse().unwrap()), None] {
+        let changes = NodeChanges {
+            root_disk_hint: Some(hint.clone()),
+            ..NodeChanges::default()
+        };
+        store.change_node(node.id, changes, at(9)).await.unwrap();
+        // What is absent stays.
+        let nothing = NodeChanges::default();
+        store.change_node(node.id, nothing, at(9)).await.unwrap();
+        let node = store.node_by_id(node.id).await.unwrap();
+        assert_eq!(node.root_disk_hint, hint);
         assert_eq!(node.spec.generation, Generation(1), "nothing starts by it");
     }
 }

@@ -33,7 +33,7 @@ async fn an_order_takes_a_node_and_an_address(site: Site) {
     assert_eq!(server.address, Ipv4Addr::new(192, 168, 100, 10));
     assert_eq!(server.keys, wanted.keys);
     assert_eq!(server.user_data_sealed, wanted.user_data_sealed);
-    assert_eq!(server.plan, wanted.candidates[0].1);
+    assert_eq!(server.plan, wanted.candidates[0].plan);
     assert_eq!((server.created_at, server.active_at), (at(2000), None));
     let node = store.node("node1").await.unwrap();
     assert_eq!(node.server, Some(server.id));
@@ -43,6 +43,10 @@ async fn an_order_takes_a_node_and_an_address(site: Site) {
             assert_eq!(
                 (deployment.server, deployment.image_bytes),
                 (server.id, 640 << 20)
+            );
+            assert_eq!(
+                deployment.root_disk.as_ref(),
+                Some(&wanted.candidates[0].root_disk)
             );
         }
         goal => panic!("{goal:?}"),

@@ -13,8 +13,8 @@ use bessemer_core::lifecycle::{
 use bessemer_core::net::MacAddress;
 use bessemer_core::plan::Plan;
 use bessemer_store::{
-    BmcRecord, Claim, Commit, FlavorRecord, Gate, ImageRecord, Location, NetworkRecord, NewNode,
-    NodeRecord, Order, Store, StoreOptions, Work,
+    BmcRecord, Candidate, Claim, Commit, FlavorRecord, Gate, ImageRecord, Location, NetworkRecord,
+    NewNode, NodeRecord, Order, Store, StoreOptions, Work,
 };
 use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort};
 use uuid::Uuid;
@@ -120,6 +120,7 @@ pub(crate) fn new_node(number: u32) -> NewNode {
         }],
         port_control: PortControl::Switched,
         boot_method: None,
+        root_disk_hint: None,
     }
 }
 
@@ -250,6 +251,7 @@ pub(crate) async fn stock(store: &Store, addresses: u8) {
         hardware: FlavorHardware::of(&inventory()),
         standby: false,
         hand_over: HandOver::TryKexec,
+        root_disk_hint: None,
     };
     store.create_flavor(&flavor, at(1)).await.expect("is made");
     store
@@ -292,7 +294,11 @@ pub(crate) fn order(number: u32, candidates: u32) -> Order {
         keys: vec![("me".into(), "ssh-ed25519 AAAA me".into())],
         user_data_sealed: None,
         candidates: (1..=candidates)
-            .map(|node| (node_id(node), plan.clone()))
+            .map(|node| Candidate {
+                node: node_id(node),
+                plan: plan.clone(),
+                root_disk: inventory().disks[0].identity(),
+            })
             .collect(),
         idempotency: None,
     }

@@ -14,6 +14,7 @@ on_both! {
 
 const ALWAYS: NodeChanges = NodeChanges {
     boot_method: None,
+    root_disk_hint: None,
     standby: Some(Standby::Always),
     ipmi_key_sealed: None,
 };

@@ -8,8 +8,8 @@ use bessemer_wire::event::Event;
 
 use crate::on_both;
 use crate::site::{
-    Site, at, available_nodes, enroll, held, image, node_id, order, project, reach, server_id,
-    stock,
+    Site, at, available_nodes, enroll, held, image, inventory, node_id, order, project, reach,
+    server_id, stock,
 };
 
 on_both! {
@@ -37,7 +37,7 @@ fn rebuild(seen: u64) -> Rebuild {
         seen: Generation(seen),
         image: image(),
         image_bytes: 1 << 20,
-        root_disk: "nvme0n1".into(),
+        root_disk: inventory().disks[0].identity(),
         hand_over: bessemer_core::lifecycle::HandOver::TryKexec,
         keys: vec![("new".into(), "ssh-ed25519 BBBB new".into())],
         user_data_sealed: None,
@@ -95,7 +95,7 @@ async fn a_rebuild_is_a_new_generation_of_the_same_server(site: Site) {
     let Goal::Deployed(deployment) = server.goal else {
         panic!("{:?}", server.goal);
     };
-    assert_eq!(deployment.root_disk.as_deref(), Some("nvme0n1"));
+    assert_eq!(deployment.root_disk, Some(inventory().disks[0].identity()));
     // What the system before says about itself counts no longer.
     let old = store.os_up(server_id(1), Generation(2), at(2021)).await;
     assert!(!old.unwrap());

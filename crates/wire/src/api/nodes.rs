@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use bessemer_core::boot_method::{BootAbilities, BootMethod};
-use bessemer_core::hardware::{Inventory, MachineIdentity};
+use bessemer_core::hardware::{DiskIdentity, Inventory, MachineIdentity};
 use bessemer_core::id::{Generation, NodeId, ServerId};
 use bessemer_core::lifecycle::{NodeState, Standby};
 use bessemer_core::net::MacAddress;
+use bessemer_core::root_disk::RootDiskHint;
 
 use crate::agent::Progress;
 
@@ -29,6 +30,10 @@ pub struct NodeCreate {
     /// Whether it waits for orders in the agent; as its flavor says unless given.
     #[serde(default)]
     pub standby: Standby,
+    /// Which of its disks is the root disk; as its flavor says, or else by the rule (the smallest one
+    /// that the image fits on, solid state before spinning), unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_disk_hint: Option<RootDiskHint>,
 }
 
 /// A change of a node (RFC 7396): what is absent stays.
@@ -47,6 +52,15 @@ pub struct NodeUpdate {
     /// Whether it waits for orders in the agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby: Option<Standby>,
+    /// Which of its disks is the root disk, from the next order on; `null` leaves that to its flavor
+    /// or the rule.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<RootDiskHint>)]
+    pub root_disk_hint: Option<Option<RootDiskHint>>,
     /// The key K_g of its management controller, for IPMI; `null` for one without.
     #[serde(
         default,
@@ -173,9 +187,46 @@ pub struct Node {
     /// What it can be made to boot from, once its management controller has told.
     #[serde(default)]
     pub boot_abilities: Option<BootAbilities>,
+    /// Which of its disks is the root disk, as an operator has said for this one node.
+    #[serde(default)]
+    pub root_disk_hint: Option<RootDiskHint>,
+    /// The disk that its operating system is on, or that the next one would go to; where flavors
+    /// differ in that, one entry each. Filled in when one node is shown, once it is inspected.
+    #[serde(default)]
+    pub root_disk: Vec<RootDisk>,
     /// When it was registered.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+}
+
+/// The disk of a node that carries the operating system, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RootDisk {
+    /// What decides.
+    pub decided_by: RootDiskDecision,
+    /// The flavor whose hint decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flavor: Option<String>,
+    /// The disk; absent if it cannot be told.
+    #[serde(default)]
+    pub disk: Option<DiskIdentity>,
+    /// Why it cannot be told: no order that needs it gets this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What decides which disk is the root disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RootDiskDecision {
+    /// It was fixed with the order: a server is on it.
+    Order,
+    /// The node's hint.
+    Node,
+    /// The hint of a flavor that the node's hardware matches.
+    Flavor,
+    /// The smallest disk that the image fits on, solid state before spinning.
+    Rule,
 }
 
 /// A state that a node was in.

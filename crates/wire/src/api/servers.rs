@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use bessemer_core::flavor::FlavorHardware;
+use bessemer_core::hardware::DiskIdentity;
 use bessemer_core::id::{FlavorId, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId};
 use bessemer_core::lifecycle::HandOver;
 use bessemer_core::net::Ipv4Subnet;
 use bessemer_core::plan::Plan;
 use bessemer_core::reason::Reason;
+use bessemer_core::root_disk::RootDiskHint;
 
 use crate::agent::Progress;
 
@@ -34,6 +36,9 @@ pub struct FlavorCreate {
     /// How the operating systems of its servers are started: `try_kexec` unless given.
     #[serde(default)]
     pub hand_over: HandOver,
+    /// Which disk of its nodes is the root disk, unless they have a hint of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_disk_hint: Option<RootDiskHint>,
 }
 
 /// A flavor.
@@ -51,6 +56,9 @@ pub struct Flavor {
     /// How the operating systems of its servers are started.
     #[serde(default)]
     pub hand_over: HandOver,
+    /// Which disk of its nodes is the root disk, unless they have a hint of their own.
+    #[serde(default)]
+    pub root_disk_hint: Option<RootDiskHint>,
     /// How many nodes of it are available now.
     pub available: u32,
 }
@@ -189,8 +197,8 @@ pub struct ServerPlan {
     pub node: NodeId,
     /// That node's name, for operators.
     pub node_name: String,
-    /// Kernel name of the disk that would be written.
-    pub disk: String,
+    /// The disk that would be written.
+    pub disk: DiskIdentity,
     /// What would happen to it.
     pub plan: Plan,
 }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::lifecycle::Standby;
 use bessemer_core::net::MacAddress;
+use bessemer_core::root_disk::RootDiskHint;
 use bessemer_tls::Fingerprint;
 use bessemer_wire::api::{BmcCreate, BmcTrust, IpmiKey, NodeCreate, NodePortCreate};
 use clap::Args;
@@ -60,6 +61,10 @@ pub(in crate::commands) struct Enroll {
         default_value = Standby::ByFlavor.name()
     )]
     standby: Standby,
+    /// Which of its disks is the root disk: what is true of that one alone, such as serial=S1 or
+    /// 'model=PM9A3,size>=400G,rotational=false'.
+    #[arg(long, value_name = "HINT")]
+    root_disk: Option<RootDiskHint>,
     /// Wait until it is available.
     #[arg(long)]
     pub(super) wait: bool,
@@ -136,6 +141,7 @@ impl Enroll {
             ports: self.mac.into_iter().map(Nic::request).collect(),
             boot_method: self.boot_method,
             standby: self.standby,
+            root_disk_hint: self.root_disk,
         })
     }
 }

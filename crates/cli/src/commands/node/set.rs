@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::lifecycle::Standby;
+use bessemer_core::root_disk::{HintError, RootDiskHint};
 use bessemer_wire::api::NodeUpdate;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -13,19 +14,27 @@ use super::enroll::read_ipmi_key;
 /// What leaves the choice to the conductor.
 const AUTOMATIC: &str = "auto";
 
+/// What takes a hint back.
+const NONE: &str = "none";
+
 /// Change a node. What is not given stays as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bessemer node set rack1-u07 --boot-method pxe
   bessemer node set rack1-u07 --standby always
-  bessemer node set rack1-u07 --boot-method auto    choose by what its controller can make it do")]
+  bessemer node set rack1-u07 --boot-method auto    choose by what its controller can make it do
+  bessemer node set rack1-u07 --root-disk serial=S6CKNX0T
+  bessemer node set rack1-u07 --root-disk none      leave that to its flavor, or the rule
+
+A root disk hint has conditions with commas between, all of which must be true of one disk and of no
+other: serial=, wwn=, model= (a part of it), name=, rotational=true or false, size>=400G, size<=2T.")]
 pub(in crate::commands) struct Set {
     /// Its name or id.
     pub(super) node: String,
     /// How it is to boot the agent, from its next boot on.
     #[arg(
         long, value_name = "METHOD",
-        required_unless_present_any = ["standby", "bmc_ipmi_key_file", "no_bmc_ipmi_key"],
+        required_unless_present_any = ["standby", "root_disk", "bmc_ipmi_key_file", "no_bmc_ipmi_key"],
         value_parser = PossibleValuesParser::new(names().chain([AUTOMATIC]))
     )]
     boot_method: Option<String>,
@@ -39,6 +48,20 @@ pub(in crate::commands) struct Set {
     /// Its controller has no key K_g any more.
     #[arg(long)]
     no_bmc_ipmi_key: bool,
+    /// Which of its disks is the root disk, from the next order on.
+    #[arg(long, value_name = "HINT", value_parser = hint_or_none)]
+    root_disk: Option<Hint>,
+}
+
+/// A hint, or what takes one back. (A type of its own, as two `Option`s mean something else to clap.)
+#[derive(Clone, Debug)]
+struct Hint(Option<RootDiskHint>);
+
+fn hint_or_none(text: &str) -> Result<Hint, HintError> {
+    match text {
+        NONE => Ok(Hint(None)),
+        text => text.parse().map(|hint| Hint(Some(hint))),
+    }
 }
 
 impl Set {
@@ -52,6 +75,7 @@ impl Set {
             boot_method: self.boot_method.as_deref().map(named),
             standby: self.standby,
             ipmi_key,
+            root_disk_hint: self.root_disk.as_ref().map(|hint| hint.0.clone()),
         })
     }
 }

@@ -2,12 +2,13 @@
 
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::hardware::{Disk, Inventory, Nic};
-use bessemer_wire::api::{BmcTrust, Node, NodeHistoryEntry, NodePort};
+use bessemer_core::root_disk::RootDiskHint;
+use bessemer_wire::api::{BmcTrust, Node, NodeHistoryEntry, NodePort, RootDisk, RootDiskDecision};
 use jiff::Timestamp;
 
 use crate::failure::tell;
 use crate::table::{NOTHING, pairs, table};
-use crate::words::{ago, bytes, hardware, memory, progress, step};
+use crate::words::{ago, bytes, disk_identity, hardware, memory, progress, step};
 
 /// One line for every node.
 pub(super) fn list(nodes: &[&Node], detail: bool, now: Timestamp) -> String {
@@ -71,7 +72,7 @@ pub(super) fn details(node: &Node, now: Timestamp) -> String {
     ]);
     if let Some(inventory) = &node.inventory {
         text.push_str("\n\n");
-        text.push_str(&machine(inventory));
+        text.push_str(&machine(inventory, &root_disks(node)));
     }
     text
 }
@@ -110,7 +111,38 @@ fn port(port: &NodePort) -> String {
     }
 }
 
-fn machine(inventory: &Inventory) -> String {
+/// The disk that carries the operating system, or why there is none; each with what decides.
+fn root_disks(node: &Node) -> String {
+    let hint = |hint: &RootDiskHint| format!("the node's hint {hint}");
+    let one = |choice: &RootDisk| {
+        let decided_by = match (choice.decided_by, &choice.flavor) {
+            (RootDiskDecision::Order, _) => "the order: a server is on it".to_owned(),
+            (RootDiskDecision::Node, _) => {
+                let own = node.root_disk_hint.as_ref().map(hint);
+                own.unwrap_or_else(|| "the node's hint".to_owned())
+            }
+            (RootDiskDecision::Flavor, flavor) => {
+                let flavor = flavor.as_deref().unwrap_or_default();
+                format!("the hint of flavor {flavor}")
+            }
+            (RootDiskDecision::Rule, _) => {
+                "the rule: the smallest that the image fits on".to_owned()
+            }
+        };
+        match (&choice.disk, &choice.problem) {
+            (Some(disk), _) => format!("{}\nby {decided_by}", disk_identity(disk)),
+            (None, Some(problem)) => format!("none: {problem}\nby {decided_by}"),
+            (None, None) => format!("none\nby {decided_by}"),
+        }
+    };
+    node.root_disk
+        .iter()
+        .map(one)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn machine(inventory: &Inventory, root_disks: &str) -> String {
     let cpu = &inventory.cpu;
     let cores = format!(
         "{} ({}), sockets {}, cores {}, threads {}",
@@ -127,6 +159,10 @@ fn machine(inventory: &Inventory) -> String {
         ("Processor", Some(cores)),
         ("Memory", Some(memory(inventory.memory_mib))),
         ("Disks", Some(disks.join("\n"))),
+        (
+            "Root disk",
+            Some(root_disks.to_owned()).filter(|text| !text.is_empty()),
+        ),
         ("NICs", Some(nics.join("\n"))),
     ])
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::failure::tell;
 use crate::lookup::Names;
 use crate::table::{pairs, table};
-use crate::words::{ago, count, length, printable, progress, seconds, step};
+use crate::words::{ago, count, disk_identity, length, printable, progress, seconds, step};
 
 fn status(server: &Server) -> &'static str {
     match server.status {
@@ -114,9 +114,10 @@ pub(super) fn plan(plan: &ServerPlan) -> String {
         ["#", "PHASE", "STEP", "USUALLY", "POSTS", "IRREVERSIBLE"],
         rows,
     );
-    let (node, disk) = (printable(&plan.node_name), printable(&plan.disk));
+    let node = printable(&plan.node_name);
+    let disk = printable(&disk_identity(&plan.disk));
     format!(
-        "{steps_text}\n\n{}, {}, usually {} in all, on disk {disk} of node {node}",
+        "{steps_text}\n\n{}, {}, usually {} in all\non node {node}, disk {disk}",
         count(steps.len(), "step"),
         count(plan.plan.posts as usize, "POST"),
         seconds(plan.plan.expected_seconds),
@@ -167,7 +168,7 @@ mod tests {
     fn a_plan_shows_what_is_irreversible_and_what_it_costs() {
         let shown: ServerPlan = serde_json::from_value(json!({
             "node": "00000000-0000-0000-0000-000000000006", "node_name": "rack1-u07",
-            "disk": "nvme0n1",
+            "disk": { "name": "nvme0n1", "serial": "S1", "size_bytes": 480_103_981_056_u64 },
             "plan": { "posts": 1, "expected_seconds": 95, "steps": [
                 { "phase": "deploying", "step": "power_on", "irreversible": false, "posts": 1,
                   "expected_seconds": 5 },
@@ -182,7 +183,8 @@ mod tests {
              1  deploying  power on     5 s         1      -\n\
              2  deploying  write image  1 min 30 s  -      yes\n\
              \n\
-             2 steps, 1 POST, usually 1 min 35 s in all, on disk nvme0n1 of node rack1-u07"
+             2 steps, 1 POST, usually 1 min 35 s in all\n\
+             on node rack1-u07, disk nvme0n1 (serial number S1, 447 GiB)"
         );
     }
 }

@@ -35,6 +35,9 @@ pub(super) fn check(site: &Site, request: NodeCreate) -> Result<NewNode, Refusal
         .map(|(index, port)| check_port(site, index, port))
         .collect::<Result<_, _>>()?;
     check_ports(&ports)?;
+    if let Some(hint) = &request.root_disk_hint {
+        values::root_disk_hint(hint)?;
+    }
     Ok(NewNode {
         id,
         name: request.name,
@@ -42,6 +45,7 @@ pub(super) fn check(site: &Site, request: NodeCreate) -> Result<NewNode, Refusal
         port_control: port_control(site, &ports)?,
         standby: request.standby,
         boot_method: request.boot_method,
+        root_disk_hint: request.root_disk_hint,
         ports,
     })
 }

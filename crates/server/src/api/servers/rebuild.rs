@@ -4,15 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use bessemer_core::flavor::root_disk;
-use bessemer_core::hardware::Disk;
+use bessemer_core::hardware::{Disk, DiskIdentity};
 use bessemer_core::lifecycle::{Deployment, Goal, HandOver, NodeSpec, Observed, Phase};
 use bessemer_core::plan::foretell;
+use bessemer_core::root_disk;
 use bessemer_store::{ImageRecord, NodeRecord, Placed, Rebuild, ServerRecord};
 use bessemer_wire::api::{Server, ServerPlan, ServerRebuild};
 
 use super::order::{check_user_data, find_keys, idempotency_key, sizes};
-use super::placement::{BESIDE_IMAGE, gibibytes, kexec_failed};
+use super::placement::{BESIDE_IMAGE, kexec_failed};
+use super::shortage::gibibytes;
 use super::{placed, placed_before};
 use crate::api::extract::{Answer, Body, Caller, Path};
 use crate::api::problem::{Kind, Refusal};
@@ -90,8 +91,7 @@ pub(super) async fn plan(
 struct Prepared {
     image: ImageRecord,
     image_bytes: u64,
-    /// Kernel name of the disk.
-    disk: String,
+    disk: DiskIdentity,
     hand_over: HandOver,
     plan: ServerPlan,
 }
@@ -120,7 +120,7 @@ async fn prepare(
             server: server.id,
             image: image.id,
             image_bytes,
-            root_disk: Some(disk.name.clone()),
+            root_disk: Some(disk.identity()),
             hand_over: deployment.hand_over,
         }),
         ..site.spec(&node)
@@ -133,12 +133,12 @@ async fn prepare(
     Ok(Prepared {
         image,
         image_bytes,
-        disk: disk.name.clone(),
+        disk: disk.identity(),
         hand_over: deployment.hand_over,
         plan: ServerPlan {
             node: node.id,
             node_name: node.name,
-            disk: disk.name,
+            disk: disk.identity(),
             plan,
         },
     })
@@ -174,11 +174,14 @@ async fn present_disk(
     let present = site.store.image(&server.image.to_string()).await?;
     let (size, _) = sizes(&present)?;
     let disk = node.inventory.as_ref().and_then(|inventory| {
-        let named = deployment.root_disk.as_ref().and_then(|name| {
-            let mut disks = inventory.disks.iter();
-            disks.find(|disk| disk.name == *name)
-        });
-        named.or_else(|| root_disk(inventory, size.saturating_add(BESIDE_IMAGE)))
+        match &deployment.root_disk {
+            Some(identity) => root_disk::deployed(inventory, identity),
+            // From before it was written down, when only the rule decided.
+            None => {
+                let needed = size.saturating_add(BESIDE_IMAGE);
+                root_disk::choose(inventory, None, needed).ok()
+            }
+        }
     });
     disk.cloned().ok_or_else(|| {
         Refusal::new(

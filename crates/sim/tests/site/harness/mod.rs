@@ -182,6 +182,12 @@ impl Site {
         SimNode::start(self, number as u16, true).await
     }
 
+    /// The same with two drives of the same size.
+    pub(crate) async fn machine_with_two_drives(&self) -> SimNode {
+        let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
+        SimNode::with_two_drives(self, number as u16).await
+    }
+
     /// A new machine that is registered and for rent.
     pub(crate) async fn available(&self) -> SimNode {
         let node = self.machine().await;
@@ -200,6 +206,7 @@ impl Site {
             from_node: Some(node.name.clone()),
             standby: false,
             hand_over: HandOver::default(),
+            root_disk_hint: None,
         };
         self.api.create_flavor(&flavor).await.unwrap();
         let network = NetworkCreate {

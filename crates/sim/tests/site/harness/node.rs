@@ -33,11 +33,32 @@ pub(crate) struct SimNode {
 
 impl SimNode {
     pub(super) async fn start(site: &Site, number: u16, tls: bool) -> Self {
-        let machine = Arc::new(SimulatedMachine::numbered(number));
-        let disk = site.path(&format!("disk{number}"));
-        let size = machine.inventory().drives[0].capacity_bytes;
-        File::create(&disk).unwrap().set_len(size).unwrap();
-        let host = Arc::new(Host::new(&machine, disk).expect("a NIC and a drive"));
+        Self::inside(site, number, SimulatedMachine::numbered(number), tls).await
+    }
+
+    /// The same with two drives of the same size.
+    pub(super) async fn with_two_drives(site: &Site, number: u16) -> Self {
+        Self::inside(
+            site,
+            number,
+            SimulatedMachine::with_two_drives(number),
+            false,
+        )
+        .await
+    }
+
+    async fn inside(site: &Site, number: u16, machine: SimulatedMachine, tls: bool) -> Self {
+        let machine = Arc::new(machine);
+        let drives = machine.inventory().drives.iter().enumerate();
+        let disks = drives.map(|(index, drive)| {
+            let disk = site.path(&format!("disk{number}.{index}"));
+            File::create(&disk)
+                .unwrap()
+                .set_len(drive.capacity_bytes)
+                .unwrap();
+            disk
+        });
+        let host = Arc::new(Host::new(&machine, disks.collect()).expect("a NIC and a drive"));
         let credentials = Credentials {
             username: USERNAME.into(),
             password: PASSWORD.into(),
@@ -133,11 +154,13 @@ impl SimNode {
                 switch_port: None,
             }],
             boot_method: None,
+            root_disk_hint: None,
         }
     }
 
+    /// The file of its first disk.
     pub(crate) fn disk(&self) -> &Path {
-        &self.host.disk
+        &self.host.disks[0]
     }
 
     /// How often it has been switched on or restarted.

@@ -251,7 +251,7 @@ os_boot_deadline = {os_boot_deadline}
 os_boot_deadline_kexec = {kexec_deadline}
 expected_agent_boot = 12
 expected_os_boot = 35
-expected_write_rate = 16000000
+expected_write_rate = 50000000
 "#,
         data = directory.path().join("data").display(),
         parked = rack.vlans.parked,
