@@ -23,6 +23,9 @@ use crate::process::{Folder, Server};
 const GETS: u16 = 4000;
 const LISTS: u16 = 60;
 
+/// Addresses that are reserved.
+const ADDRESSES: u16 = 2000;
+
 /// How long requests are counted for their rate.
 const RATE_TIME: Duration = Duration::from_secs(3);
 
@@ -70,6 +73,7 @@ async fn create(server: &Server, api: &mut Connection) -> anyhow::Result<Vec<Nod
         calls.time(hold(api, *id)).await?;
     }
     calls.tell("hold_node")?;
+    addresses(server, api).await?;
     let after = metric(api, "bessemer_conductor_reconciles_total").await?;
     ensure!(
         before == after,
@@ -79,6 +83,24 @@ async fn create(server: &Server, api: &mut Connection) -> anyhow::Result<Vec<Nod
     );
     turns(server, api, silent).await?;
     Ok(ids)
+}
+
+/// Reserves addresses in a pool of 64 Ki: what an order does for each subnet of its networks, with a
+/// request and a commit of its own.
+async fn addresses(server: &Server, api: &mut Connection) -> anyhow::Result<()> {
+    progress("reserving addresses");
+    let network = Bytes::from_static(
+        br#"{"name":"addresses","vlan":100,"subnets":[{"cidr":"10.0.0.0/15"}]}"#,
+    );
+    api.call(Method::POST, "/v1/networks", network).await?;
+    let mut calls = Calls::begin(server)?;
+    for _ in 0..ADDRESSES {
+        let request = Bytes::from_static(br#"{"network":"addresses"}"#);
+        calls
+            .time(api.call(Method::POST, "/v1/addresses", request))
+            .await?;
+    }
+    calls.tell("reserve_address")
 }
 
 async fn hold(api: &mut Connection, id: NodeId) -> anyhow::Result<Bytes> {

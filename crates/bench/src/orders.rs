@@ -15,6 +15,7 @@ use anyhow::{Context, bail, ensure};
 use bessemer_client::Client;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::lifecycle::{HandOver, Standby};
+use bessemer_core::network::NetworkKind;
 use bessemer_server::config::Config;
 use bessemer_server::{Server, StartOptions};
 use bessemer_sim::agent::{Firmware, Host};
@@ -22,7 +23,8 @@ use bessemer_sim::machine::{Machine, SimulatedMachine};
 use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Transport};
 use bessemer_wire::api::{
     BmcCreate, BmcTrust, FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate,
-    Node, NodeCreate, NodePortCreate, NodeUpdate, ServerCreate, ServerStatus,
+    NetworkRequest, Node, NodeCreate, NodePortCreate, NodeUpdate, ServerCreate, ServerStatus,
+    SubnetCreate,
 };
 use tokio::time::{sleep, timeout};
 
@@ -181,13 +183,19 @@ impl Bench {
         .await?;
         api.create_network(&NetworkCreate {
             name: "network".into(),
-            vlan: 100,
-            subnet: "192.168.100.0/24".parse()?,
-            gateway: None,
-            dns: Vec::new(),
-            pool_first: Ipv4Addr::new(192, 168, 100, 10),
-            pool_last: Ipv4Addr::new(192, 168, 100, 99),
+            kind: NetworkKind::Vlan,
+            scope: None,
+            project: None,
+            vlan: Some(100),
+            vni: None,
             mtu: None,
+            subnets: vec![SubnetCreate {
+                cidr: "192.168.100.0/24".parse()?,
+                gateway: None,
+                dns: Vec::new(),
+                routes: Vec::new(),
+                pools: None,
+            }],
         })
         .await?;
         api.create_key(&KeyPairCreate {
@@ -207,7 +215,12 @@ impl Bench {
             name: "server".into(),
             flavor: "metal".into(),
             image: "image".into(),
-            network: "network".into(),
+            networks: vec![NetworkRequest {
+                network: "network".into(),
+                addresses: Vec::new(),
+                port: None,
+                mode: None,
+            }],
             keys: vec!["key".into()],
             user_data: None,
         };

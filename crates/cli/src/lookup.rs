@@ -17,7 +17,7 @@ impl Names {
         let (flavors, images, networks, nodes) = tokio::join!(
             client.flavors(),
             client.images(),
-            client.networks(),
+            client.networks(&[]),
             client.nodes(None, false)
         );
         let mut names = Self::default();
@@ -36,23 +36,20 @@ impl Names {
 
     /// The names of what one server refers to.
     pub(crate) async fn of(client: &Client, server: &Server) -> Self {
-        let ids = [
-            server.flavor.0,
-            server.image.0,
-            server.network.0,
-            server.node.0,
-        ];
-        let [flavor, image, network, node] = ids.map(|id| id.to_string());
-        let (flavor, image, network, node) = tokio::join!(
+        let ids = [server.flavor.0, server.image.0, server.node.0];
+        let [flavor, image, node] = ids.map(|id| id.to_string());
+        let (flavor, image, node) = tokio::join!(
             client.flavor(&flavor),
             client.image(&image),
-            client.network(&network),
             client.node(&node)
         );
         let mut names = Self::default();
+        for each in &server.networks {
+            let network = client.network(&each.network.to_string()).await;
+            names.add(network.ok(), |network| (network.id.0, &network.name));
+        }
         names.add(flavor.ok(), |flavor| (flavor.id.0, &flavor.name));
         names.add(image.ok(), |image| (image.id.0, &image.name));
-        names.add(network.ok(), |network| (network.id.0, &network.name));
         names.add(node.ok(), |node| (node.id.0, &node.name));
         names
     }

@@ -8,8 +8,8 @@
 //! order, which is sent again under its `Idempotency-Key` when the answer is lost.
 //!
 //! Where to look:
-//! - [`Client`]: the methods, in one file for each kind of thing (`nodes`, `images`, `offers`,
-//!   `servers`, `tokens`, `events`);
+//! - [`Client`]: the methods, in one file for each kind of thing (`nodes`, `images`, `networks`,
+//!   `offers`, `servers`, `tokens`, `events`);
 //! - `transport`: one request and its answer, with every bound;
 //! - [`Document`]: an answer, and exactly the JSON that it was;
 //! - [`EventStream`]: events as they happen, by `text/event-stream`.
@@ -28,6 +28,7 @@ mod error;
 mod events;
 mod images;
 mod kexec;
+mod networks;
 mod nodes;
 mod offers;
 mod servers;
@@ -38,6 +39,7 @@ mod transport;
 pub use document::Document;
 pub use error::Error;
 pub use events::EventStream;
+pub use networks::Query;
 pub use transport::Client;
 
 /// Where the server listens unless it is told otherwise.

@@ -76,9 +76,7 @@ impl Client {
         node: &str,
         changes: &NodeUpdate,
     ) -> Result<Document<Node>, Error> {
-        let url = self.at(&["nodes", node])?;
-        self.document(Call::new(Method::PATCH, url).json(changes))
-            .await
+        self.patch(&["nodes", node], changes).await
     }
 
     /// What a node waits for, what was seen of it lately, and what is likely wrong.

@@ -1,10 +1,10 @@
-//! What servers are ordered from, besides images: flavors, networks and keys.
+//! What servers are ordered from, besides images and networks: flavors and keys.
 
-use bessemer_wire::api::{Flavor, FlavorCreate, KeyPair, KeyPairCreate, Network, NetworkCreate};
+use bessemer_wire::api::{Flavor, FlavorCreate, KeyPair, KeyPairCreate};
 
 use crate::{Client, Document, Error};
 
-/// `flavor`, `network` and `key` are names or ids throughout.
+/// `flavor` and `key` are names or ids throughout.
 impl Client {
     /// Offers a flavor (`POST /v1/flavors`).
     ///
@@ -36,41 +36,6 @@ impl Client {
     /// When it is in use.
     pub async fn delete_flavor(&self, flavor: &str) -> Result<(), Error> {
         self.delete(&["flavors", flavor]).await
-    }
-
-    /// Makes a network (`POST /v1/networks`).
-    ///
-    /// # Errors
-    /// When it is refused, such as for a VLAN that is taken.
-    pub async fn create_network(
-        &self,
-        network: &NetworkCreate,
-    ) -> Result<Document<Network>, Error> {
-        self.post(&["networks"], network).await
-    }
-
-    /// All networks.
-    ///
-    /// # Errors
-    /// When the API does not answer with them.
-    pub async fn networks(&self) -> Result<Vec<Document<Network>>, Error> {
-        self.list(&["networks"], &[]).await
-    }
-
-    /// One network.
-    ///
-    /// # Errors
-    /// When there is no such network.
-    pub async fn network(&self, network: &str) -> Result<Document<Network>, Error> {
-        self.get(&["networks", network]).await
-    }
-
-    /// Deletes a network.
-    ///
-    /// # Errors
-    /// When it is in use.
-    pub async fn delete_network(&self, network: &str) -> Result<(), Error> {
-        self.delete(&["networks", network]).await
     }
 
     /// Adds an SSH public key (`POST /v1/keys`).

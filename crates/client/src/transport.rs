@@ -165,6 +165,15 @@ impl Client {
             .await
     }
 
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        changes: &impl Serialize,
+    ) -> Result<Document<T>, Error> {
+        self.document(Call::new(Method::PATCH, self.at(segments)?).json(changes))
+            .await
+    }
+
     /// Asks for a thing to go away; what the answer says about it is of no use to anybody.
     pub(crate) async fn delete(&self, segments: &[&str]) -> Result<(), Error> {
         self.answer(Call::new(Method::DELETE, self.at(segments)?))

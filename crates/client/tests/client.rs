@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bessemer_client::{Client, Error};
-use bessemer_wire::api::ServerCreate;
+use bessemer_wire::api::{NetworkRequest, ServerCreate};
 use futures_util::stream;
 use serde_json::{Value, json};
 
@@ -41,7 +41,12 @@ fn order() -> ServerCreate {
         name: "web-1".into(),
         flavor: "small".into(),
         image: "debian".into(),
-        network: "tenant".into(),
+        networks: vec![NetworkRequest {
+            network: "tenant".into(),
+            addresses: vec![],
+            port: None,
+            mode: None,
+        }],
         keys: vec!["laptop".into()],
         user_data: None,
     }

@@ -46,8 +46,10 @@ ids! {
     ImageId;
     /// A class of hardware offered for rent.
     FlavorId;
-    /// A layer-2 network with its IPv4 subnet.
+    /// A layer-2 network.
     NetworkId;
+    /// A subnet of a network.
+    SubnetId;
     /// An SSH public key of a project.
     KeyPairId;
     /// Who owns servers and keys.

@@ -7,6 +7,7 @@
 //!
 //! Where to look:
 //! - [`id`]: typed identifiers; [`net`]: MAC addresses and IPv4 subnets;
+//! - [`network`]: what networks are; [`subnet`]: subnets with their pools, gateways and routes;
 //! - [`boot_method`]: how a machine is made to load the agent;
 //! - [`hardware`]: what a machine is made of; [`flavor`]: exact matching of it; [`root_disk`]: the
 //!   disk that the operating system goes to;
@@ -26,11 +27,13 @@ pub mod id;
 pub mod instance;
 pub mod lifecycle;
 pub mod net;
+pub mod network;
 pub mod network_data;
 pub mod plan;
 pub mod port_plan;
 pub mod reason;
 pub mod report;
 pub mod root_disk;
+pub mod subnet;
 
 pub use jiff::Timestamp;

@@ -89,6 +89,11 @@ impl Ipv4Subnet {
         Ok(Self(network, prefix))
     }
 
+    /// Its first address, which no host has.
+    pub fn network(self) -> Ipv4Addr {
+        self.0
+    }
+
     /// Bits of the network part, 8 to 30.
     pub fn prefix(self) -> u8 {
         self.1

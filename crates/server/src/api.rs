@@ -11,6 +11,7 @@
 //! Without a token: `/healthz`, `/metrics`, `/openapi.json` and `/docs`. They hold no secrets and
 //! nothing about tenants: numbers of nodes, servers and requests are all that `/metrics` tells.
 
+mod addresses;
 mod events;
 mod extract;
 mod flavors;
@@ -25,6 +26,7 @@ mod openapi;
 mod page;
 mod problem;
 mod servers;
+mod subnets;
 mod tokens;
 mod values;
 
@@ -66,6 +68,8 @@ fn documented() -> OpenApiRouter<Site> {
         .merge(flavors::routes())
         .merge(kexec::routes())
         .merge(networks::routes())
+        .merge(subnets::routes())
+        .merge(addresses::routes())
         .merge(keys::routes())
         .merge(events::routes())
         .merge(tokens::routes())

@@ -8,6 +8,7 @@ mod api;
 mod boot_media;
 mod database;
 mod error;
+mod fabric;
 mod images;
 mod phone_home;
 mod provisioning;
@@ -25,6 +26,7 @@ pub use api::Api;
 pub use boot_media::BootMedia;
 pub use database::DatabaseUrl;
 pub use error::ConfigError;
+pub use fabric::Fabric;
 pub use images::{Images, ProxyUrl};
 pub use phone_home::PhoneHome;
 pub use provisioning::{BootNetwork, DhcpMode, ImageTransport, Provisioning};
@@ -65,6 +67,8 @@ pub struct Config {
     pub parked_vlan: u16,
     /// Requests that this conductor has at one switch at the same time, 1 to 1000.
     pub switch_requests: u16,
+    /// What networks are made from.
+    pub fabric: Fabric,
     /// How long things may and usually do take on this site's hardware: whole seconds, but for
     /// the rate.
     pub timing: Timing,
@@ -83,6 +87,7 @@ impl Default for Config {
             switch: Vec::new(),
             parked_vlan: 4094,
             switch_requests: 8,
+            fabric: Fabric::default(),
             timing: Timing::default(),
         }
     }
@@ -127,10 +132,20 @@ impl Config {
         }
         self.images.check()?;
         switch::check(&self.switch)?;
+        self.fabric.check()?;
         if let Some(provisioning) = &self.provisioning {
             provisioning.check(!self.switch.is_empty(), self.parked_vlan)?;
         }
         Ok(())
+    }
+
+    /// The VLANs that are the site's own, and no network's.
+    pub fn own_vlans(&self) -> Vec<u32> {
+        let provisioning = self.provisioning.as_ref();
+        let vlan = provisioning.and_then(|network| network.vlan);
+        let standby = provisioning.and_then(|network| network.standby_vlan);
+        let all = [Some(self.parked_vlan), vlan, standby];
+        all.into_iter().flatten().map(u32::from).collect()
     }
 
     /// The switch of that name.
@@ -183,6 +198,12 @@ mod tests {
                 "[timing]\nstandby_silence = 299".to_string(),
                 "timing.standby_silence",
             ),
+            (
+                "[fabric]\nvlan_pool = '100-4095'".to_string(),
+                "fabric.vlan_pool",
+            ),
+            ("[fabric]\nvlan_pool = '9-1'".to_string(), "rising order"),
+            ("[fabric]\nvni_pool = '0-9'".to_string(), "fabric.vni_pool"),
             (
                 format!(
                     "{provisioning}'10.77.0.99'\n[[switch]]\nname='a'\ndriver='ovsdb'\naddress='unix:/x'"

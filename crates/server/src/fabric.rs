@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bessemer_core::lifecycle::PortRole;
 use bessemer_core::port_plan::{
-    self, Attachment, AttachmentMode, Cable, Carrier, NodePorts, PlanError, Port, SiteModel,
-    SiteVlans, SwitchModel, SwitchPlan,
+    self, Attachment, Cable, NodePorts, PlanError, Port, SiteModel, SiteVlans, SwitchModel,
+    SwitchPlan,
 };
 use bessemer_core::reason::Failure;
 use bessemer_fabric::{OnFailure, OvsdbSwitch, Switch, ThrottledSwitch};
@@ -18,6 +18,7 @@ use bessemer_store::NodeRecord;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
+use crate::attachments;
 use crate::config::{Config, SwitchDriver};
 use crate::sightings::Place;
 use crate::site::Site;
@@ -114,6 +115,19 @@ fn note(
     }
 }
 
+/// Whether the switches of `node` can carry these attachments.
+///
+/// # Errors
+/// What they cannot carry, and why.
+pub(crate) fn check(
+    node: &NodeRecord,
+    attachments: &[Attachment],
+    config: &Config,
+) -> Result<(), PlanError> {
+    let tenant = PortRole::Tenant;
+    port_plan::plan(&node_ports(node), tenant, attachments, &model(config)).map(drop)
+}
+
 /// What the switches of `node` must carry in `role`.
 async fn plans(node: &NodeRecord, role: PortRole, site: &Site) -> Result<Vec<SwitchPlan>, Failure> {
     let attachments = match role {
@@ -164,32 +178,20 @@ fn node_ports(node: &NodeRecord) -> NodePorts {
     }
 }
 
-/// What the node's server is attached to: its network, at the first NIC, untagged.
+/// What the node's server is attached to.
 async fn attachments(node: &NodeRecord, site: &Site) -> Result<Vec<Attachment>, Failure> {
     let store = |error: bessemer_store::Error| Failure::transient(error.to_string());
-    let (Some(server), Some(port)) = (node.server, node.ports.first()) else {
-        return Err(Failure::permanent(
-            "the node has no server whose network it could be put on",
-        ));
-    };
-    let server = site
-        .store
-        .server(None, &server.to_string())
-        .await
-        .map_err(store)?;
-    let network = site
-        .store
-        .network(&server.network.to_string())
-        .await
-        .map_err(store)?;
-    Ok(vec![Attachment {
-        network: network.name,
-        carrier: Carrier::Port(port.mac),
-        vlan: network.vlan,
-        mode: AttachmentMode::Native,
-        mtu: network.mtu,
-        segment: None,
-    }])
+    let server = node.server.ok_or_else(|| {
+        Failure::permanent("the node has no server whose networks it could be put on")
+    })?;
+    let server = site.store.server(None, &server.to_string()).await;
+    let server = server.map_err(store)?;
+    let placed = attachments::of_server(&site.store, &server, node).await;
+    let placed = placed.map_err(|error| match error {
+        attachments::Error::Store(error) => store(error),
+        error => Failure::operator(error.to_string()),
+    })?;
+    Ok(placed.into_iter().map(|each| each.plan).collect())
 }
 
 /// A plan that cannot be is an operator's to mend.

@@ -13,6 +13,7 @@
 
 pub mod agents;
 pub mod api;
+mod attachments;
 pub mod bmcs;
 pub mod boot_services;
 pub mod chunk_service;

@@ -23,7 +23,8 @@ async fn site(nodes: u8) -> (Api, Vec<NodeId>) {
 }
 
 fn order(name: &str) -> Value {
-    json!({ "name": name, "flavor": "m1", "image": "os", "network": "web", "keys": ["laptop"] })
+    json!({ "name": name, "flavor": "m1", "image": "os", "networks": [{ "network": "web" }],
+        "keys": ["laptop"] })
 }
 
 /// Orders under an `Idempotency-Key`.
@@ -89,7 +90,10 @@ async fn an_order_is_planned_and_then_placed() {
         );
     }
     assert_eq!(api.get("/v1/flavors/m1").await.expect(200)["available"], 0);
-    assert_eq!(api.get("/v1/networks/web").await.expect(200)["used"], 1);
+    let network = api.get("/v1/networks/web").await.expect(200);
+    assert_eq!(network["servers"], 1);
+    assert_eq!(network["subnets"][0]["usage"]["allocated"], 1);
+    assert_eq!(server["networks"][0]["network"], network["id"]);
 
     let node = api.site.store.node("n1").await.unwrap();
     assert!(matches!(node.spec.goal, Goal::Deployed(_)));
@@ -172,9 +176,9 @@ async fn what_an_order_names_must_exist() {
             "image `m9`",
         ),
         (
-            "network",
-            json!("m9"),
-            "network",
+            "networks",
+            json!([{ "network": "m9" }]),
+            "networks[0].network",
             "unknown-reference",
             "network `m9`",
         ),
@@ -285,7 +289,7 @@ async fn an_exhausted_network_refuses_before_a_node_is_taken() {
     api.post("/v1/servers", order("web1")).await.expect(201);
     api.post("/v1/servers", order("web2")).await.expect(201);
     let refused = api.post("/v1/servers", order("web3")).await;
-    refused.wrong(409, "addresses-exhausted", "network", "web");
+    refused.wrong(409, "addresses-exhausted", "networks", "192.168.100.0/24");
     assert_eq!(api.site.store.available_nodes(100).await.unwrap().len(), 1);
 }
 
@@ -295,7 +299,7 @@ async fn one_order_sent_twice_is_one_server() {
     let first = order_once(&api, "k1", &order("web1")).await.expect(201);
     // The last node is taken, by this very order: the answer is the same all the same. Neither
     // the order of the fields nor spaces make it another one.
-    let spelt = r#"{"keys":["laptop"], "network":"web","image":"os","flavor":"m1","name":"web1"}"#;
+    let spelt = r#"{"keys":["laptop"], "networks":[{"network":"web"}],"image":"os","flavor":"m1","name":"web1"}"#;
     let request = api
         .request(Method::POST, "/v1/servers")
         .bearer_auth(&api.admin);

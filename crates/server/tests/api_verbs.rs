@@ -21,7 +21,7 @@ async fn site() -> (Api, NodeId, String) {
     api.post("/v1/keys", key).await.expect(201);
     image(&api, "new", Ok(sized(3 << 30, 600 << 20))).await;
     image(&api, "huge", Ok(sized(200 << 30, 600 << 20))).await;
-    let order = json!({ "name": "web1", "flavor": "m1", "image": "os", "network": "web",
+    let order = json!({ "name": "web1", "flavor": "m1", "image": "os", "networks": [{ "network": "web" }],
         "keys": ["laptop"], "user_data": "planted-user-data" });
     api.post("/v1/servers", order).await.expect(201);
     let server = api.site.store.node_by_id(node).await.unwrap().server;
@@ -69,7 +69,7 @@ async fn a_rebuild_is_planned_and_then_begun() {
 
     let server = rebuild(&api, request).await.expect(202);
     assert_eq!(server["status"], "building");
-    for same in ["id", "address", "node", "created_at"] {
+    for same in ["id", "address", "networks", "node", "created_at"] {
         assert_eq!(server[same], before[same], "{same}");
     }
     assert_ne!(server["image"], before["image"]);

@@ -323,6 +323,7 @@ async fn lowest_free(
         .await?
         .map_or(Ok(None), |row| row.optional_number::<u32>("lowest"))?;
     lowest.map(Ipv4Addr::from).ok_or_else(|| Error::Exhausted {
+        what: "address",
         pool: pool_name.to_owned(),
     })
 }

@@ -1,14 +1,13 @@
-//! What servers are ordered from: flavors, networks, key pairs, and the projects they belong to.
-
-use std::net::Ipv4Addr;
+//! What servers are ordered from: flavors, key pairs, and the projects they belong to. Networks have
+//! files of their own.
 
 use bessemer_core::Timestamp;
-use bessemer_core::id::{FlavorId, KeyPairId, NetworkId, ProjectId};
+use bessemer_core::id::{FlavorId, KeyPairId, ProjectId};
 
 use crate::Error;
 use crate::database::Row;
 use crate::nodes::{as_id, by_id_first};
-use crate::records::{FlavorRecord, KeyPairRecord, NetworkRecord, ProjectRecord};
+use crate::records::{FlavorRecord, KeyPairRecord, ProjectRecord};
 use crate::standby;
 use crate::store::Store;
 use crate::value::{Value, json, optional_json, values};
@@ -18,18 +17,6 @@ macro_rules! select_flavor {
     ($rest:literal) => {
         concat!(
             "SELECT id, name, hardware, standby, hand_over, root_disk_hint FROM flavor ",
-            $rest
-        )
-    };
-}
-
-/// A query for whole networks, whose rows [`network_record`] reads.
-macro_rules! select_network {
-    ($rest:literal) => {
-        concat!(
-            "SELECT id, name, vlan, subnet, gateway, dns, pool_first, pool_last, mtu, \
-             (SELECT COUNT(*) FROM server WHERE server.network = network.id) AS used \
-             FROM network ",
             $rest
         )
     };
@@ -84,64 +71,6 @@ impl Store {
         const USER: &str = "SELECT name FROM server WHERE flavor = $1 ORDER BY name LIMIT 1";
         self.delete_unused("delete_flavor", (DELETE, USER), ("flavor", id.to_string()))
             .await
-    }
-
-    /// Writes down a new network. [`Error::Conflict`] if its name or its VLAN is taken.
-    pub async fn create_network(&self, network: &NetworkRecord) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO network (id, name, vlan, subnet, gateway, dns, pool_first,
-            pool_last, mtu, orders) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0)";
-        const VLAN: &str = "SELECT name FROM network WHERE vlan = $1 AND name <> $2";
-        let vlan = u32::from(network.vlan);
-        let values = values![
-            network.id,
-            &network.name,
-            vlan,
-            network.subnet,
-            network.gateway,
-            json("dns", &network.dns)?,
-            network.pool_first,
-            network.pool_last,
-            u32::from(network.mtu)
-        ];
-        let inserted = self
-            .insert_named("create_network", SQL, values, ("network", &network.name))
-            .await;
-        if matches!(inserted, Err(Error::Conflict { .. })) {
-            let other = self.database().row(VLAN, values![vlan, &network.name]);
-            if let Some(row) = other.await? {
-                let holder = row.text("name")?;
-                let message = format!("VLAN {vlan} already belongs to network `{holder}`");
-                return Err(Error::conflict("vlan", message));
-            }
-        }
-        inserted
-    }
-
-    /// The network with this name or id.
-    pub async fn network(&self, name_or_id: &str) -> Result<NetworkRecord, Error> {
-        const SQL: &str = select_network!("WHERE name = $1 OR id = $2");
-        let values = values![name_or_id, as_id(name_or_id)];
-        let row = by_id_first(self.database().rows(SQL, values).await?, name_or_id)?;
-        network_record(&row.ok_or_else(|| Error::not_found("network", name_or_id))?)
-    }
-
-    /// Every network, by name.
-    pub async fn networks(&self) -> Result<Vec<NetworkRecord>, Error> {
-        const SQL: &str = select_network!("ORDER BY name");
-        let rows = self.database().rows(SQL, values![]).await?;
-        rows.iter().map(network_record).collect()
-    }
-
-    /// Forgets a network. [`Error::Conflict`] while a server uses it.
-    pub async fn delete_network(&self, id: NetworkId) -> Result<(), Error> {
-        const DELETE: &str = "DELETE FROM network WHERE id = $1";
-        const USER: &str = "SELECT name FROM server WHERE network = $1 ORDER BY name LIMIT 1";
-        self.delete_unused(
-            "delete_network",
-            (DELETE, USER),
-            ("network", id.to_string()),
-        )
-        .await
     }
 
     /// Writes down a new key pair. [`Error::Conflict`] if the project has one of this name.
@@ -251,7 +180,7 @@ impl Store {
     }
 }
 
-fn name_taken(what: &str, name: &str) -> Error {
+pub(crate) fn name_taken(what: &str, name: &str) -> Error {
     Error::conflict(
         "name",
         format!("the name `{name}` belongs to another {what} already"),
@@ -266,22 +195,6 @@ fn flavor_record(row: &Row) -> Result<FlavorRecord, Error> {
         standby: row.integer("standby")? != 0,
         hand_over: row.name("hand_over")?,
         root_disk_hint: row.optional_json("root_disk_hint")?,
-    })
-}
-
-fn network_record(row: &Row) -> Result<NetworkRecord, Error> {
-    let gateway = row.optional_number::<u32>("gateway")?;
-    Ok(NetworkRecord {
-        id: row.parsed("id")?,
-        name: row.text("name")?,
-        vlan: row.number("vlan")?,
-        subnet: row.parsed("subnet")?,
-        gateway: gateway.map(Ipv4Addr::from),
-        dns: row.json("dns")?,
-        pool_first: Ipv4Addr::from(row.number::<u32>("pool_first")?),
-        pool_last: Ipv4Addr::from(row.number::<u32>("pool_last")?),
-        mtu: row.number("mtu")?,
-        used: row.number("used")?,
     })
 }
 

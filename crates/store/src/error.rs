@@ -20,8 +20,10 @@ pub enum Error {
         message: String,
     },
     /// A pool has nothing left.
-    #[error("{pool} has no free address left")]
+    #[error("{pool} has no free {what} left")]
     Exhausted {
+        /// Of what: `address`, `VLAN` or `VNI`.
+        what: &'static str,
         /// The pool, by name.
         pool: String,
     },

@@ -9,12 +9,17 @@
 //! - `records`: rows as the rest of the server sees them;
 //! - `reconcile`: claim, read, commit: how the conductor moves a node;
 //! - `nodes`, `wishes`, `actions`, `boots`, `servers`, `orders`, `rebuilds`, `images`, `catalogue`,
-//!   `tokens`, `events`: a subject each;
+//!   `networks`, `subnets`, `tokens`, `events`: a subject each;
+//! - `addresses`: giving them to servers and taking them back; `attachments`: which networks servers
+//!   are on; `reservations`: what people do with addresses; `address_history`: who had which;
 //! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
 //! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
 //! - `database`, `value`, `page`: one SQL text for both databases.
 
 mod actions;
+mod address_history;
+mod addresses;
+mod attachments;
 mod boots;
 mod catalogue;
 mod database;
@@ -23,6 +28,7 @@ mod events;
 mod images;
 mod intents;
 mod kexec;
+mod networks;
 mod nodes;
 mod open;
 mod orders;
@@ -30,9 +36,11 @@ mod page;
 mod rebuilds;
 mod reconcile;
 mod records;
+mod reservations;
 mod servers;
 mod standby;
 mod store;
+mod subnets;
 mod tokens;
 mod value;
 mod wishes;

@@ -1,10 +1,8 @@
-//! Placing an order: a node, an address and a server's name, all of them or none.
+//! Placing an order: a node, addresses and a server's name, all of them or none.
 //!
 //! Whether a node is still free is asked and answered by one UPDATE, and `node.server` is unique
-//! besides; the network's row is locked while its lowest free address is looked for. So neither a
-//! node nor an address is ever handed out twice, however many orders arrive at once.
-
-use std::net::Ipv4Addr;
+//! besides; the rows of the networks' subnets are locked while free addresses are looked for. So
+//! neither a node nor an address is ever handed out twice, however many orders arrive at once.
 
 use bessemer_core::Timestamp;
 use bessemer_core::id::{NodeId, ProjectId, ServerId};
@@ -12,6 +10,9 @@ use bessemer_core::lifecycle::{Deployment, Goal, NodeState};
 use bessemer_core::plan::Plan;
 
 use crate::Error;
+use crate::address_history::Holder;
+use crate::addresses;
+use crate::attachments::attach;
 use crate::database::Row;
 use crate::events::{about_server, append};
 use crate::records::{Order, Placed};
@@ -30,8 +31,8 @@ impl Store {
     /// Places an order, or recognises one that was placed under the same key before.
     ///
     /// [`Error::Conflict`] if the project has a server of this name, or the key was used for
-    /// another request; [`Error::NoNode`] if no candidate is free any more; [`Error::Exhausted`]
-    /// if the network has no address left. Nothing is changed then.
+    /// another request, or an address that it names is not free; [`Error::NoNode`] if no candidate is
+    /// free any more; [`Error::Exhausted`] if a subnet has no address left. Nothing is changed then.
     pub async fn place(&self, order: Order, now: Timestamp) -> Result<Placed, Error> {
         let mut write = self.write("place").await?;
         match place(&mut write, &order, now).await {
@@ -88,9 +89,16 @@ async fn place(write: &mut Write, order: &Order, now: Timestamp) -> Result<Place
     if let Some(server) = remember(write, order.project, idempotency, order.server, now).await? {
         return Ok(Placed::Again(server));
     }
-    let address = choose_address(write, order).await?;
+    let networks: Vec<_> = order.attachments.iter().map(|each| each.network).collect();
+    let mut subnets = addresses::hold(write, &networks).await?;
     let (node, plan, state) = claim(write, order, now).await?;
-    insert(write, order, address, (node, plan, &state), now).await?;
+    insert(write, order, (node, plan, &state), now).await?;
+    let holder = Holder {
+        server: order.server,
+        name: &order.name,
+        node,
+    };
+    attach(write, order, &mut subnets, holder, now).await?;
     forget_old_keys(write, now).await?;
     let message = format!("server `{}` is ordered", order.name);
     let whose = (node, order.server, order.project);
@@ -145,31 +153,6 @@ async fn forget_old_keys(write: &mut Write, now: Timestamp) -> Result<(), Error>
     Ok(())
 }
 
-/// The lowest free address of the order's network, whose row stays locked until the end.
-async fn choose_address(write: &mut Write, order: &Order) -> Result<Ipv4Addr, Error> {
-    const LOCK: &str = "UPDATE network SET orders = orders + 1 WHERE id = $1
-        RETURNING name, pool_first, pool_last";
-    const LOWEST: &str = "SELECT MIN(candidate) AS lowest FROM (
-        SELECT $2 AS candidate
-        UNION SELECT address + 1 FROM server
-        WHERE network = $1 AND address >= $2 AND address < $3) AS candidates
-        WHERE candidate <= $3 AND NOT EXISTS
-        (SELECT 1 FROM server WHERE network = $1 AND address = candidate)";
-    let row = write.row(LOCK, values![order.network]).await?;
-    let row = row.ok_or_else(|| Error::not_found("network", order.network))?;
-    let (first, last) = (row.integer("pool_first")?, row.integer("pool_last")?);
-    let lowest = write
-        .row(LOWEST, values![order.network, first, last])
-        .await?;
-    let lowest = lowest.map_or(Ok(None), |row| row.optional_number::<u32>("lowest"))?;
-    match lowest {
-        Some(address) => Ok(Ipv4Addr::from(address)),
-        None => Err(Error::Exhausted {
-            pool: format!("network `{}`", row.text("name")?),
-        }),
-    }
-}
-
 /// Takes the first candidate that is still free.
 async fn claim<'o>(
     write: &mut Write,
@@ -200,21 +183,18 @@ async fn claim<'o>(
 async fn insert(
     write: &mut Write,
     order: &Order,
-    address: Ipv4Addr,
     (node, plan, state): (NodeId, &Plan, &NodeState),
     now: Timestamp,
 ) -> Result<(), Error> {
-    const SQL: &str = "INSERT INTO server (id, project, name, flavor, image, network, address,
-        node, keys, user_data, plan, posts_before, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+    const SQL: &str = "INSERT INTO server (id, project, name, flavor, image, node, keys,
+        user_data, plan, posts_before, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     let values = values![
         order.server,
         order.project,
         &order.name,
         order.flavor,
         order.image,
-        order.network,
-        address,
         node,
         json("keys", &order.keys)?,
         order.user_data_sealed.as_deref().map(sealed),

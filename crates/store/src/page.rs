@@ -1,10 +1,11 @@
-//! Cursors: where a page of a list in order of creation goes on.
+//! Cursors: where a page of a list goes on.
 //!
 //! A cursor names the last item of the page before by its place in the order, so it stays good
 //! while items come and go.
 
 use crate::Error;
 use crate::database::Row;
+use crate::value::Value;
 
 /// A place in a list ordered by creation time, then id.
 pub(crate) struct Cursor {
@@ -28,7 +29,7 @@ impl Cursor {
                 id: id.parse::<uuid::Uuid>().ok()?.to_string(),
             })
         });
-        read.ok_or_else(|| Error::Cursor(text.chars().take(80).collect()))
+        read.ok_or_else(|| no_cursor(text))
     }
 }
 
@@ -39,17 +40,77 @@ pub(crate) fn rows_for(limit: u32) -> u32 {
 
 /// Cuts `rows` to `limit`; the cursor of the next page if there is one.
 pub(crate) fn next_page(rows: &mut Vec<Row>, limit: u32) -> Result<Option<String>, Error> {
+    next_place(rows, limit, |last| {
+        Ok(format!(
+            "{}_{}",
+            last.integer("created_at")?,
+            last.text("id")?
+        ))
+    })
+}
+
+/// A place in a list that can be sorted in several ways: what it is sorted by, then something that
+/// is unique. Both are null before the first item.
+pub(crate) struct Place {
+    pub(crate) key: Value,
+    pub(crate) id: Value,
+}
+
+impl Place {
+    /// Of a list sorted by a text.
+    pub(crate) fn by_text(cursor: Option<&str>) -> Result<Self, Error> {
+        Ok(match split(cursor)? {
+            None => Self {
+                key: Value::Text(None),
+                id: Value::Text(None),
+            },
+            Some((key, id)) => Self {
+                key: key.into(),
+                id: id.into(),
+            },
+        })
+    }
+
+    /// Of a list sorted by a number.
+    pub(crate) fn by_number(cursor: Option<&str>) -> Result<Self, Error> {
+        Ok(match split(cursor)? {
+            None => Self {
+                key: Value::Integer(None),
+                id: Value::Text(None),
+            },
+            Some((key, id)) => Self {
+                key: number(key)?.into(),
+                id: id.into(),
+            },
+        })
+    }
+}
+
+/// The two parts of a cursor.
+pub(crate) fn split(cursor: Option<&str>) -> Result<Option<(&str, &str)>, Error> {
+    let parts = cursor.map(|text| text.rsplit_once('_').ok_or_else(|| no_cursor(text)));
+    parts.transpose()
+}
+
+/// A part of a cursor that is a number.
+pub(crate) fn number(part: &str) -> Result<i64, Error> {
+    part.parse().map_err(|_| no_cursor(part))
+}
+
+fn no_cursor(text: &str) -> Error {
+    Error::Cursor(text.chars().take(80).collect())
+}
+
+/// Cuts `rows` to `limit`; the cursor of the next page, which `place` writes, if there is one.
+pub(crate) fn next_place(
+    rows: &mut Vec<Row>,
+    limit: u32,
+    place: impl FnOnce(&Row) -> Result<String, Error>,
+) -> Result<Option<String>, Error> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if rows.len() <= limit {
         return Ok(None);
     }
     rows.truncate(limit);
-    let Some(last) = rows.last() else {
-        return Ok(None);
-    };
-    Ok(Some(format!(
-        "{}_{}",
-        last.integer("created_at")?,
-        last.text("id")?
-    )))
+    rows.last().map(place).transpose()
 }

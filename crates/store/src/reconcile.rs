@@ -13,6 +13,7 @@ use bessemer_core::lifecycle::{
 };
 
 use crate::Error;
+use crate::addresses;
 use crate::database::{Row, Transaction};
 use crate::events::{about_server, append};
 use crate::intents;
@@ -297,6 +298,7 @@ async fn server_moves(
         // Unless the server is still wanted: then it is cleaned for that same server.
         Phase::Cleaning if !deployed => {
             write.execute(FREE, values![server]).await?;
+            addresses::free_all(write, server, now).await?;
             let row = write.row(GONE, values![server]).await?;
             row.map(|row| happened(&row, server, "server.deleted", "is deleted"))
                 .transpose()

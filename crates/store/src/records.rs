@@ -3,24 +3,27 @@
 //! Secrets are in here only sealed (see `bessemer-server`'s `secrets`): this crate never sees a
 //! plain one.
 
-use std::net::Ipv4Addr;
+mod network;
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use bessemer_core::Timestamp;
 use bessemer_core::boot_method::{BootAbilities, BootMethod};
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::hardware::{DiskIdentity, Inventory, MachineIdentity};
 use bessemer_core::id::{
-    BootId, FlavorId, Generation, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId,
-    TokenId,
+    BootId, FlavorId, Generation, ImageId, KeyPairId, NodeId, ProjectId, ServerId, TokenId,
 };
 use bessemer_core::lifecycle::{
     Action, Goal, HandOver, Intent, NodeSpec, NodeState, Observed, PortControl, Standby,
 };
-use bessemer_core::net::{Ipv4Subnet, MacAddress};
+use bessemer_core::net::MacAddress;
 use bessemer_core::network_data::NetworkConfiguration;
 use bessemer_core::plan::Plan;
 use bessemer_core::root_disk::RootDiskHint;
 use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort, Role};
+
+pub use network::*;
 
 /// A machine to be registered.
 #[derive(Clone)]
@@ -252,10 +255,8 @@ pub struct ServerRecord {
     pub flavor: FlavorId,
     /// Its image.
     pub image: ImageId,
-    /// Its network.
-    pub network: NetworkId,
-    /// Its address on that network.
-    pub address: Ipv4Addr,
+    /// The networks that it is on, in the order in which they were asked for.
+    pub attachments: Vec<AttachmentRecord>,
     /// Its node.
     pub node: NodeId,
     /// The keys that open it: name and public key.
@@ -280,6 +281,14 @@ pub struct ServerRecord {
     pub node_state: NodeState,
 }
 
+impl ServerRecord {
+    /// The address that it is reached at first: of the first network that it was ordered on.
+    pub fn address(&self) -> Option<IpAddr> {
+        let first = self.attachments.first()?;
+        first.addresses.first().map(|(_, address)| *address)
+    }
+}
+
 /// An order, checked and ready to be placed.
 #[derive(Clone)]
 pub struct Order {
@@ -297,8 +306,8 @@ pub struct Order {
     pub image_bytes: u64,
     /// How its operating system is started.
     pub hand_over: HandOver,
-    /// Its network.
-    pub network: NetworkId,
+    /// The networks that it is to be on, each one once.
+    pub attachments: Vec<NewAttachment>,
     /// The keys that open it: name and public key.
     pub keys: Vec<(String, String)>,
     /// Sealed user data.
@@ -465,31 +474,6 @@ pub enum Learned<'a> {
     Inventory(&'a Inventory),
     /// Release of the kernel that an image starts.
     Kernel(ImageId, &'a str),
-}
-
-/// A network as it is stored.
-#[derive(Clone, Debug)]
-pub struct NetworkRecord {
-    /// Its id.
-    pub id: NetworkId,
-    /// Unique.
-    pub name: String,
-    /// Unique.
-    pub vlan: u16,
-    /// Its subnet.
-    pub subnet: Ipv4Subnet,
-    /// Default gateway.
-    pub gateway: Option<Ipv4Addr>,
-    /// Name servers.
-    pub dns: Vec<Ipv4Addr>,
-    /// First address given to servers.
-    pub pool_first: Ipv4Addr,
-    /// Last address given to servers.
-    pub pool_last: Ipv4Addr,
-    /// Maximum transmission unit in bytes.
-    pub mtu: u16,
-    /// Addresses in use (filled in when read).
-    pub used: u32,
 }
 
 /// An SSH public key as it is stored.

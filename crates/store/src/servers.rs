@@ -1,18 +1,17 @@
 //! Servers: finding them, and giving them back. How one comes to be is in `orders`; it ends in
 //! `reconcile`, when its node has been taken off its tenant.
 
-use std::net::Ipv4Addr;
-
 use bessemer_core::Timestamp;
 use bessemer_core::id::{Generation, ProjectId, ServerId};
 use bessemer_core::lifecycle::Goal;
 
 use crate::Error;
+use crate::attachments::{grouped, select_attachment};
 use crate::database::Row;
 use crate::events::{about_server, append};
 use crate::nodes::{as_id, by_id_first};
 use crate::page::{Cursor, next_page, rows_for};
-use crate::records::ServerRecord;
+use crate::records::{AttachmentRecord, ServerRecord};
 use crate::store::Store;
 use crate::value::{json, values};
 
@@ -21,9 +20,9 @@ macro_rules! select_server {
     ($rest:literal) => {
         concat!(
             "SELECT server.id, server.name, server.project, server.flavor, server.image, \
-             server.network, server.address, server.node, server.keys, server.user_data, \
-             server.plan, server.posts_before, server.created_at, server.active_at, \
-             server.rebuilt_at, node.goal, node.generation, node.state FROM server JOIN node ON node.id = server.node ",
+             server.node, server.keys, server.user_data, server.plan, server.posts_before, \
+             server.created_at, server.active_at, server.rebuilt_at, node.goal, node.generation, \
+             node.state FROM server JOIN node ON node.id = server.node ",
             $rest
         )
     };
@@ -41,8 +40,10 @@ impl Store {
         const SQL: &str = select_server!(
             "WHERE (server.name = $1 OR server.id = $2) AND ($3 IS NULL OR server.project = $3)"
         );
+        const ATTACHMENTS: &str = select_attachment!("WHERE server_attachment.server = $1");
         let values = values![name_or_id, as_id(name_or_id), project];
-        let rows = self.database().rows(SQL, values).await?;
+        let mut read = self.database().snapshot().await?;
+        let rows = read.rows(SQL, values).await?;
         if rows.len() > 1 && as_id(name_or_id).is_none() {
             return Err(Error::not_now(format!(
                 "{} projects have a server named `{name_or_id}`: use its id",
@@ -50,7 +51,11 @@ impl Store {
             )));
         }
         let row = by_id_first(rows, name_or_id)?;
-        server_record(&row.ok_or_else(|| Error::not_found("server", name_or_id))?)
+        let row = row.ok_or_else(|| Error::not_found("server", name_or_id))?;
+        let id: ServerId = row.parsed("id")?;
+        let mut attachments = grouped(&mut read, ATTACHMENTS, values![id]).await?;
+        read.roll_back().await?;
+        server_record(&row, attachments.remove(&id).unwrap_or_default())
     }
 
     /// At most `limit` servers in order of their orders, from where `cursor` points; with the
@@ -66,12 +71,25 @@ impl Store {
              AND ($3 IS NULL OR server.project = $3)
              ORDER BY server.created_at, server.id LIMIT $4"
         );
+        const ATTACHMENTS: &str = select_attachment!(
+            "WHERE server_attachment.server IN (SELECT server.id FROM server
+             WHERE (server.created_at, server.id) > ($1, $2)
+             AND ($3 IS NULL OR server.project = $3)
+             ORDER BY server.created_at, server.id LIMIT $4)"
+        );
         let from = Cursor::read(cursor.as_deref())?;
-        let values = values![from.created_at, from.id, project, rows_for(limit)];
-        let mut rows = self.database().rows(SQL, values).await?;
+        let place = |limit: u32| values![from.created_at, &from.id, project, limit];
+        let mut read = self.database().snapshot().await?;
+        let mut rows = read.rows(SQL, place(rows_for(limit))).await?;
         let next = next_page(&mut rows, limit)?;
-        let servers: Result<_, _> = rows.iter().map(server_record).collect();
-        Ok((servers?, next))
+        let mut attachments = grouped(&mut read, ATTACHMENTS, place(limit)).await?;
+        read.roll_back().await?;
+        let mut servers = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let own = attachments.remove(&row.parsed("id")?).unwrap_or_default();
+            servers.push(server_record(row, own)?);
+        }
+        Ok((servers, next))
     }
 
     /// How many servers there are.
@@ -82,7 +100,7 @@ impl Store {
     }
 
     /// Gives a server back: its node is wanted available again, and is woken. Its row and its
-    /// address live on until the node is off and off the tenant's network. Once it is being given
+    /// addresses live on until the node is off and off the tenant's network. Once it is being given
     /// back, nothing happens.
     pub async fn release_server(&self, id: ServerId, now: Timestamp) -> Result<(), Error> {
         const RELEASE: &str = "UPDATE node SET goal = $2, goal_kind = 'available',
@@ -106,15 +124,14 @@ impl Store {
     }
 }
 
-fn server_record(row: &Row) -> Result<ServerRecord, Error> {
+fn server_record(row: &Row, attachments: Vec<AttachmentRecord>) -> Result<ServerRecord, Error> {
     Ok(ServerRecord {
         id: row.parsed("id")?,
         name: row.text("name")?,
         project: row.parsed("project")?,
         flavor: row.parsed("flavor")?,
         image: row.parsed("image")?,
-        network: row.parsed("network")?,
-        address: Ipv4Addr::from(row.number::<u32>("address")?),
+        attachments,
         node: row.parsed("node")?,
         keys: row.json("keys")?,
         user_data_sealed: row.optional_sealed("user_data")?,

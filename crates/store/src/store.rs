@@ -102,9 +102,9 @@ impl Store {
 
 /// A transaction that writes. Dropping it rolls it back.
 ///
-/// On PostgreSQL, rows are locked in one order, so that no two writes wait for each other: a
-/// network or the `boot_address` counter, then the node, then whatever belongs to it, and last the
-/// `event` counter.
+/// On PostgreSQL, rows are locked in one order, so that no two writes wait for each other: the
+/// `network` counter, then subnets by id, or the `boot_address` counter; then the node, the server,
+/// and whatever belongs to them; and last the counters `address_history` and `event`.
 pub(crate) struct Write {
     transaction: Transaction,
     inner: Arc<Inner>,

@@ -4,16 +4,17 @@
 //! times are milliseconds since the epoch, addresses are numbers, flags are 0 and 1, everything
 //! compound is JSON, and sealed secrets are base64.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine as _;
 use bessemer_core::Timestamp;
 use bessemer_core::id::{
     BootId, FlavorId, Generation, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId,
-    TokenId,
+    SubnetId, TokenId,
 };
 use bessemer_core::lifecycle::IntentKey;
-use bessemer_core::net::{Ipv4Subnet, MacAddress};
+use bessemer_core::net::MacAddress;
+use bessemer_core::subnet::IpSubnet;
 use serde::Serialize;
 
 use crate::Error;
@@ -85,6 +86,12 @@ impl From<bool> for Value {
     }
 }
 
+impl From<Option<Timestamp>> for Value {
+    fn from(time: Option<Timestamp>) -> Self {
+        Self::Integer(time.map(|time| time.as_millisecond()))
+    }
+}
+
 impl From<Timestamp> for Value {
     fn from(time: Timestamp) -> Self {
         Self::Integer(Some(time.as_millisecond()))
@@ -100,12 +107,6 @@ impl From<Generation> for Value {
 impl From<Ipv4Addr> for Value {
     fn from(address: Ipv4Addr) -> Self {
         u32::from(address).into()
-    }
-}
-
-impl From<Option<Ipv4Addr>> for Value {
-    fn from(address: Option<Ipv4Addr>) -> Self {
-        Self::Integer(address.map(|address| u32::from(address).into()))
     }
 }
 
@@ -126,8 +127,8 @@ macro_rules! as_text {
 }
 
 as_text! {
-    NodeId ServerId ImageId FlavorId NetworkId KeyPairId ProjectId TokenId BootId
-    MacAddress Ipv4Subnet &IntentKey
+    NodeId ServerId ImageId FlavorId NetworkId SubnetId KeyPairId ProjectId TokenId BootId
+    IpAddr IpSubnet MacAddress &IntentKey
 }
 
 /// A compound value as it is stored.

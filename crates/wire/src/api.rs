@@ -5,6 +5,7 @@
 mod bmc;
 mod explanation;
 mod images;
+mod networks;
 mod nodes;
 mod servers;
 mod verbs;
@@ -20,13 +21,17 @@ pub use bmc::{
 };
 pub use explanation::{AgentExplained, LikelyCause, NodeExplanation, Sighting};
 pub use images::{Image, ImageCreate, ImageCredentials, ImageProgress, ImageStatus, ImageStep};
+pub use networks::{
+    Address, AddressHistoryEntry, AddressMove, AddressReserve, Network, NetworkCreate,
+    NetworkUpdate, Subnet, SubnetCreate, SubnetUpdate, SubnetUsage,
+};
 pub use nodes::{
     Bmc, BmcCreate, BmcTrust, IpmiKey, Node, NodeCreate, NodeHistoryEntry, NodePort,
     NodePortCreate, NodeUpdate, PowerRequest, PowerState, RootDisk, RootDiskDecision,
 };
 pub use servers::{
-    Flavor, FlavorCreate, KexecOutcome, KeyPair, KeyPairCreate, Network, NetworkCreate, Server,
-    ServerCreate, ServerPlan, ServerStatus,
+    Flavor, FlavorCreate, KexecOutcome, KeyPair, KeyPairCreate, NetworkRequest, Server,
+    ServerAddress, ServerCreate, ServerNetwork, ServerPlan, ServerStatus,
 };
 pub use verbs::{
     NodeReason, PowerRequestSeen, PowerSeen, PowerVerb, RequestStatus, ServerPower,

@@ -1,5 +1,6 @@
 //! The commands: one file for each noun, with its arguments beside what they do.
 
+mod address;
 mod completions;
 mod config;
 mod event;
@@ -12,6 +13,7 @@ mod network;
 mod node;
 mod serve;
 mod server;
+mod subnet;
 mod token;
 
 use std::fs::File;
@@ -73,6 +75,10 @@ enum Command {
     #[command(subcommand)]
     Network(network::Command),
     #[command(subcommand)]
+    Subnet(subnet::Command),
+    #[command(subcommand)]
+    Address(address::Command),
+    #[command(subcommand)]
     Key(key::Command),
     #[command(subcommand)]
     Server(server::Command),
@@ -121,6 +127,8 @@ async fn ask(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Image(command) => image::run(command, context).await,
         Command::Flavor(command) => flavor::run(command, context).await,
         Command::Network(command) => network::run(command, context).await,
+        Command::Subnet(command) => subnet::run(command, context).await,
+        Command::Address(command) => address::run(command, context).await,
         Command::Key(command) => key::run(command, context).await,
         Command::Server(command) => server::run(command, context).await,
         Command::Events(arguments) => event::run(arguments, context).await,

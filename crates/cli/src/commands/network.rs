@@ -1,64 +1,122 @@
-//! `bessemer network`: where servers are to be reached.
+//! `bessemer network`: what servers are put on.
 
-use std::net::Ipv4Addr;
-use std::str::FromStr;
-
-use bessemer_core::net::Ipv4Subnet;
-use bessemer_wire::api::{Network, NetworkCreate};
+use bessemer_core::network::{NetworkKind, NetworkScope};
+use bessemer_wire::api::{Network, NetworkCreate, NetworkUpdate};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 
 use super::Context;
-use crate::table::{NOTHING, table};
+use super::subnet::{self, Plan};
+use crate::table::{NOTHING, pairs, table};
+use crate::words::ago;
 
-/// Networks that servers are reached on.
+/// Networks that servers are put on.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   bessemer network create tenant --vlan 100 --subnet 192.168.100.0/24 \\
       --gateway 192.168.100.1 --pool 192.168.100.10-192.168.100.200
+  bessemer network create backend --subnet 10.0.0.0/24
   bessemer network list")]
 pub(super) enum Command {
-    Create(Create),
+    Create(Box<Create>),
     List(List),
+    Show(Show),
+    Set(Set),
     Delete(Delete),
 }
 
-/// Make a network.
+/// Make a network: members a private one, operators one for everybody unless they say otherwise.
+///
+/// A VLAN id or VNI that is not given is taken from the site's pool.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  bessemer network create backend --subnet 10.0.0.0/24
   bessemer network create tenant --vlan 100 --subnet 192.168.100.0/24 \\
       --gateway 192.168.100.1 --dns 192.168.100.1 --pool 192.168.100.10-192.168.100.200
-  bessemer network create storage --vlan 200 --subnet 10.20.0.0/16 \\
-      --pool 10.20.1.1-10.20.9.254 --mtu 9000")]
+  bessemer network create storage --scope shared --vlan 200 --subnet 10.20.0.0/16 \\
+      --pool 10.20.1.1-10.20.9.254 --mtu 9000
+  bessemer network create far --kind vxlan --project web --subnet 2001:db8:7::/64")]
 pub(super) struct Create {
-    /// Its name, unique.
+    /// Its name: unique in the project, and none that everybody knows.
     name: String,
-    /// Its VLAN on the switches, 1 to 4094; unique.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=4094))]
-    vlan: u16,
-    /// Its IPv4 subnet, such as 192.168.100.0/24.
-    #[arg(long)]
-    subnet: Ipv4Subnet,
-    /// Default gateway of its servers.
-    #[arg(long, value_name = "ADDRESS")]
-    gateway: Option<Ipv4Addr>,
-    /// Name server of its servers; can be given several times.
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
-    dns: Vec<Ipv4Addr>,
-    /// Addresses given to servers.
-    #[arg(long, value_name = "FIRST-LAST")]
-    pool: Pool,
+    /// What it is on the switches [default: vlan].
+    #[arg(long, value_name = "KIND", value_parser = kind_parser())]
+    kind: Option<NetworkKind>,
+    /// Who may use it.
+    #[arg(long, value_name = "SCOPE", value_parser = scope_parser())]
+    scope: Option<NetworkScope>,
+    /// The project whose own it is, if it is private; for operators.
+    #[arg(long, value_name = "NAME")]
+    project: Option<String>,
+    /// Its VLAN on the switches, 1 to 4094; unique; for operators.
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..=4094))]
+    vlan: Option<u16>,
+    /// Its VXLAN network identifier, 1 to 16777215; unique; for operators.
+    #[arg(long, conflicts_with = "vlan", value_parser = clap::value_parser!(u32).range(1..=0xff_ffff))]
+    vni: Option<u32>,
     /// Maximum transmission unit in bytes, 1280 to 9216 [default: 1500].
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=9216))]
+    mtu: Option<u16>,
+    /// Its first subnet; `bessemer subnet create` adds others.
+    #[arg(long, value_name = "CIDR")]
+    subnet: Option<bessemer_core::subnet::IpSubnet>,
+    #[command(flatten)]
+    plan: Plan,
+}
+
+/// List the networks that can be used.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bessemer network list
+  bessemer network list --scope private --sort=-created_at")]
+pub(super) struct List {
+    /// Only networks of this kind.
+    #[arg(long, value_name = "KIND", value_parser = kind_parser())]
+    kind: Option<NetworkKind>,
+    /// Only networks of this scope.
+    #[arg(long, value_name = "SCOPE", value_parser = scope_parser())]
+    scope: Option<NetworkScope>,
+    /// Only the private networks of this project.
+    #[arg(long, value_name = "NAME")]
+    project: Option<String>,
+    /// What they are sorted by; `-` reverses.
+    #[arg(
+        long, value_name = "FIELD", allow_hyphen_values = true, default_value = "name",
+        value_parser = ["name", "-name", "created_at", "-created_at"]
+    )]
+    sort: String,
+}
+
+/// Show a network.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bessemer network show tenant")]
+pub(super) struct Show {
+    /// Its name or id.
+    network: String,
+}
+
+/// Change a network. What is not given stays as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bessemer network set storage --mtu 9000      for servers that are deployed from now on
+  bessemer network set tenant --name web --scope shared")]
+pub(super) struct Set {
+    /// Its name or id.
+    network: String,
+    /// Its new name.
+    #[arg(long, required_unless_present_any = ["scope", "mtu"])]
+    name: Option<String>,
+    /// Who may use it: public or shared.
+    #[arg(long, value_name = "SCOPE", value_parser = scope_parser())]
+    scope: Option<NetworkScope>,
+    /// Maximum transmission unit in bytes, 1280 to 9216.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=9216))]
     mtu: Option<u16>,
 }
 
-/// List networks.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  bessemer network list")]
-pub(super) struct List {}
-
-/// Delete a network.
+/// Delete a network with its subnets.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bessemer network delete storage")]
@@ -67,35 +125,45 @@ pub(super) struct Delete {
     network: String,
 }
 
-/// The first and the last of a range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Pool(Ipv4Addr, Ipv4Addr);
+fn kind_parser() -> impl TypedValueParser<Value = NetworkKind> {
+    PossibleValuesParser::new(NetworkKind::ALL.iter().map(|kind| kind.name())).try_map(|name| {
+        let mut all = NetworkKind::ALL.iter().copied();
+        all.find(|kind| kind.name() == name)
+            .ok_or("there is no such kind")
+    })
+}
 
-impl FromStr for Pool {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = "write it as 192.168.100.10-192.168.100.200";
-        let (first, last) = text.split_once('-').ok_or(wrong)?;
-        let address = |text: &str| text.trim().parse().map_err(|_| wrong);
-        let (first, last) = (address(first)?, address(last)?);
-        if first > last {
-            return Err("the last address comes before the first");
-        }
-        Ok(Self(first, last))
-    }
+fn scope_parser() -> impl TypedValueParser<Value = NetworkScope> {
+    PossibleValuesParser::new(NetworkScope::ALL.iter().map(|scope| scope.name())).try_map(|name| {
+        let mut all = NetworkScope::ALL.iter().copied();
+        all.find(|scope| scope.name() == name)
+            .ok_or("there is no such scope")
+    })
 }
 
 pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<()> {
     let Context { client, format } = context;
     match command {
         Command::Create(create) => {
-            let network = client.create_network(&create.request()).await?;
+            let network = client.create_network(&create.request()?).await?;
             format.one(&network, |network| networks(&[network]))?;
         }
-        Command::List(List {}) => {
-            let list = client.networks().await?;
+        Command::List(list) => {
+            let list = client.networks(&list.query()).await?;
             format.list(&list, networks)?;
+        }
+        Command::Show(Show { network }) => {
+            let network = client.network(&network).await?;
+            format.one(&network, |network| details(network, Timestamp::now()))?;
+        }
+        Command::Set(set) => {
+            let update = NetworkUpdate {
+                name: set.name,
+                scope: set.scope,
+                mtu: set.mtu,
+            };
+            let network = client.update_network(&set.network, &update).await?;
+            format.one(&network, |network| networks(&[network]))?;
         }
         Command::Delete(Delete { network }) => {
             client.delete_network(&network).await?;
@@ -106,46 +174,84 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
 }
 
 impl Create {
-    fn request(self) -> NetworkCreate {
-        let Pool(pool_first, pool_last) = self.pool;
-        NetworkCreate {
-            name: self.name,
-            vlan: self.vlan,
-            subnet: self.subnet,
-            gateway: self.gateway,
-            dns: self.dns,
-            pool_first,
-            pool_last,
-            mtu: self.mtu,
+    fn request(self) -> anyhow::Result<NetworkCreate> {
+        if self.subnet.is_none() && !self.plan.is_empty() {
+            anyhow::bail!("gateway, name servers, routes and pools are a subnet's: give --subnet");
         }
+        // A VNI says what it is.
+        let implied = self.vni.map(|_| NetworkKind::Vxlan);
+        Ok(NetworkCreate {
+            name: self.name,
+            kind: self.kind.or(implied).unwrap_or_default(),
+            scope: self.scope,
+            project: self.project,
+            vlan: self.vlan,
+            vni: self.vni,
+            mtu: self.mtu,
+            subnets: self
+                .subnet
+                .map(|cidr| self.plan.request(cidr))
+                .into_iter()
+                .collect(),
+        })
     }
+}
+
+impl List {
+    fn query(&self) -> Vec<(&str, &str)> {
+        let mut query = vec![("sort", self.sort.as_str())];
+        query.extend(self.kind.map(|kind| ("kind", kind.name())));
+        query.extend(self.scope.map(|scope| ("scope", scope.name())));
+        query.extend(self.project.as_deref().map(|name| ("project", name)));
+        query
+    }
+}
+
+/// What a network is on the switches, such as `vlan 100`.
+fn segment(network: &Network) -> String {
+    let number = network.vlan.map(u32::from).or(network.vni);
+    let number = number.map_or(NOTHING.into(), |number| number.to_string());
+    format!("{} {number}", network.kind.name())
 }
 
 fn networks(networks: &[&Network]) -> String {
     let rows = networks.iter().map(|network| {
-        let Network {
-            pool_first,
-            pool_last,
-            used,
-            ..
-        } = network;
-        let size = u64::from(u32::from(*pool_last).saturating_sub(u32::from(*pool_first))) + 1;
+        let subnets = network.subnets.iter();
+        let subnets: Vec<_> = subnets.map(|subnet| subnet.cidr.to_string()).collect();
         [
             network.name.clone(),
-            network.vlan.to_string(),
-            network.subnet.to_string(),
-            network
-                .gateway
-                .map_or(NOTHING.into(), |gateway| gateway.to_string()),
-            format!("{pool_first}-{pool_last}"),
-            format!("{used} of {size}"),
+            network.scope.name().to_owned(),
+            segment(network),
+            subnets.join(", "),
+            network.servers.to_string(),
             network.mtu.to_string(),
         ]
     });
     table(
-        ["NAME", "VLAN", "SUBNET", "GATEWAY", "POOL", "USED", "MTU"],
+        ["NAME", "SCOPE", "SEGMENT", "SUBNETS", "SERVERS", "MTU"],
         rows,
     )
+}
+
+fn details(network: &Network, now: Timestamp) -> String {
+    let subnets: Vec<_> = network.subnets.iter().collect();
+    let own = pairs([
+        ("Name", Some(network.name.clone())),
+        ("Id", Some(network.id.to_string())),
+        ("Scope", Some(network.scope.name().to_owned())),
+        (
+            "Project",
+            network.project.map(|project| project.to_string()),
+        ),
+        ("Segment", Some(segment(network))),
+        ("MTU", Some(network.mtu.to_string())),
+        ("Servers", Some(network.servers.to_string())),
+        ("Made", Some(ago(network.created_at, now))),
+    ]);
+    if subnets.is_empty() {
+        return own;
+    }
+    format!("{own}\n\n{}", subnet::list(&subnets))
 }
 
 #[cfg(test)]
@@ -153,26 +259,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pools_are_two_addresses_in_order() {
-        let pool: Pool = "10.0.0.1-10.0.0.9".parse().unwrap();
-        assert_eq!(pool, Pool([10, 0, 0, 1].into(), [10, 0, 0, 9].into()));
-        for wrong in ["10.0.0.1", "10.0.0.1-9", "10.0.0.9-10.0.0.1", ""] {
-            assert!(wrong.parse::<Pool>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn a_network_is_one_line() {
+        let id = "00000000-0000-0000-0000-000000000001";
+        let made = "2026-11-21T10:00:00Z";
         let network: Network = serde_json::from_value(serde_json::json!({
-            "id": "00000000-0000-0000-0000-000000000001", "name": "tenant", "vlan": 100,
-            "subnet": "192.168.100.0/24", "dns": [], "pool_first": "192.168.100.10",
-            "pool_last": "192.168.100.19", "mtu": 1500, "used": 3,
+            "id": id, "name": "tenant", "kind": "vlan", "scope": "public", "vlan": 100,
+            "mtu": 1500, "servers": 3, "created_at": made,
+            "subnets": [{ "id": id, "network": id, "network_name": "tenant",
+                "cidr": "192.168.100.0/24", "gateway": "192.168.100.1", "dns": [], "routes": [],
+                "pools": [{ "first": "192.168.100.10", "last": "192.168.100.19" }],
+                "usage": { "pool": 10, "free": 6, "allocated": 3, "reserved": 1 },
+                "created_at": made }],
         }))
         .unwrap();
         assert_eq!(
             networks(&[&network]),
-            "NAME    VLAN  SUBNET            GATEWAY  POOL                           USED     MTU\n\
-             tenant  100   192.168.100.0/24  -        192.168.100.10-192.168.100.19  3 of 10  1500"
+            "NAME    SCOPE   SEGMENT   SUBNETS           SERVERS  MTU\n\
+             tenant  public  vlan 100  192.168.100.0/24  3        1500"
         );
+        let shown = details(&network, "2026-11-21T12:00:00Z".parse().unwrap());
+        assert!(shown.contains("192.168.100.10-192.168.100.19"), "{shown}");
+        assert!(shown.contains("2h ago"), "{shown}");
     }
 }

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use super::Agents;
 use super::networking;
 use super::session::{Refusal, Session};
+use crate::attachments;
 use crate::chunk_service;
 use crate::keyring::purpose;
 use crate::phone_home;
@@ -93,9 +94,9 @@ async fn networking_of(
     session: &Session,
     server: &ServerRecord,
 ) -> Result<CheckedNetworking, Refusal> {
-    let network = site.store.network(&server.network.to_string()).await;
-    let network = network.map_err(Refusal::unavailable)?;
-    networking::of(server, &network, session.boot.mac).map_err(Refusal::unavailable)
+    let placed = attachments::of_server(&site.store, server, &session.node).await;
+    let placed = placed.map_err(Refusal::unavailable)?;
+    networking::of(&placed).map_err(Refusal::unavailable)
 }
 
 /// What a config drive is asked for with.

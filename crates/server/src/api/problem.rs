@@ -67,8 +67,12 @@ kinds! {
     Conflict = 409 "conflict" "That is not possible now",
     /// No free node has what the flavor demands.
     NoMatchingNode = 409 "no-matching-node" "No matching node is free",
+    /// No free node's ports can carry what was ordered.
+    NetworksNotCarried = 409 "networks-not-carried" "No node can carry these networks",
     /// The image is still being imported, or its import failed.
     ImageNotReady = 409 "image-not-ready" "The image is not ready",
+    /// Every VLAN id or VNI of the site's pool is in use.
+    PoolExhausted = 409 "pool-exhausted" "The site's pool is exhausted",
     /// Every address of the network's pool is in use.
     AddressesExhausted = 409 "addresses-exhausted" "The network has no free address",
     /// The body is larger than 1 MiB.
@@ -223,9 +227,17 @@ impl From<bessemer_store::Error> for Refusal {
                 let refusal = Self::new(Kind::Conflict, sentence(&message));
                 Self { field, ..refusal }
             }
-            Error::Exhausted { .. } => Self::new(Kind::AddressesExhausted, sentence(&error))
-                .field("network")
-                .remedy("Delete servers that are not needed, or order on another network."),
+            Error::Exhausted {
+                what: "address", ..
+            } => Self::new(Kind::AddressesExhausted, sentence(&error)).remedy(
+                "Delete servers or release addresses that are not needed, enlarge the pool, or use \
+                 another network.",
+            ),
+            Error::Exhausted { what, .. } => Self::new(Kind::PoolExhausted, sentence(&error))
+                .field(what.to_ascii_lowercase())
+                .remedy(
+                    "Delete networks that are not needed, or have an operator enlarge the pool.",
+                ),
             Error::NoNode => Self::new(Kind::NoMatchingNode, sentence(&error))
                 .field("flavor")
                 .remedy("Somebody else was faster: order again."),
@@ -281,7 +293,8 @@ mod tests {
             kinds.join("\n"),
             "400 malformed-json\n400 invalid-parameter\n401 unauthenticated\n403 forbidden\n\
              404 not-found\n404 no-such-route\n405 method-not-allowed\n409 conflict\n\
-             409 no-matching-node\n409 image-not-ready\n409 addresses-exhausted\n\
+             409 no-matching-node\n409 networks-not-carried\n409 image-not-ready\n409 pool-exhausted\n\
+         409 addresses-exhausted\n\
              413 body-too-large\n415 unsupported-media-type\n422 invalid-field\n\
              422 unknown-reference\n422 image-larger-than-disk\n422 idempotency-mismatch\n\
              429 too-many-streams\n500 internal\n502 machine-failed\n503 unavailable\n\

@@ -1,5 +1,7 @@
 //! Servers: planning, ordering, showing and giving them back.
 
+mod carriers;
+mod networks;
 mod order;
 mod placement;
 mod power;
@@ -62,7 +64,7 @@ async fn list(
 
 /// Order a server.
 ///
-/// One free node of the flavor is claimed, and an address of the network. With an
+/// One free node of the flavor is claimed, and an address of each subnet of its networks. With an
 /// `Idempotency-Key`, the same order sent again within a day gives the same server (with status
 /// 200) instead of another one.
 #[utoipa::path(post, path = "/v1/servers", tag = "servers", operation_id = "create_server",
@@ -101,7 +103,7 @@ async fn create(
         image: resolved.image.id,
         image_bytes: resolved.image_bytes,
         hand_over: resolved.flavor.hand_over,
-        network: resolved.network,
+        attachments: resolved.attachments(),
         keys: resolved.keys.clone(),
         user_data_sealed,
         candidates: Vec::new(),
@@ -200,6 +202,9 @@ async fn place(site: &Site, resolved: &Resolved, order: &mut Order) -> Result<Pl
             .collect();
         match site.store.place(order.clone(), site.now()).await {
             Err(bessemer_store::Error::NoNode) => {}
+            Err(error @ bessemer_store::Error::Exhausted { .. }) => {
+                return Err(Refusal::from(error).field("networks"));
+            }
             outcome => return Ok(outcome?),
         }
     }

@@ -18,8 +18,8 @@ pub(crate) async fn offer(api: &Api) {
     let flavor = json!({ "name": "m1", "hardware": hardware });
     api.post("/v1/flavors", flavor).await.expect(201);
     let network = json!({
-        "name": "web", "vlan": 200, "subnet": "192.168.100.0/24",
-        "pool_first": "192.168.100.10", "pool_last": "192.168.100.11",
+        "name": "web", "vlan": 200, "subnets": [{ "cidr": "192.168.100.0/24",
+            "pools": [{ "first": "192.168.100.10", "last": "192.168.100.11" }] }],
     });
     api.post("/v1/networks", network).await.expect(201);
     let key = json!({ "name": "laptop", "public_key": PUBLIC_KEY });

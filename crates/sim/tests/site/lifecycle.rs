@@ -30,7 +30,10 @@ async fn an_order_becomes_a_system_that_calls_home_and_a_release_leaves_nothing(
     let server = site.wait_for_active("one").await;
     assert_eq!(server.posts, 1);
     assert_eq!(node.boots() - boots, 1);
-    assert_eq!(server.address, Ipv4Addr::new(192, 168, 100, 10));
+    assert_eq!(
+        server.address,
+        Some(Ipv4Addr::new(192, 168, 100, 10).into())
+    );
     assert_has_image(node.disk());
     check_config_drive(&ConfigDrive::read(node.disk()), &server, &node.host.mac);
 
@@ -53,7 +56,7 @@ fn check_config_drive(
         drive.network_data,
         json!({
             "links": [{ "id": "nic0", "type": "phy", "ethernet_mac_address": mac, "mtu": 1500 }],
-            "networks": [{ "id": "network0", "network_id": "tenants", "link": "nic0",
+            "networks": [{ "id": "network0", "network_id": server.networks[0].network, "link": "nic0",
                 "type": "ipv4", "ip_address": "192.168.100.10", "netmask": "255.255.255.0",
                 "gateway": "192.168.100.1", "routes": [],
                 "dns_nameservers": ["192.168.100.53"] }],

@@ -11,6 +11,7 @@ mod harness;
 mod ipmi;
 mod lifecycle;
 mod media;
+mod networks;
 mod orders;
 mod rebuild_crashes;
 mod report;

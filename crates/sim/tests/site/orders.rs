@@ -77,7 +77,8 @@ async fn of_two_orders_for_the_last_node_exactly_one_wins() {
     assert_eq!(site.node(&node).await.server, Some(won.id));
     // Nothing of the order that lost is in the way of the next one.
     let network = site.api.network("tenants").await.unwrap();
-    assert_eq!(network.used, 1);
+    assert_eq!(network.servers, 1);
+    assert_eq!(network.subnets[0].usage.allocated, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,11 +178,12 @@ async fn what_an_order_names_must_exist() {
     let mut requests = [order("one"), order("one"), order("one"), order("one")];
     requests[0].flavor = "nothing".into();
     requests[1].image = "nothing".into();
-    requests[2].network = "nothing".into();
+    requests[2].networks[0].network = "nothing".into();
     requests[3].keys = vec!["me".into(), "nothing".into()];
-    for (request, field) in requests
-        .iter()
-        .zip(["flavor", "image", "network", "keys[1]"])
+    for (request, field) in
+        requests
+            .iter()
+            .zip(["flavor", "image", "networks[0].network", "keys[1]"])
     {
         let refused = problem(site.api.create_server(request, "key").await);
         assert_eq!(

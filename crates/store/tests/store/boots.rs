@@ -42,7 +42,7 @@ async fn a_relayed_boot_moves_to_its_own_subnet_until_its_agent_calls(site: Site
     assert_eq!((found.boot, found.relay), (boot, Some(relay.clone())));
     let other = BootId::of(node_id(2), 0);
     let full = store.relay_boot(other, &relay, behind(), "behind").await;
-    assert!(matches!(full, Err(Error::Exhausted { pool }) if pool == "behind"));
+    assert!(matches!(full, Err(Error::Exhausted { pool, .. }) if pool == "behind"));
     // An agent that runs keeps its address, whoever asks with its MAC address.
     store.hello(boot, "session", at(21)).await.unwrap();
     let late = store.relay_boot(boot, &relay, pool(3), "ours").await;

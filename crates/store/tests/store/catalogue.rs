@@ -1,16 +1,15 @@
-//! Images, flavors, networks, key pairs, projects, tokens.
+//! Images, flavors, key pairs, projects, tokens.
 
-use bessemer_core::id::{FlavorId, ImageId, KeyPairId, NetworkId, ProjectId, TokenId};
-use bessemer_store::{Error, ImportedImage, KeyPairRecord, NetworkRecord, TokenRecord};
+use bessemer_core::id::{FlavorId, ImageId, KeyPairId, ProjectId, TokenId};
+use bessemer_store::{Error, ImportedImage, KeyPairRecord, TokenRecord};
 use bessemer_wire::api::{ImageStatus, Role};
 use uuid::Uuid;
 
 use crate::on_both;
-use crate::site::{Site, at, flavor, image, inventory, network, network_record, project, stock};
+use crate::site::{Site, at, flavor, image, inventory, project, stock};
 
 on_both! {
     an_import_ends_once
-    networks_share_no_name_and_no_vlan
     flavors_and_keys_are_found_by_name_and_id
     a_project_is_made_once
     a_token_is_known_by_its_digest_until_it_is_revoked
@@ -109,56 +108,6 @@ async fn an_import_ends_once(site: Site) {
     store.delete_image(image()).await.unwrap();
     let gone = store.delete_image(image()).await.err().unwrap();
     assert!(matches!(gone, Error::NotFound { what: "image", .. }));
-}
-
-async fn networks_share_no_name_and_no_vlan(site: Site) {
-    let store = site.open().await;
-    stock(&store, 5).await;
-    let stored = store.network(&network().to_string()).await.unwrap();
-    let made = network_record(5);
-    assert_eq!(
-        (stored.vlan, stored.subnet, stored.mtu),
-        (made.vlan, made.subnet, made.mtu)
-    );
-    assert_eq!((stored.gateway, &stored.dns), (made.gateway, &made.dns));
-    assert_eq!(
-        (stored.pool_first, stored.pool_last),
-        (made.pool_first, made.pool_last)
-    );
-    let refusal = async |name: &str, vlan: u16| {
-        let network = NetworkRecord {
-            id: NetworkId(Uuid::from_u128(66)),
-            name: name.into(),
-            vlan,
-            gateway: None,
-            ..network_record(5)
-        };
-        match store.create_network(&network).await {
-            Err(Error::Conflict { field, message }) => Some((field.unwrap(), message)),
-            other => other.map(|()| None).unwrap(),
-        }
-    };
-    let (field, message) = refusal("tenant", 200).await.unwrap();
-    assert_eq!(
-        (field.as_str(), message.as_str()),
-        (
-            "name",
-            "the name `tenant` belongs to another network already"
-        )
-    );
-    let (field, message) = refusal("other", 100).await.unwrap();
-    assert_eq!(
-        (field.as_str(), message.as_str()),
-        ("vlan", "VLAN 100 already belongs to network `tenant`")
-    );
-    assert_eq!(refusal("other", 200).await, None);
-    let networks = store.networks().await.unwrap();
-    let names: Vec<_> = networks
-        .iter()
-        .map(|network| network.name.as_str())
-        .collect();
-    assert_eq!(names, ["other", "tenant"]);
-    assert_eq!(networks[0].gateway, None);
 }
 
 async fn flavors_and_keys_are_found_by_name_and_id(site: Site) {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::machine::run_until;
 use crate::on_both;
-use crate::site::{Site, at, enroll, node_id, order, server_id, stock};
+use crate::site::{Site, allocated, at, enroll, node_id, order, server_id, stock};
 
 on_both! {
     a_life_of_a_node
@@ -47,7 +47,7 @@ async fn a_life_of_a_node(site: Site) {
     store.release_server(server, now).await.unwrap();
     run_until(&store, node, Phase::Available, &mut now).await;
     assert!(store.server(None, "server1").await.is_err());
-    assert_eq!(store.network("tenant").await.unwrap().used, 0);
+    assert_eq!(allocated(&store).await, 0);
     let history = store.history(node, 1000).await.unwrap();
     let mut phases: Vec<_> = history
         .iter()

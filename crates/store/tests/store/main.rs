@@ -3,12 +3,15 @@
 //! SQLite is a file in a temporary folder, PostgreSQL a private cluster on a Unix socket (see
 //! `postgres`), one database for each test.
 
+mod addresses;
 mod boots;
 mod catalogue;
 mod claims;
 mod crash;
 mod events;
 mod machine;
+mod migration;
+mod networks;
 mod nodes;
 mod opening;
 mod orders;

@@ -1,13 +1,16 @@
 //! Orders: never two on one node, all or nothing, and the same one twice is one.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use bessemer_core::lifecycle::Goal;
-use bessemer_store::{Error, Placed};
+use bessemer_store::{Error, Placed, ServerRecord};
 
 use crate::on_both;
-use crate::site::{Site, at, available_nodes, held, node_id, order, project, server_id, stock};
+use crate::site::{
+    Site, allocated, at, available_nodes, held, network, node_id, on, order, project, server_id,
+    stock,
+};
 
 on_both! {
     an_order_takes_a_node_and_an_address
@@ -16,6 +19,10 @@ on_both! {
     the_same_key_at_once_is_one_order
     a_refused_order_leaves_nothing_behind
     nodes_that_are_spoken_for_are_not_taken
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("is an address")
 }
 
 async fn an_order_takes_a_node_and_an_address(site: Site) {
@@ -30,7 +37,9 @@ async fn an_order_takes_a_node_and_an_address(site: Site) {
 
     let server = store.server(Some(project()), "server1").await.unwrap();
     assert_eq!(server.node, node_id(1), "the first candidate");
-    assert_eq!(server.address, Ipv4Addr::new(192, 168, 100, 10));
+    assert_eq!(server.address(), Some(address("192.168.100.10")));
+    assert_eq!(server.attachments.len(), 1);
+    assert_eq!(server.attachments[0].network, network());
     assert_eq!(server.keys, wanted.keys);
     assert_eq!(server.user_data_sealed, wanted.user_data_sealed);
     assert_eq!(server.plan, wanted.candidates[0].plan);
@@ -52,7 +61,7 @@ async fn an_order_takes_a_node_and_an_address(site: Site) {
         goal => panic!("{goal:?}"),
     }
     assert_eq!(store.next_due(at(2000)).await.unwrap(), Some(at(2000)));
-    assert_eq!(store.network("tenant").await.unwrap().used, 1);
+    assert_eq!(allocated(&store).await, 1);
     assert_eq!(store.available_nodes(10).await.unwrap().len(), 1);
     let events = store.events_after(0, Some(project()), 10).await.unwrap();
     let ordered: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
@@ -83,7 +92,7 @@ async fn sixty_four_orders_share_out_twenty_nodes(site: Site) {
     let (servers, next) = store.servers(None, None, 100).await.unwrap();
     assert_eq!((servers.len(), next), (20, None));
     let nodes: HashSet<_> = servers.iter().map(|server| server.node).collect();
-    let addresses: HashSet<_> = servers.iter().map(|server| server.address).collect();
+    let addresses: HashSet<_> = servers.iter().map(ServerRecord::address).collect();
     assert_eq!((nodes.len(), addresses.len()), (20, 20));
     for server in servers {
         let node = store.node_by_id(server.node).await.unwrap();
@@ -91,7 +100,7 @@ async fn sixty_four_orders_share_out_twenty_nodes(site: Site) {
     }
     // The ones without a node gave their addresses back.
     let last = addresses.into_iter().max().unwrap();
-    assert_eq!(last, Ipv4Addr::new(192, 168, 100, 29));
+    assert_eq!(last, Some(address("192.168.100.29")));
 }
 
 async fn the_same_request_twice_is_one_order(site: Site) {
@@ -161,18 +170,15 @@ async fn a_refused_order_leaves_nothing_behind(site: Site) {
     let refused = store.place(full, at(2000)).await.err().unwrap();
     assert_eq!(
         refused.to_string(),
-        "network `tenant` has no free address left"
+        "subnet 192.168.100.0/24 of network `tenant` has no free address left"
     );
     let mut nobody = order(2, 2);
-    nobody.network = bessemer_core::id::NetworkId(uuid::Uuid::from_u128(99));
-    let refused = store.place(nobody, at(2000)).await;
-    assert!(matches!(
-        refused,
-        Err(Error::NotFound {
-            what: "network",
-            ..
-        })
-    ));
+    nobody.attachments = vec![on(bessemer_core::id::NetworkId(uuid::Uuid::from_u128(99)))];
+    let refused = store.place(nobody, at(2000)).await.err().unwrap();
+    assert!(
+        refused.to_string().contains("deleted a moment ago"),
+        "{refused}"
+    );
 
     let (servers, _) = store.servers(None, None, 10).await.unwrap();
     assert_eq!(servers.len(), 1);

@@ -1,20 +1,20 @@
 //! What the tests have in common: a database, a clock that is turned by hand, and a small site of
 //! nodes, an image, a flavor and a network.
 
-use std::net::Ipv4Addr;
-
 use bessemer_core::Timestamp;
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::hardware::{Cpu, Disk, FirmwareMode, Inventory, MachineIdentity, Transport};
-use bessemer_core::id::{FlavorId, ImageId, NetworkId, NodeId, ProjectId, ServerId};
+use bessemer_core::id::{FlavorId, ImageId, NetworkId, NodeId, ProjectId, ServerId, SubnetId};
 use bessemer_core::lifecycle::{
     Cleanliness, Goal, HandOver, NodeState, Phase, PortControl, Standby, Step,
 };
 use bessemer_core::net::MacAddress;
+use bessemer_core::network::{NetworkKind, NetworkScope};
 use bessemer_core::plan::Plan;
+use bessemer_core::subnet::{AddressPool, SubnetPlan};
 use bessemer_store::{
-    BmcRecord, Candidate, Claim, Commit, FlavorRecord, Gate, ImageRecord, Location, NetworkRecord,
-    NewNode, NodeRecord, Order, Store, StoreOptions, Work,
+    BmcRecord, Candidate, Claim, Commit, FlavorRecord, Gate, ImageRecord, Location, NewAttachment,
+    NewNetwork, NewNode, NewSubnet, NodeRecord, NumberFrom, Order, Store, StoreOptions, Work,
 };
 use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort};
 use uuid::Uuid;
@@ -67,6 +67,10 @@ pub(crate) const fn flavor() -> FlavorId {
 
 pub(crate) const fn network() -> NetworkId {
     NetworkId(Uuid::from_u128(6))
+}
+
+pub(crate) const fn subnet() -> SubnetId {
+    SubnetId(Uuid::from_u128(7))
 }
 
 impl Site {
@@ -255,24 +259,61 @@ pub(crate) async fn stock(store: &Store, addresses: u8) {
     };
     store.create_flavor(&flavor, at(1)).await.expect("is made");
     store
-        .create_network(&network_record(addresses))
+        .create_network(&new_network(addresses), at(2))
         .await
         .expect("is made");
 }
 
-pub(crate) fn network_record(addresses: u8) -> NetworkRecord {
-    NetworkRecord {
+/// A public network of VLAN 100 with `addresses` addresses.
+pub(crate) fn new_network(addresses: u8) -> NewNetwork {
+    NewNetwork {
         id: network(),
         name: "tenant".into(),
-        vlan: 100,
-        subnet: "192.168.100.0/24".parse().expect("is a subnet"),
-        gateway: Some(Ipv4Addr::new(192, 168, 100, 1)),
-        dns: vec![Ipv4Addr::new(192, 168, 100, 1)],
-        pool_first: Ipv4Addr::new(192, 168, 100, 10),
-        pool_last: Ipv4Addr::new(192, 168, 100, 9 + addresses),
+        kind: NetworkKind::Vlan,
+        scope: NetworkScope::Public,
+        project: None,
+        number: NumberFrom::Given(100),
         mtu: 1500,
-        used: 0,
+        subnets: vec![NewSubnet {
+            id: subnet(),
+            plan: plan(
+                "192.168.100.0/24",
+                "192.168.100.10",
+                &format!("192.168.100.{}", 9 + addresses),
+            ),
+        }],
+        limit: None,
     }
+}
+
+/// A subnet with one pool.
+pub(crate) fn plan(cidr: &str, first: &str, last: &str) -> SubnetPlan {
+    SubnetPlan {
+        cidr: cidr.parse().expect("is a subnet"),
+        gateway: None,
+        dns: vec![],
+        routes: vec![],
+        pools: vec![AddressPool {
+            first: first.parse().expect("is an address"),
+            last: last.parse().expect("is an address"),
+        }],
+    }
+}
+
+/// A server's place on a network, with nothing said about it.
+pub(crate) fn on(network: NetworkId) -> NewAttachment {
+    NewAttachment {
+        network,
+        port: None,
+        mode: None,
+        addresses: vec![],
+    }
+}
+
+/// How many addresses of the network's subnets servers have.
+pub(crate) async fn allocated(store: &Store) -> u64 {
+    let network = store.network(None, "tenant").await.expect("is there");
+    network.subnets.iter().map(|each| each.allocated).sum()
 }
 
 /// Order number `number`, for any of the nodes 1 to `candidates`.
@@ -290,7 +331,7 @@ pub(crate) fn order(number: u32, candidates: u32) -> Order {
         image: image(),
         image_bytes: 640 << 20,
         hand_over: HandOver::TryKexec,
-        network: network(),
+        attachments: vec![on(network())],
         keys: vec![("me".into(), "ssh-ed25519 AAAA me".into())],
         user_data_sealed: None,
         candidates: (1..=candidates)

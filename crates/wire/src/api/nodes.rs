@@ -84,7 +84,7 @@ impl std::fmt::Debug for IpmiKey {
 }
 
 /// A field that is there, `null` or not; absent ones take their default.
-fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub(super) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Deserialize<'de>,

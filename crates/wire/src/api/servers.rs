@@ -1,6 +1,7 @@
-//! What tenants order, and what it is ordered from: servers, flavors, networks, keys.
+//! What tenants order, and what it is ordered from: servers, flavors, keys. Networks have a
+//! file of their own.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,10 +9,12 @@ use utoipa::ToSchema;
 
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::hardware::DiskIdentity;
-use bessemer_core::id::{FlavorId, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId};
+use bessemer_core::id::{
+    FlavorId, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId, SubnetId,
+};
 use bessemer_core::lifecycle::HandOver;
-use bessemer_core::net::Ipv4Subnet;
 use bessemer_core::plan::Plan;
+use bessemer_core::port_plan::AttachmentMode;
 use bessemer_core::reason::Reason;
 use bessemer_core::root_disk::RootDiskHint;
 
@@ -81,65 +84,6 @@ pub struct KexecOutcome {
     pub last_at: Timestamp,
 }
 
-/// A request for a new network.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkCreate {
-    /// Unique name, 1 to 63 characters.
-    pub name: String,
-    /// Its VLAN on the switches, 1 to 4094; unique, and none of the site's own.
-    pub vlan: u16,
-    /// Its IPv4 subnet.
-    pub subnet: Ipv4Subnet,
-    /// Default gateway of its servers.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, format = Ipv4)]
-    pub gateway: Option<Ipv4Addr>,
-    /// Name servers of its servers.
-    #[serde(default)]
-    #[schema(value_type = Vec<String>)]
-    pub dns: Vec<Ipv4Addr>,
-    /// First address given to servers.
-    #[schema(value_type = String, format = Ipv4)]
-    pub pool_first: Ipv4Addr,
-    /// Last address given to servers; at most 65,536 in all.
-    #[schema(value_type = String, format = Ipv4)]
-    pub pool_last: Ipv4Addr,
-    /// Maximum transmission unit in bytes, 1280 to 9216; 1500 unless given.
-    #[serde(default)]
-    pub mtu: Option<u16>,
-}
-
-/// A network.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct Network {
-    /// Its id.
-    pub id: NetworkId,
-    /// Its name.
-    pub name: String,
-    /// Its VLAN.
-    pub vlan: u16,
-    /// Its subnet.
-    pub subnet: Ipv4Subnet,
-    /// Default gateway.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, format = Ipv4)]
-    pub gateway: Option<Ipv4Addr>,
-    /// Name servers.
-    #[schema(value_type = Vec<String>)]
-    pub dns: Vec<Ipv4Addr>,
-    /// First address given to servers.
-    #[schema(value_type = String, format = Ipv4)]
-    pub pool_first: Ipv4Addr,
-    /// Last address given to servers.
-    #[schema(value_type = String, format = Ipv4)]
-    pub pool_last: Ipv4Addr,
-    /// Maximum transmission unit in bytes.
-    pub mtu: u16,
-    /// Addresses in use.
-    pub used: u32,
-}
-
 /// A request to add an SSH public key to the project.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -171,14 +115,34 @@ pub struct ServerCreate {
     pub flavor: String,
     /// What to run on it.
     pub image: String,
-    /// Where it is to be reached.
-    pub network: String,
+    /// The networks that it is to be on, each one once; it is reached on the first one.
+    pub networks: Vec<NetworkRequest>,
     /// Keys that open it: at least one, as there is no other way in.
     pub keys: Vec<String>,
     /// User data for cloud-init, up to 64 KiB. Stored encrypted; never shown again.
     #[serde(default)]
     #[schema(write_only)]
     pub user_data: Option<String>,
+}
+
+/// A place on a network that a server is to have.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkRequest {
+    /// The network, by name or id.
+    pub network: String,
+    /// The server's own addresses there: free ones, or ones that its project has reserved, at most
+    /// one of each subnet. Of every other subnet it is given the next free one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<IpAddr>,
+    /// The port that it must be on, by MAC address; the one that its machine boots from unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// How it must be on that port. Unless given, the first network of a port is native (without a
+    /// VLAN tag), and the others are tagged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<AttachmentMode>,
 }
 
 impl std::fmt::Debug for ServerCreate {
@@ -217,6 +181,31 @@ pub enum ServerStatus {
     Error,
 }
 
+/// A server's place on a network.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServerNetwork {
+    /// The network.
+    pub network: NetworkId,
+    /// The port that was asked for.
+    #[serde(default)]
+    pub port: Option<String>,
+    /// How it was asked for on that port.
+    #[serde(default)]
+    pub mode: Option<AttachmentMode>,
+    /// The server's addresses there, IPv4 before IPv6.
+    pub addresses: Vec<ServerAddress>,
+}
+
+/// An address of a server.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServerAddress {
+    /// The address.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// Its subnet.
+    pub subnet: SubnetId,
+}
+
 /// A server.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Server {
@@ -237,11 +226,12 @@ pub struct Server {
     pub flavor: FlavorId,
     /// Its image.
     pub image: ImageId,
-    /// Its network.
-    pub network: NetworkId,
-    /// Its address.
-    #[schema(value_type = String, format = Ipv4)]
-    pub address: Ipv4Addr,
+    /// The address that it is reached at: on the first of its networks, IPv4 if it has one there.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
+    /// The networks that it is on, in the order in which they were asked for.
+    pub networks: Vec<ServerNetwork>,
     /// The account to log in to, as the image says.
     #[serde(default)]
     pub default_user: Option<String>,

@@ -1,5 +1,6 @@
 //! `bessemer server`: what tenants rent.
 
+mod network;
 mod power;
 mod rebuild;
 mod view;
@@ -12,6 +13,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use self::network::NetworkArgument;
 use super::Context;
 use crate::follow;
 use crate::lookup::Names;
@@ -46,6 +48,8 @@ pub(super) enum Command {
       --wait
   bessemer server create web-1 --flavor small --image debian-12 --network tenant --key laptop \\
       --user-data cloud-config.yaml --idempotency-key order-4711 -o json
+  bessemer server create db-1 --flavor small --image debian-12 --key laptop \\
+      --network tenant,address=192.168.100.50 --network backend,mode=tagged --wait
 
 The same order under the same idempotency key is carried out once, however often it is sent.")]
 pub(super) struct Create {
@@ -57,9 +61,14 @@ pub(super) struct Create {
     /// What to run on it.
     #[arg(long)]
     image: String,
-    /// Where it is to be reached.
-    #[arg(long)]
-    network: String,
+    /// A network that it is to be on; can be given several times. It is reached on the first one. If
+    /// they matter, with port (a MAC address), mode (native or tagged) and addresses.
+    #[arg(
+        long,
+        required = true,
+        value_name = "NETWORK[,port=…][,mode=…][,address=…]"
+    )]
+    network: Vec<NetworkArgument>,
     /// An SSH key that opens it; can be given several times.
     #[arg(long, required = true, value_name = "KEY")]
     key: Vec<String>,
@@ -167,7 +176,7 @@ impl Create {
             name: self.name,
             flavor: self.flavor,
             image: self.image,
-            network: self.network,
+            networks: self.network.into_iter().map(|each| each.0).collect(),
             keys: self.key,
             user_data: self.user_data.map(read).transpose()?,
         })

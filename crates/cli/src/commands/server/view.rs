@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bessemer_wire::api::{Server, ServerPlan, ServerStatus};
+use bessemer_wire::api::{Server, ServerNetwork, ServerPlan, ServerStatus};
 use jiff::Timestamp;
 
 use crate::failure::tell;
 use crate::lookup::Names;
-use crate::table::{pairs, table};
+use crate::table::{NOTHING, pairs, table};
 use crate::words::{ago, count, disk_identity, length, printable, progress, seconds, step};
 
 fn status(server: &Server) -> &'static str {
@@ -25,7 +25,7 @@ pub(super) fn list(servers: &[&Server], names: &Names, now: Timestamp) -> String
         [
             server.name.clone(),
             status(server).to_owned(),
-            server.address.to_string(),
+            address(server),
             names.name(server.flavor.0),
             names.name(server.image.0),
             names.name(server.node.0),
@@ -50,8 +50,7 @@ pub(super) fn details(server: &Server, names: &Names, now: Timestamp) -> String 
         ("Reason", Some(tell(&server.reason, now))),
         ("Progress", server.progress.as_ref().map(progress)),
         ("Login", login),
-        ("Address", Some(server.address.to_string())),
-        ("Network", Some(names.name(server.network.0))),
+        ("Networks", Some(networks(server, names))),
         ("Flavor", Some(names.name(server.flavor.0))),
         ("Image", Some(names.name(server.image.0))),
         ("Node", Some(names.name(server.node.0))),
@@ -68,10 +67,28 @@ pub(super) fn details(server: &Server, names: &Names, now: Timestamp) -> String 
 
 /// How to log in.
 fn login(server: &Server) -> String {
-    match &server.default_user {
-        Some(user) => format!("ssh {user}@{}", server.address),
-        None => format!("ssh {}", server.address),
+    match (&server.default_user, server.address) {
+        (Some(user), Some(address)) => format!("ssh {user}@{address}"),
+        (None, Some(address)) => format!("ssh {address}"),
+        (_, None) => "no address is known".to_owned(),
     }
+}
+
+fn address(server: &Server) -> String {
+    server
+        .address
+        .map_or(NOTHING.into(), |address| address.to_string())
+}
+
+/// The networks of a server, each with its addresses.
+fn networks(server: &Server, names: &Names) -> String {
+    let network = |each: &ServerNetwork| {
+        let addresses = each.addresses.iter();
+        let addresses: Vec<_> = addresses.map(|each| each.address.to_string()).collect();
+        format!("{} {}", names.name(each.network.0), addresses.join(" "))
+    };
+    let all: Vec<_> = server.networks.iter().map(network).collect();
+    all.join(", ")
 }
 
 /// What came of an order: how long it took, against what was foretold, and the login as the last
@@ -134,7 +151,10 @@ mod tests {
         serde_json::from_value(json!({
             "id": id(1), "name": "web-1", "project": id(2), "status": "active",
             "reason": { "summary": "the operating system is up" }, "flavor": id(3),
-            "image": id(4), "network": id(5), "address": "192.168.100.10", "default_user": user,
+            "image": id(4), "address": "192.168.100.10", "default_user": user,
+            "networks": [{ "network": id(5), "addresses": [
+                { "address": "192.168.100.10", "subnet": id(7) },
+                { "address": "2001:db8::a", "subnet": id(8) }] }],
             "node": id(6), "plan": { "steps": [], "posts": 1, "expected_seconds": 90 }, "posts": 1,
             "created_at": "2026-11-21T10:00:00Z", "active_at": "2026-11-21T10:01:23Z",
         }))
@@ -162,6 +182,9 @@ mod tests {
             "{text}"
         );
         assert!(line.ends_with("2h ago"), "{text}");
+        let text = details(&server(None), &Names::default(), now);
+        let all = "00000000-0000-0000-0000-000000000005 192.168.100.10 2001:db8::a";
+        assert!(text.contains(all), "{text}");
     }
 
     #[test]

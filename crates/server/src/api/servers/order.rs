@@ -1,11 +1,12 @@
 //! Checking an order: what its fields name must exist and go together.
 
 use axum::http::HeaderMap;
-use bessemer_core::id::{NetworkId, ProjectId};
-use bessemer_store::{FlavorRecord, ImageRecord};
+use bessemer_core::id::ProjectId;
+use bessemer_store::{FlavorRecord, ImageRecord, NewAttachment};
 use bessemer_wire::api::{ImageStatus, ServerCreate};
 use serde::Serialize;
 
+use super::networks::{self, Ordered};
 use crate::api::extract::Caller;
 use crate::api::problem::{Kind, Refusal};
 use crate::api::{reference, values};
@@ -26,9 +27,17 @@ pub(super) struct Resolved {
     pub(super) image_size: u64,
     /// Bytes of the image that are to be written.
     pub(super) image_bytes: u64,
-    pub(super) network: NetworkId,
+    pub(super) networks: Vec<Ordered>,
     /// Name and public key.
     pub(super) keys: Vec<(String, String)>,
+}
+
+impl Resolved {
+    /// The server's places on its networks.
+    pub(super) fn attachments(&self) -> Vec<NewAttachment> {
+        let networks = self.networks.iter();
+        networks.map(|each| each.attachment.clone()).collect()
+    }
 }
 
 pub(super) async fn resolve(
@@ -40,7 +49,7 @@ pub(super) async fn resolve(
     check_user_data(request.user_data.as_deref())?;
     let flavor = reference("flavor", site.store.flavor(&request.flavor).await)?;
     let image = reference("image", site.store.image(&request.image).await)?;
-    let network = reference("network", site.store.network(&request.network).await)?;
+    let networks = networks::resolve(site, caller, &request.networks).await?;
     let keys = find_keys(site, caller.project(), &request.keys).await?;
     let (image_size, image_bytes) = sizes(&image)?;
     Ok(Resolved {
@@ -48,7 +57,7 @@ pub(super) async fn resolve(
         image,
         image_size,
         image_bytes,
-        network: network.id,
+        networks,
         keys,
     })
 }

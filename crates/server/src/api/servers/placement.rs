@@ -9,6 +9,7 @@ use bessemer_core::plan::{Plan, foretell};
 use bessemer_core::root_disk::{self, NoRootDisk};
 use bessemer_store::NodeRecord;
 
+use super::carriers::keep_carriers;
 use super::order::Resolved;
 use super::shortage::{may_fit, no_root_disk, what_is_short};
 use crate::api::flavors::MAX_CANDIDATES;
@@ -84,6 +85,7 @@ async fn nodes_with_root_disk(
     if nodes.is_empty() {
         return Err(what_is_short(site, order).await?);
     }
+    keep_carriers(site, order, &mut nodes)?;
     let (mut good, mut refused) = (Vec::new(), Vec::new());
     for node in nodes {
         match root_disk(order, &node, needed) {

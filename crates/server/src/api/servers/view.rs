@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use bessemer_core::id::{Generation, ImageId};
 use bessemer_core::lifecycle::{Goal, NodeState, Phase};
 use bessemer_core::reason::Reason;
-use bessemer_store::ServerRecord;
-use bessemer_wire::api::{Server, ServerStatus};
+use bessemer_store::{AttachmentRecord, ServerRecord};
+use bessemer_wire::api::{Server, ServerAddress, ServerNetwork, ServerStatus};
 
 use crate::api::problem::Refusal;
 use crate::site::Site;
@@ -35,6 +35,7 @@ pub(super) async fn many(site: &Site, servers: Vec<ServerRecord>) -> Result<Vec<
 fn view(site: &Site, server: ServerRecord, default_user: Option<String>) -> Server {
     let status = status(&server.goal, server.generation, &server.node_state);
     let posts = server.node_state.posts.saturating_sub(server.posts_before);
+    let address = server.address();
     Server {
         progress: site.progress.get(server.node),
         reason: reason(status, &server.node_state),
@@ -44,8 +45,8 @@ fn view(site: &Site, server: ServerRecord, default_user: Option<String>) -> Serv
         status,
         flavor: server.flavor,
         image: server.image,
-        network: server.network,
-        address: server.address,
+        address,
+        networks: server.attachments.into_iter().map(network).collect(),
         default_user,
         node: server.node,
         plan: server.plan,
@@ -53,6 +54,16 @@ fn view(site: &Site, server: ServerRecord, default_user: Option<String>) -> Serv
         created_at: server.created_at,
         rebuilt_at: server.rebuilt_at,
         active_at: server.active_at,
+    }
+}
+
+fn network(attachment: AttachmentRecord) -> ServerNetwork {
+    let address = |(subnet, address)| ServerAddress { address, subnet };
+    ServerNetwork {
+        network: attachment.network,
+        port: attachment.port,
+        mode: attachment.mode,
+        addresses: attachment.addresses.into_iter().map(address).collect(),
     }
 }
 

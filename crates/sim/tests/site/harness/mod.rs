@@ -22,13 +22,15 @@ use std::time::Duration;
 
 use bessemer_client::{Client, Error};
 use bessemer_core::lifecycle::{HandOver, Timing};
+use bessemer_core::network::NetworkKind;
+use bessemer_core::subnet::AddressPool;
 use bessemer_server::config::Config;
 use bessemer_server::{Server, StartOptions};
 use bessemer_sim::agent::{Firmware, Parameters};
 use bessemer_store::Gate;
 use bessemer_wire::api::{
-    FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate, Node, Server as Rented,
-    ServerCreate, ServerStatus,
+    FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate, NetworkRequest, Node,
+    Server as Rented, ServerCreate, ServerStatus, SubnetCreate,
 };
 use bessemer_wire::event::Event;
 use bessemer_wire::problem::Problem;
@@ -211,13 +213,22 @@ impl Site {
         self.api.create_flavor(&flavor).await.unwrap();
         let network = NetworkCreate {
             name: "tenants".into(),
-            vlan: 100,
-            subnet: "192.168.100.0/24".parse().unwrap(),
-            gateway: Some(Ipv4Addr::new(192, 168, 100, 1)),
-            dns: vec![Ipv4Addr::new(192, 168, 100, 53)],
-            pool_first: Ipv4Addr::new(192, 168, 100, 10),
-            pool_last: Ipv4Addr::new(192, 168, 100, 99),
+            kind: NetworkKind::Vlan,
+            scope: None,
+            project: None,
+            vlan: Some(100),
+            vni: None,
             mtu: None,
+            subnets: vec![SubnetCreate {
+                cidr: "192.168.100.0/24".parse().unwrap(),
+                gateway: Some(Ipv4Addr::new(192, 168, 100, 1).into()),
+                dns: vec![Ipv4Addr::new(192, 168, 100, 53).into()],
+                routes: vec![],
+                pools: Some(vec![AddressPool {
+                    first: Ipv4Addr::new(192, 168, 100, 10).into(),
+                    last: Ipv4Addr::new(192, 168, 100, 99).into(),
+                }]),
+            }],
         };
         self.api.create_network(&network).await.unwrap();
         let key = KeyPairCreate {
@@ -385,7 +396,12 @@ pub(crate) fn order(name: &str) -> ServerCreate {
         name: name.into(),
         flavor: "metal".into(),
         image: "small".into(),
-        network: "tenants".into(),
+        networks: vec![NetworkRequest {
+            network: "tenants".into(),
+            addresses: vec![],
+            port: None,
+            mode: None,
+        }],
         keys: vec!["me".into()],
         user_data: None,
     }
