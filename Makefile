@@ -55,6 +55,7 @@ rack: demo-dependencies build ramdisk ## Bring up the virtual rack and leave it 
 bench: ## Measure; one JSON line a figure
 	@$(MAKE) --no-print-directory dependencies release >&2
 	@$(CARGO) run --release --quiet --locked -p bessemer-bench
+	@$(CARGO) test --release --quiet --locked -p bessemer-fabric --test ovsdb thousand -- --ignored --nocapture | grep '^{'
 
 lint: ## Formatting, clippy, shell scripts
 	scripts/lint

@@ -13,7 +13,7 @@
 //!   disk that the operating system goes to;
 //! - [`lifecycle`]: how a node moves ([`lifecycle::step`]); [`plan`]: the same, foretold;
 //! - [`diagnosis`]: the likely cause of what a node waits for;
-//! - [`port_plan`]: what each switch port must carry;
+//! - [`port_plan`]: what each switch port must carry; [`overlay`]: tunnels between switches;
 //! - [`reason`]: why something is as it is, as data;
 //! - [`network_data`]: how a new server's network is written down for it;
 //! - [`instance`]: the other metadata that it finds at its first boot; [`report`]: how its system says
@@ -29,6 +29,7 @@ pub mod lifecycle;
 pub mod net;
 pub mod network;
 pub mod network_data;
+pub mod overlay;
 pub mod plan;
 pub mod port_plan;
 pub mod reason;

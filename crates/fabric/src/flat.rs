@@ -1,5 +1,6 @@
 //! Switches that are not ours to change.
 
+use bessemer_core::overlay::Tunnels;
 use bessemer_core::port_plan::{DeclaredPort, PortPlan, PortState, check_flat};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -60,6 +61,27 @@ impl Switch for FlatSwitch {
         }
         .boxed()
     }
+
+    fn set_tunnels<'a>(
+        &'a self,
+        tunnels: &'a [Tunnels],
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            match tunnels.first() {
+                None => Ok(()),
+                Some(network) => Err(Error::Unable {
+                    switch: self.name.clone(),
+                    port: network.beside.clone(),
+                    problem: format!(
+                        "VNI {} needs tunnels, and this switch is not ours to change",
+                        network.vni
+                    ),
+                }),
+            }
+        }
+        .boxed()
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +90,20 @@ mod tests {
     use bessemer_core::hardware::LldpNeighbor;
     use bessemer_core::port_plan::PortMode;
     use bessemer_core::reason::FailureClass;
+
+    #[tokio::test]
+    async fn tunnels_are_for_switches_that_are_ours() {
+        let switch = FlatSwitch::new("office", vec![]);
+        switch.set_tunnels(&[], Instant::now()).await.unwrap();
+        let tunnels = Tunnels {
+            vni: 5000,
+            vlan: 100,
+            remotes: ["10.50.0.2".parse().unwrap()].into(),
+            beside: "7".to_owned(),
+        };
+        let error = switch.set_tunnels(&[tunnels], Instant::now()).await;
+        assert_eq!(error.unwrap_err().class(), FailureClass::Operator);
+    }
 
     #[tokio::test]
     async fn a_plan_is_checked_and_nothing_applied() {

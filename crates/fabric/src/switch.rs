@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bessemer_core::overlay::Tunnels;
 use bessemer_core::port_plan::{PortPlan, PortState};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -32,6 +33,14 @@ pub trait Switch: fmt::Debug + Send + Sync {
         on_failure: OnFailure,
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Applied, Error>>;
+
+    /// Brings about `tunnels` and takes away every other tunnel of ours, in one transaction, and
+    /// returns once the switch forwards by them. A switch that has none at all can do without.
+    fn set_tunnels<'a>(
+        &'a self,
+        tunnels: &'a [Tunnels],
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>>;
 }
 
 /// What becomes of a change that was made but cannot be seen to be in effect.

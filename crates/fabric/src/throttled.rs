@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bessemer_core::overlay::Tunnels;
 use bessemer_core::port_plan::{PortPlan, PortState};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -70,6 +71,18 @@ impl Switch for ThrottledSwitch {
         async move {
             let _place = self.place(deadline).await?;
             self.switch.apply(plans, on_failure, deadline).await
+        }
+        .boxed()
+    }
+
+    fn set_tunnels<'a>(
+        &'a self,
+        tunnels: &'a [Tunnels],
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            let _place = self.place(deadline).await?;
+            self.switch.set_tunnels(tunnels, deadline).await
         }
         .boxed()
     }

@@ -67,6 +67,9 @@ pub struct Config {
     pub parked_vlan: u16,
     /// Requests that this conductor has at one switch at the same time, 1 to 1000.
     pub switch_requests: u16,
+    /// Seconds after which each node's switch ports are read again, and put back if they have
+    /// changed; 0: never, but when there is reason to.
+    pub port_check: u32,
     /// What networks are made from.
     pub fabric: Fabric,
     /// How long things may and usually do take on this site's hardware: whole seconds, but for
@@ -87,6 +90,7 @@ impl Default for Config {
             switch: Vec::new(),
             parked_vlan: 4094,
             switch_requests: 8,
+            port_check: 300,
             fabric: Fabric::default(),
             timing: Timing::default(),
         }

@@ -23,6 +23,7 @@ mod attachments;
 mod boots;
 mod catalogue;
 mod database;
+mod drift;
 mod error;
 mod events;
 mod images;

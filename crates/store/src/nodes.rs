@@ -29,7 +29,8 @@ macro_rules! select_node {
              bmc_trust, ports, \
              port_control, standby, goal, generation, abort, server, state, identity, ",
             $inventory,
-            ", os_up, news, boot_method, boot_abilities, root_disk_hint FROM node ",
+            ", os_up, news, boot_method, boot_abilities, root_disk_hint, port_role, \
+             ports_suspect FROM node ",
             $rest
         )
     };
@@ -471,6 +472,8 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
         boot_method: row.optional_name("boot_method")?,
         boot_abilities: row.optional_json("boot_abilities")?,
         root_disk_hint: row.optional_json("root_disk_hint")?,
+        port_role: row.optional_name("port_role")?,
+        ports_suspect: row.integer("ports_suspect")? == 1,
         created_at: row.time("created_at")?,
     })
 }

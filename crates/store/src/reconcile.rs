@@ -260,7 +260,7 @@ fn has_moved(before: &NodeState, next: &NodeState) -> bool {
     place(before) != place(next)
 }
 
-async fn append_history(
+pub(crate) async fn append_history(
     write: &mut Write,
     node: NodeId,
     state: &NodeState,

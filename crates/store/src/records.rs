@@ -15,7 +15,7 @@ use bessemer_core::id::{
     BootId, FlavorId, Generation, ImageId, KeyPairId, NodeId, ProjectId, ServerId, TokenId,
 };
 use bessemer_core::lifecycle::{
-    Action, Goal, HandOver, Intent, NodeSpec, NodeState, Observed, PortControl, Standby,
+    Action, Goal, HandOver, Intent, NodeSpec, NodeState, Observed, PortControl, PortRole, Standby,
 };
 use bessemer_core::net::MacAddress;
 use bessemer_core::network_data::NetworkConfiguration;
@@ -91,6 +91,11 @@ pub struct NodeRecord {
     pub boot_abilities: Option<BootAbilities>,
     /// Which of its disks is the root disk, as an operator has said for this one node.
     pub root_disk_hint: Option<RootDiskHint>,
+    /// The role that all its switch ports were last brought into and read back in, while that is
+    /// known.
+    pub port_role: Option<PortRole>,
+    /// Whether there is reason to look whether they still are.
+    pub ports_suspect: bool,
     /// When it was registered.
     pub created_at: Timestamp,
 }

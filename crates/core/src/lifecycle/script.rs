@@ -160,8 +160,11 @@ impl Step {
             ..base
         };
         match self {
-            CheckBmc | ConnectProvisioning | ConnectTenant | ConnectStandby | Park
-            | PrepareBoot | PrepareDiskBoot => base,
+            CheckBmc | ConnectProvisioning | ConnectStandby | Park | PrepareBoot
+            | PrepareDiskBoot => base,
+            // The image is written: a switch that is away for as long as the agent waits for its
+            // port to move only delays the hand-over.
+            ConnectTenant => StepProfile { tries: 8, ..base },
             Rest => StepProfile {
                 deadline: 0,
                 expected: 0,

@@ -243,14 +243,14 @@ fn carries_nothing(rows: &Rows, port: &Port, uuid: &str) -> Option<Wanted> {
 }
 
 /// Fails the whole transaction if `port` is not as it was read.
-fn unchanged(port: &Port) -> Value {
+pub(super) fn unchanged(port: &Port) -> Value {
     json!({
         "op": "wait", "table": "Port", "where": [["_uuid", "==", reference(&port.uuid)]],
         "columns": COLUMNS, "until": "==", "rows": [port.row], "timeout": 0,
     })
 }
 
-fn mutate_ports(bridge: &str, mutator: &str, port: Value) -> Value {
+pub(super) fn mutate_ports(bridge: &str, mutator: &str, port: Value) -> Value {
     json!({
         "op": "mutate", "table": "Bridge", "where": [["_uuid", "==", reference(bridge)]],
         "mutations": [["ports", mutator, ["set", [port]]]],

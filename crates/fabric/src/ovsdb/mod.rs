@@ -21,10 +21,13 @@ mod connection;
 mod notation;
 mod rows;
 mod splitter;
+mod tunnel;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessemer_core::overlay::Tunnels;
 use bessemer_core::port_plan::{Difference, PortPlan, PortState};
 use bessemer_tls::rustls::ClientConfig;
 use futures_util::FutureExt;
@@ -214,6 +217,37 @@ impl OvsdbSwitch {
         }
     }
 
+    /// Brings about `tunnels`, and no others of ours.
+    async fn bring_tunnels(&self, tunnels: &[Tunnels], deadline: Instant) -> Result<(), Error> {
+        let mut connection = self.connect(deadline).await?;
+        let wanted = tunnel::wanted(tunnels);
+        let found = tunnel::read(&mut connection).await?;
+        let beside: BTreeSet<_> = tunnels.iter().map(|each| each.beside.clone()).collect();
+        let beside: Vec<_> = beside.into_iter().collect();
+        let rows = Rows::read(&mut connection, &beside, &[]).await?;
+        let mut operations = tunnel::operations(&self.name, &found, &wanted, &rows)?;
+        if change::is_idle(&operations) {
+            operations.clear();
+        }
+        settle(&mut connection, operations, deadline).await?;
+        let found = tunnel::read(&mut connection).await?;
+        if let Some((port, fault)) = tunnel::fault(&found) {
+            let switch = self.name.clone();
+            return Err(Error::PortFault {
+                switch,
+                port,
+                fault,
+            });
+        }
+        match tunnel::differences(&found, &wanted) {
+            None => Ok(()),
+            Some(differences) => Err(Error::NotVerified {
+                switch: self.name.clone(),
+                differences,
+            }),
+        }
+    }
+
     /// Puts the ports back to what they were `before`, and says so.
     async fn roll_back(
         &self,
@@ -290,6 +324,14 @@ impl Switch for OvsdbSwitch {
         deadline: Instant,
     ) -> BoxFuture<'a, Result<Applied, Error>> {
         self.bring(plans, on_failure, deadline).boxed()
+    }
+
+    fn set_tunnels<'a>(
+        &'a self,
+        tunnels: &'a [Tunnels],
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.bring_tunnels(tunnels, deadline).boxed()
     }
 }
 

@@ -93,7 +93,7 @@ impl Rows {
     }
 
     /// Reads the bridges of the ports, and the interfaces that are bonded with those asked for.
-    async fn complete(&mut self, connection: &mut Connection) -> Result<(), Error> {
+    pub(super) async fn complete(&mut self, connection: &mut Connection) -> Result<(), Error> {
         let known: BTreeSet<_> = self
             .interfaces
             .iter()
@@ -213,13 +213,18 @@ impl Interface {
         })
     }
 
+    /// All its columns.
+    pub(super) fn row(&self) -> &Row {
+        &self.row
+    }
+
     /// The MTU that it was asked to have.
     pub(super) fn requested_mtu(&self) -> Option<u64> {
         optional(&self.row, "mtu_request").and_then(Value::as_u64)
     }
 
     /// Why the switch cannot use the device behind it: an error, or an OpenFlow port of -1.
-    fn fault(&self) -> Option<String> {
+    pub(super) fn fault(&self) -> Option<String> {
         if let Some(error) = text(&self.row, "error") {
             return Some(error.chars().take(LONGEST_FAULT).collect());
         }
@@ -229,7 +234,8 @@ impl Interface {
 }
 
 impl Port {
-    fn of(mut row: Row) -> Option<Self> {
+    /// From a row as it is selected.
+    pub(super) fn of(mut row: Row) -> Option<Self> {
         let port = Self {
             uuid: uuid(&row.remove("_uuid")?)?,
             name: row.remove("name")?.as_str()?.to_owned(),
@@ -237,6 +243,14 @@ impl Port {
             row,
         };
         Some(port)
+    }
+
+    /// Its VLAN, if it is an access port.
+    pub(super) fn access_vlan(&self) -> Option<u16> {
+        match carries(&self.row) {
+            Carries::Access { vlan } => Some(vlan),
+            _ => None,
+        }
     }
 
     /// The UUIDs of its interfaces.
@@ -252,7 +266,7 @@ fn no_such_port(connection: &Connection, port: &str) -> Error {
     }
 }
 
-fn select(table: &str, condition: Value) -> Value {
+pub(super) fn select(table: &str, condition: Value) -> Value {
     let columns = match table {
         "Port" => [&["_uuid", "name"][..], &COLUMNS].concat(),
         _ => vec![
@@ -265,6 +279,7 @@ fn select(table: &str, condition: Value) -> Value {
             "mtu",
             "mtu_request",
             "lacp_current",
+            "options",
         ],
     };
     json!({"op": "select", "table": table, "where": [condition], "columns": columns})

@@ -69,7 +69,7 @@ async fn two_ports_become_one_and_two_again() {
     let driver = vswitch.driver();
     let devices = ofports(&vswitch);
     let provisioning = bonded(access(1)).isolated(true);
-    apply(&driver, &[provisioning.clone()]).await.unwrap();
+    apply(&driver, &[provisioning]).await.unwrap();
     for port in ["p1", "p2"] {
         let state = read(&driver, port).await;
         assert_eq!(state.lag, Some(lag()));

@@ -4,6 +4,8 @@ mod aggregation;
 mod fake;
 mod real;
 mod relay;
+mod thousand;
 mod tls;
 mod transactions;
+mod tunnels;
 mod vswitch;

@@ -211,3 +211,18 @@ async fn a_switch_that_is_gone_is_transient() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn a_database_that_restarts_is_found_again() {
+    let mut vswitch = Vswitch::start();
+    let driver = vswitch.driver();
+    apply(&driver, &[plan("p1", 100)]).await.unwrap();
+    vswitch.stop_database();
+    let error = apply(&driver, &[plan("p1", 7)]).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(vswitch.flooded_from("p1").is_empty(), "forwards as before");
+    vswitch.start_database();
+    // The switch itself needs a moment to come back to its database: that is waited for.
+    apply(&driver, &[plan("p1", 1)]).await.unwrap();
+    assert_eq!(vswitch.flooded_from("p1").len(), 3);
+}

@@ -59,10 +59,8 @@ impl Relay {
                 let server = UnixStream::connect(&target).await.unwrap();
                 let (counts, troubles) = (counted.clone(), troubles.clone());
                 tokio::spawn(async move {
-                    counts.begin();
                     // A connection that breaks is what is being tested.
                     let _ = relay(client, server, &counts, &troubles).await;
-                    counts.in_flight.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
@@ -83,7 +81,7 @@ impl Relay {
         self.counts.changes.swap(0, Ordering::SeqCst)
     }
 
-    /// The most connections that there were at the same time.
+    /// The most requests that there were at the same time.
     pub(crate) fn most_at_once(&self) -> usize {
         self.counts.most.load(Ordering::SeqCst)
     }
@@ -120,8 +118,11 @@ async fn relay(
             Trouble::Meanwhile(done) => done(),
             Trouble::Then(done) => then = Some(done),
         }
+        counts.begin();
         server.write_all(request.to_string().as_bytes()).await?;
-        let answer = message(&mut server).await?;
+        let answer = message(&mut server).await;
+        counts.in_flight.fetch_sub(1, Ordering::SeqCst);
+        let answer = answer?;
         if let Some(done) = then {
             done();
         }

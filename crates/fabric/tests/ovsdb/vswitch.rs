@@ -60,6 +60,30 @@ fn run(mut command: Command, name: &str) -> String {
     text
 }
 
+/// CPU time that all threads of a process have spent so far.
+pub(crate) fn cpu_of(process: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let each = tasks.filter_map(|task| {
+        let path = task.ok()?.path().join("schedstat");
+        let text = std::fs::read_to_string(path).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(each.sum())
+}
+
+fn spawn_database(folder: &Path) -> Child {
+    let mut server = program("ovsdb-server", folder);
+    server.args(["conf.db", "--remote=punix:db.sock", "--unixctl=ovsdb.ctl"]);
+    // Listens further where the database says so.
+    server.args([
+        "--remote=db:Open_vSwitch,Open_vSwitch,manager_options",
+        "--private-key=db:Open_vSwitch,SSL,private_key",
+        "--certificate=db:Open_vSwitch,SSL,certificate",
+        "--ca-cert=db:Open_vSwitch,SSL,ca_cert",
+    ]);
+    spawn(server, "ovsdb-server")
+}
+
 fn spawn(mut command: Command, name: &str) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
@@ -75,16 +99,7 @@ impl Vswitch {
         let mut create = program("ovsdb-tool", path);
         create.args(["create", "conf.db", SCHEMA]);
         run(create, "ovsdb-tool");
-        let mut server = program("ovsdb-server", path);
-        server.args(["conf.db", "--remote=punix:db.sock", "--unixctl=ovsdb.ctl"]);
-        // Listens further where the database says so.
-        server.args([
-            "--remote=db:Open_vSwitch,Open_vSwitch,manager_options",
-            "--private-key=db:Open_vSwitch,SSL,private_key",
-            "--certificate=db:Open_vSwitch,SSL,certificate",
-            "--ca-cert=db:Open_vSwitch,SSL,ca_cert",
-        ]);
-        let database = spawn(server, "ovsdb-server");
+        let database = spawn_database(path);
         let mut vswitch = Self {
             folder,
             database,
@@ -147,6 +162,25 @@ impl Vswitch {
         };
         self.until(|| port().is_some());
         port().unwrap()
+    }
+
+    /// CPU time that the database, and the switch itself, have spent so far.
+    pub(crate) fn cpu(&self) -> [Duration; 2] {
+        let daemon = self.daemon.as_ref().map(Child::id);
+        [
+            cpu_of(self.database.id()),
+            daemon.map_or(Duration::ZERO, cpu_of),
+        ]
+    }
+
+    /// Ends the database where it stands: the switch forwards as before.
+    pub(crate) fn stop_database(&mut self) {
+        end(&mut self.database);
+    }
+
+    pub(crate) fn start_database(&mut self) {
+        self.database = spawn_database(self.folder.path());
+        self.wait_for_database();
     }
 
     pub(crate) fn start_daemon(&mut self) {

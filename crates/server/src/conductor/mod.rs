@@ -10,6 +10,7 @@
 //! consoles of nodes whose operating system is starting.
 
 mod boot;
+mod drift;
 mod intents;
 mod marker;
 mod power;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_core::Timestamp;
-use bessemer_core::lifecycle::{Executor, kexec_outcome, step};
-use bessemer_store::{Claim, Commit, Error as StoreError};
+use bessemer_core::lifecycle::{Executor, Outcome, kexec_outcome, step};
+use bessemer_store::{Claim, Commit, Error as StoreError, Work};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,7 @@ impl Conductor {
         let conductor = Arc::new(self);
         conductor.consoles.resume().await;
         let turns = TaskTracker::new();
+        turns.spawn(drift::watch(conductor.clone(), stop.clone()));
         let places = Arc::new(Semaphore::new(CONCURRENCY));
         while !stop.is_cancelled() {
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -142,10 +144,21 @@ impl Conductor {
 
     async fn reconcile(&self, claim: Claim) -> Result<(), StoreError> {
         let mut work = self.site.store.work(claim).await?;
+        self.look_at_ports(claim, &work).await?;
         if let Some(intent) = work.intent.clone() {
+            let role = drift::moves_ports(&work.node, &intent);
+            if role.is_some() {
+                // Until it is read back, nobody knows what they carry.
+                let now = self.site.now();
+                self.site.store.expect_ports(claim, None, now).await?;
+            }
             let Some(outcome) = self.carry_out(claim, &work.node, &intent).await else {
                 return Err(StoreError::LeaseLost);
             };
+            if role.is_some() && outcome == Outcome::Done {
+                let now = self.site.now();
+                self.site.store.expect_ports(claim, role, now).await?;
+            }
             let events = tell::switched(&self.site, &work.node, &intent, &outcome).await;
             self.site
                 .store
@@ -182,10 +195,15 @@ impl Conductor {
             news: work.news,
         };
         let next = commit.next.clone();
+        let suspicious = drift::is_suspicious(&commit.before, &next);
         self.site
             .store
             .commit(claim, commit, self.site.now())
             .await?;
+        if suspicious {
+            let now = self.site.now();
+            self.site.store.suspect_ports(claim.node, now).await?;
+        }
         self.consoles.follow(&work.node, &next);
         if moved {
             self.site.progress.set(claim.node, None);
@@ -207,6 +225,14 @@ impl Conductor {
         tokio::select! {
             outcome = intents::carry_out(self, node, intent) => Some(outcome),
             () = self.keep_lease(claim) => None,
+        }
+    }
+
+    /// Has the ports of a node under suspicion looked at, while keeping the lease.
+    async fn look_at_ports(&self, claim: Claim, work: &Work) -> Result<(), StoreError> {
+        tokio::select! {
+            result = drift::look(self, claim, &work.node, work.intent.as_ref()) => result,
+            () = self.keep_lease(claim) => Err(StoreError::LeaseLost),
         }
     }
 

@@ -17,4 +17,5 @@ mod rebuild_crashes;
 mod report;
 mod root_disk;
 mod standby;
+mod switches;
 mod verbs;

@@ -8,6 +8,7 @@ mod boots;
 mod catalogue;
 mod claims;
 mod crash;
+mod drift;
 mod events;
 mod machine;
 mod migration;

@@ -4,6 +4,8 @@
 //! outcome is handed to the switches: one transaction each, the one that the agent boots through
 //! last.
 
+mod drift;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,6 +24,8 @@ use crate::attachments;
 use crate::config::{Config, SwitchDriver};
 use crate::sightings::Place;
 use crate::site::Site;
+
+pub(crate) use drift::Drift;
 
 /// The switches by name.
 pub struct Fabric {
@@ -62,8 +66,13 @@ impl Fabric {
         deadline: Instant,
     ) -> Result<(), Failure> {
         let plans = plans(node, role, site).await?;
+        // A node that is parked is to stay as far parked as it got.
+        let on_failure = match role {
+            PortRole::Parked => OnFailure::Keep,
+            _ => OnFailure::RollBack,
+        };
         let apply = async |plan| {
-            let applied = self.apply(plan, role, deadline).await;
+            let applied = self.apply(plan, on_failure, deadline).await;
             note(site, node, plan, &applied);
             applied.map_err(|error| failure(&error))
         };
@@ -80,14 +89,9 @@ impl Fabric {
     async fn apply(
         &self,
         plan: &SwitchPlan,
-        role: PortRole,
+        on_failure: OnFailure,
         deadline: Instant,
     ) -> Result<(), bessemer_fabric::Error> {
-        // A node that is parked is to stay as far parked as it got.
-        let on_failure = match role {
-            PortRole::Parked => OnFailure::Keep,
-            _ => OnFailure::RollBack,
-        };
         // The plan knows only switches of the configuration.
         let Some(switch) = self.switches.get(&plan.switch) else {
             return Ok(());

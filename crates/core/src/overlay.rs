@@ -1,0 +1,242 @@
+//! Networks that span switches without a VLAN between them: VXLAN (RFC 7348).
+//!
+//! A network has one VNI everywhere and a VLAN on each switch where one of its servers is. Every such
+//! switch has a tunnel to every other one, and to none else: tunnels come with a network's first
+//! server on a switch and go with its last. What comes out of one tunnel never goes into another
+//! (split horizon), or a broadcast would go round for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use serde::Serialize;
+
+/// VXLAN network identifiers: 24 bits (RFC 7348, section 5); 0 is used by none.
+pub const VNIS: RangeInclusive<u32> = 1..=0x00ff_ffff;
+
+/// Bytes that VXLAN adds to a packet on the way between switches: Ethernet (14), IPv4 (20), UDP (8) and
+/// VXLAN (8). With IPv6 it is 20 more.
+pub const OVERHEAD: u16 = 50;
+
+/// A switch, and the networks that are on it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelEnd {
+    /// The switch's name.
+    pub switch: String,
+    /// Where other switches reach it.
+    pub address: IpAddr,
+    /// The networks that at least one of its ports carries.
+    pub networks: Vec<LocalNetwork>,
+}
+
+/// A network on one switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalNetwork {
+    /// Its VNI, the same on every switch.
+    pub vni: u32,
+    /// Its VLAN on this switch, 1 to 4094.
+    pub vlan: u16,
+    /// A port that carries it: tunnels are to be where that is, if a switch has several bridges.
+    pub beside: String,
+}
+
+/// The tunnels of one network that a switch must have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tunnels {
+    /// The network's VNI.
+    pub vni: u32,
+    /// Its VLAN on this switch.
+    pub vlan: u16,
+    /// The other switches that it is on. Never empty.
+    pub remotes: BTreeSet<IpAddr>,
+    /// See [`LocalNetwork::beside`].
+    pub beside: String,
+}
+
+/// Why there are no tunnels.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OverlayError {
+    /// A number that no network has.
+    #[error("switch `{switch}`: VNI {vni} is not one of 1 to 16777215")]
+    BadVni {
+        /// The switch.
+        switch: String,
+        /// The number.
+        vni: u32,
+    },
+    /// A number that no VLAN has.
+    #[error("switch `{switch}`: VNI {vni} has VLAN {vlan}, which is not one of 1 to 4094")]
+    BadVlan {
+        /// The switch.
+        switch: String,
+        /// The network.
+        vni: u32,
+        /// The number.
+        vlan: u16,
+    },
+    /// Two networks would be one on a switch, or one would be two.
+    #[error(
+        "switch `{switch}`: VNI {first} and VNI {second} are both VLAN {vlan}, or one VNI has two VLANs"
+    )]
+    Mixed {
+        /// The switch.
+        switch: String,
+        /// A network.
+        first: u32,
+        /// Another, or the same.
+        second: u32,
+        /// The VLAN of the second.
+        vlan: u16,
+    },
+    /// Two switches say that they are at the same address.
+    #[error("switches `{first}` and `{second}` are both at {address}: correct one of them")]
+    SameAddress {
+        /// A switch.
+        first: String,
+        /// Another.
+        second: String,
+        /// Their address.
+        address: IpAddr,
+    },
+}
+
+/// The tunnels that each of `ends` must have, by the switch's name; every switch is in it, so that
+/// one that needs none any more loses those that it has.
+///
+/// # Errors
+/// When two networks would meet, or numbers are out of their bounds: then no tunnel is to change.
+pub fn tunnels(ends: &[TunnelEnd]) -> Result<BTreeMap<String, Vec<Tunnels>>, OverlayError> {
+    let mut members: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
+    let mut addresses: BTreeMap<IpAddr, &str> = BTreeMap::new();
+    for end in ends {
+        check(end)?;
+        if let Some(first) = addresses.insert(end.address, &end.switch) {
+            return Err(OverlayError::SameAddress {
+                first: first.to_owned(),
+                second: end.switch.clone(),
+                address: end.address,
+            });
+        }
+        for network in &end.networks {
+            members.entry(network.vni).or_default().insert(end.address);
+        }
+    }
+    let wanted = ends.iter().map(|end| {
+        let each = end.networks.iter().filter_map(|network| {
+            let mut remotes = members.get(&network.vni)?.clone();
+            remotes.remove(&end.address);
+            (!remotes.is_empty()).then(|| Tunnels {
+                vni: network.vni,
+                vlan: network.vlan,
+                remotes,
+                beside: network.beside.clone(),
+            })
+        });
+        (end.switch.clone(), each.collect())
+    });
+    Ok(wanted.collect())
+}
+
+fn check(end: &TunnelEnd) -> Result<(), OverlayError> {
+    let switch = || end.switch.clone();
+    for (index, network) in end.networks.iter().enumerate() {
+        let (vni, vlan) = (network.vni, network.vlan);
+        if !VNIS.contains(&vni) {
+            return Err(OverlayError::BadVni {
+                switch: switch(),
+                vni,
+            });
+        }
+        if !(1..=4094).contains(&vlan) {
+            return Err(OverlayError::BadVlan {
+                switch: switch(),
+                vni,
+                vlan,
+            });
+        }
+        let earlier = end.networks[..index].iter();
+        for other in earlier {
+            if other.vni == vni || other.vlan == vlan {
+                return Err(OverlayError::Mixed {
+                    switch: switch(),
+                    first: other.vni,
+                    second: vni,
+                    vlan,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(number: u8, networks: &[(u32, u16)]) -> TunnelEnd {
+        let networks = networks.iter().map(|(vni, vlan)| LocalNetwork {
+            vni: *vni,
+            vlan: *vlan,
+            beside: "p1".to_owned(),
+        });
+        TunnelEnd {
+            switch: format!("leaf{number}"),
+            address: IpAddr::from([10, 50, 0, number]),
+            networks: networks.collect(),
+        }
+    }
+
+    fn shown(ends: &[TunnelEnd]) -> Vec<String> {
+        let wanted = tunnels(ends).unwrap();
+        let each = wanted.into_iter().flat_map(|(switch, networks)| {
+            networks.into_iter().map(move |each| {
+                let remotes: Vec<_> = each.remotes.iter().map(IpAddr::to_string).collect();
+                let (vni, vlan) = (each.vni, each.vlan);
+                format!("{switch}: {vni} as {vlan} to {}", remotes.join(" "))
+            })
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn a_network_has_a_tunnel_between_any_two_of_its_switches() {
+        let three = [
+            end(1, &[(5000, 100), (6000, 101)]),
+            end(2, &[(5000, 200)]),
+            end(3, &[(5000, 100), (7000, 101)]),
+        ];
+        assert_eq!(
+            shown(&three),
+            [
+                "leaf1: 5000 as 100 to 10.50.0.2 10.50.0.3",
+                "leaf2: 5000 as 200 to 10.50.0.1 10.50.0.3",
+                "leaf3: 5000 as 100 to 10.50.0.1 10.50.0.2",
+            ]
+        );
+    }
+
+    #[test]
+    fn tunnels_go_with_the_last_server_on_a_switch() {
+        let two = [end(1, &[(5000, 100)]), end(2, &[(5000, 200)])];
+        assert_eq!(shown(&two).len(), 2);
+        let one = [end(1, &[(5000, 100)]), end(2, &[])];
+        assert!(shown(&one).is_empty());
+        assert_eq!(tunnels(&one).unwrap().len(), 2, "both are told");
+    }
+
+    #[test]
+    fn networks_that_would_meet_are_refused() {
+        for (ends, part) in [
+            (vec![end(1, &[(0, 100)])], "VNI 0"),
+            (vec![end(1, &[(1 << 24, 100)])], "VNI 16777216"),
+            (vec![end(1, &[(5000, 0)])], "VLAN 0"),
+            (vec![end(1, &[(5000, 4095)])], "VLAN 4095"),
+            (vec![end(1, &[(5000, 100), (6000, 100)])], "both VLAN 100"),
+            (vec![end(1, &[(5000, 100), (5000, 101)])], "two VLANs"),
+            (vec![end(1, &[]), end(1, &[])], "both at 10.50.0.1"),
+        ] {
+            let error = tunnels(&ends).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! VXLAN tunnels (`ovs-vswitchd.conf.db(5)`, "Tunnel Options").
+//!
+//! Each tunnel is a port of its own for one network and one other switch: `options:key` is the VNI,
+//! and the port is an access port of the network's VLAN, so that what comes out of it is in that VLAN
+//! and nowhere else. Tunnels are *protected* ports: frames do not go from one to another (split
+//! horizon), while tenants' ports, which are not, reach them all.
+//!
+//! Which tunnels are ours is written on them; those of others are left alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use bessemer_core::overlay::Tunnels;
+use serde_json::{Value, json};
+
+use super::change::{mutate_ports, unchanged};
+use super::connection::Connection;
+use super::notation::{map, pairs, reference, set};
+use super::rows::{Port, Rows, select};
+use crate::Error;
+
+/// Marks a port as a tunnel of ours. Rows have no column for that.
+const MARK: &str = "bessemer-tunnel";
+
+/// One tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Tunnel {
+    vni: u32,
+    vlan: u16,
+    remote: IpAddr,
+}
+
+/// A tunnel of ours that there is.
+pub(super) struct Found {
+    tunnel: Option<Tunnel>,
+    port: Port,
+    /// Why the switch cannot use it.
+    fault: Option<String>,
+}
+
+/// The tunnels of ours that the switch has.
+pub(super) async fn read(connection: &mut Connection) -> Result<Vec<Found>, Error> {
+    let ours = json!([
+        "external_ids",
+        "includes",
+        map(&[(MARK.to_owned(), "yes".to_owned())].into())
+    ]);
+    let found = connection.rows(vec![select("Port", ours)]).await?;
+    let mut rows = Rows {
+        ports: found.into_iter().flatten().filter_map(Port::of).collect(),
+        interfaces: Vec::new(),
+    };
+    rows.complete(connection).await?;
+    let ports = rows.ports.clone();
+    Ok(ports
+        .into_iter()
+        .map(|port| found_tunnel(&rows, port))
+        .collect())
+}
+
+fn found_tunnel(rows: &Rows, port: Port) -> Found {
+    let interface = port
+        .interfaces()
+        .first()
+        .and_then(|uuid| rows.interfaces.iter().find(|each| each.uuid == *uuid));
+    let options = interface.map(|interface| pairs(interface.row(), "options"));
+    let options = options.unwrap_or_default();
+    let vlan = port.access_vlan();
+    let option = |name: &str| options.get(name);
+    let tunnel = || {
+        Some(Tunnel {
+            vni: option("key")?.parse().ok()?,
+            vlan: vlan?,
+            remote: option("remote_ip")?.parse().ok()?,
+        })
+    };
+    Found {
+        tunnel: tunnel(),
+        fault: interface.and_then(super::rows::Interface::fault),
+        port,
+    }
+}
+
+/// All tunnels that `wanted` says, and the port beside which each is to be.
+pub(super) fn wanted(wanted: &[Tunnels]) -> BTreeMap<Tunnel, &str> {
+    let each = wanted.iter().flat_map(|network| {
+        network.remotes.iter().map(|remote| {
+            let tunnel = Tunnel {
+                vni: network.vni,
+                vlan: network.vlan,
+                remote: *remote,
+            };
+            (tunnel, network.beside.as_str())
+        })
+    });
+    each.collect()
+}
+
+/// The operations that turn the tunnels that were `found` into those that are `wanted`, whose ports
+/// are to be beside the ports of `rows`.
+pub(super) fn operations(
+    switch: &str,
+    found: &[Found],
+    wanted: &BTreeMap<Tunnel, &str>,
+    rows: &Rows,
+) -> Result<Vec<Value>, Error> {
+    let mut operations: Vec<_> = found.iter().map(|each| unchanged(&each.port)).collect();
+    let stays = |found: &Found| {
+        let known = found.tunnel.as_ref();
+        found.port.bridge.is_some() && known.is_some_and(|tunnel| wanted.contains_key(tunnel))
+    };
+    for gone in found.iter().filter(|found| !stays(found)) {
+        let bridge = gone.port.bridge.iter();
+        operations.extend(
+            bridge.map(|bridge| mutate_ports(bridge, "delete", reference(&gone.port.uuid))),
+        );
+    }
+    let there: BTreeSet<_> = found
+        .iter()
+        .filter(|found| stays(found))
+        .filter_map(|found| found.tunnel.clone())
+        .collect();
+    let missing = wanted.iter().filter(|(tunnel, _)| !there.contains(tunnel));
+    for (index, (tunnel, beside)) in missing.enumerate() {
+        let interface = rows.interface(beside);
+        let port = interface.and_then(|interface| rows.port_of(&interface.uuid));
+        let bridge = port.and_then(|port| port.bridge.as_deref());
+        let bridge = bridge.ok_or_else(|| Error::Unable {
+            switch: switch.to_owned(),
+            port: (*beside).to_owned(),
+            problem: "it is in no bridge, where tunnels could be beside it".to_owned(),
+        })?;
+        operations.extend(insert(index, tunnel, bridge));
+    }
+    Ok(operations)
+}
+
+fn insert(index: usize, tunnel: &Tunnel, bridge: &str) -> [Value; 3] {
+    let (port, interface) = (format!("tunnel{index}"), format!("end{index}"));
+    let name = name(tunnel);
+    let options = [
+        ("key".to_owned(), tunnel.vni.to_string()),
+        ("remote_ip".to_owned(), tunnel.remote.to_string()),
+    ];
+    let note = [(MARK.to_owned(), "yes".to_owned())];
+    [
+        json!({
+            "op": "insert", "table": "Interface", "uuid-name": interface,
+            "row": {"name": name, "type": "vxlan", "options": map(&options.into())},
+        }),
+        json!({
+            "op": "insert", "table": "Port", "uuid-name": port,
+            "row": {
+                "name": name, "interfaces": ["named-uuid", interface], "tag": tunnel.vlan,
+                "vlan_mode": "access", "trunks": set([]), "protected": true,
+                "external_ids": map(&note.into()),
+            },
+        }),
+        mutate_ports(bridge, "insert", json!(["named-uuid", port])),
+    ]
+}
+
+/// A name of 15 characters, as long as Linux allows: it need only be unique, since what a tunnel is
+/// is read from its options.
+fn name(tunnel: &Tunnel) -> String {
+    let far = match tunnel.remote {
+        IpAddr::V4(address) => u32::from(address),
+        IpAddr::V6(address) => {
+            let words = address.octets();
+            let words = words.chunks_exact(4);
+            words.fold(0, |sum, word| {
+                sum ^ u32::from_be_bytes([word[0], word[1], word[2], word[3]])
+            })
+        }
+    };
+    format!("x{:06x}{far:08x}", tunnel.vni)
+}
+
+/// What is not as `wanted` among the tunnels that were `found`.
+pub(super) fn differences(found: &[Found], wanted: &BTreeMap<Tunnel, &str>) -> Option<String> {
+    let there: BTreeSet<_> = found
+        .iter()
+        .filter_map(|each| each.tunnel.as_ref())
+        .collect();
+    let missing = wanted.keys().filter(|tunnel| !there.contains(tunnel));
+    let surplus = there.iter().filter(|tunnel| !wanted.contains_key(**tunnel));
+    let mut told: Vec<_> = missing.map(|tunnel| format!("no {tunnel}")).collect();
+    told.extend(surplus.map(|tunnel| format!("still {tunnel}")));
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// The first of `found` that the switch cannot use, and why.
+pub(super) fn fault(found: &[Found]) -> Option<(String, String)> {
+    let faulty = found
+        .iter()
+        .find_map(|each| Some((each, each.fault.clone()?)));
+    faulty.map(|(each, fault)| (each.port.name.clone(), fault))
+}
+
+impl std::fmt::Display for Tunnel {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { vni, vlan, remote } = self;
+        write!(formatter, "tunnel of VNI {vni} (VLAN {vlan}) to {remote}")
+    }
+}

@@ -1,0 +1,73 @@
+//! A thousand nodes that change networks at once, from two conductors, on one real Open vSwitch: how
+//! long until all is settled, and what a change costs. `make bench` tells the figures.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bessemer_core::port_plan::PortPlan;
+use bessemer_fabric::{OnFailure, Switch, ThrottledSwitch};
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::real::plan;
+use crate::vswitch::{Vswitch, cpu_of};
+
+const NODES: u16 = 1000;
+
+/// Requests that each of the two conductors has at the switch at once: the default of
+/// `switch_requests`.
+const LIMIT: usize = 8;
+
+/// The longest that it may take.
+const SETTLED: Duration = Duration::from_secs(60);
+
+fn plans() -> Vec<[PortPlan; 1]> {
+    let port = |number| [plan(&format!("n{number}"), 100 + number % 400)];
+    (0..NODES).map(port).collect()
+}
+
+fn switch_with_ports() -> Vswitch {
+    let vswitch = Vswitch::start();
+    let mut words = Vec::new();
+    for number in 0..NODES {
+        let line =
+            format!("-- add-port br0 n{number} tag=99 -- set interface n{number} type=dummy");
+        words.extend(line.split(' ').map(str::to_owned));
+    }
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    vswitch.vsctl(&words);
+    vswitch
+}
+
+fn figure(name: &str, value: f64, unit: &str) {
+    println!("{}", json!({"name": name, "value": value, "unit": unit}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement, which wants a machine of its own: `make bench` takes it"]
+async fn a_thousand_nodes_change_networks_at_once() {
+    let vswitch = switch_with_ports();
+    let conductor = || ThrottledSwitch::new(Arc::new(vswitch.driver()), LIMIT);
+    let conductors = [conductor(), conductor()];
+    let plans = plans();
+    let spent = || {
+        let [database, switch] = vswitch.cpu();
+        [cpu_of(std::process::id()), database, switch]
+    };
+    let (before, begun) = (spent(), Instant::now());
+    let deadline = tokio::time::Instant::now() + 10 * SETTLED;
+    let all = plans.iter().enumerate().map(|(index, plans)| {
+        conductors[index % conductors.len()].apply(plans, OnFailure::RollBack, deadline)
+    });
+    for applied in join_all(all).await {
+        applied.unwrap();
+    }
+    let settled = begun.elapsed();
+    figure("port_changes_settle", settled.as_secs_f64(), "s");
+    let names = ["conductor", "switch_database", "switch"];
+    for ((name, before), after) in names.into_iter().zip(before).zip(spent()) {
+        let each = (after - before).as_secs_f64() * 1e3 / f64::from(NODES);
+        figure(&format!("port_change_cpu_{name}"), each, "ms");
+    }
+    assert!(settled < SETTLED, "settled in {settled:?}");
+}

@@ -1,0 +1,130 @@
+//! Sites whose switch ports are ours: a real Open vSwitch behind the real conductor. (Simulated agents
+//! reach it over loopback, whatever their ports carry.)
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bessemer_core::lifecycle::{Step, Timing};
+use bessemer_server::config::{Switch, SwitchDriver};
+use bessemer_store::{Gate, When};
+use bessemer_wire::api::{NodeCreate, ServerStatus};
+
+use self::vswitch::Vswitch;
+use crate::harness::{SimNode, Site};
+
+#[allow(dead_code, reason = "the driver's own tests use all of it")]
+#[path = "../../../fabric/tests/ovsdb/vswitch.rs"]
+mod vswitch;
+
+/// A site with the switch behind this socket, where ports are read every second.
+async fn site(socket: &Path, gate: Option<Gate>) -> (Site, SimNode) {
+    let address = format!("unix:{}", socket.display());
+    let timing = Timing {
+        retry_pause: 1,
+        ..Timing::default()
+    };
+    let site = Site::start_as(timing, gate, |config| {
+        config.switch = vec![Switch {
+            name: "leaf1".into(),
+            driver: SwitchDriver::Ovsdb,
+            address,
+        }];
+        config.port_check = 1;
+        let provisioning = config.provisioning.as_mut().unwrap();
+        provisioning.vlan = Some(10);
+    })
+    .await;
+    let node = site.machine().await;
+    site.api.create_node(&on_p1(&node)).await.unwrap();
+    site.wait_for_state(&node, "available").await;
+    (site, node)
+}
+
+fn on_p1(node: &SimNode) -> NodeCreate {
+    let mut request = node.request();
+    request.ports[0].switch = Some("leaf1".into());
+    request.ports[0].switch_port = Some("p1".into());
+    request
+}
+
+fn vlan_of_p1(vswitch: &Vswitch) -> String {
+    vswitch
+        .vsctl(&["get", "port", "p1", "tag"])
+        .trim()
+        .to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_somebody_else_moves_is_put_back_and_told() {
+    let vswitch = Vswitch::start();
+    let (site, node) = site(&vswitch.socket(), None).await;
+    assert_eq!(vlan_of_p1(&vswitch), "4094");
+    vswitch.vsctl(&[
+        "set",
+        "port",
+        "p1",
+        "vlan_mode=trunk",
+        "tag=[]",
+        "trunks=7,8",
+    ]);
+    let told = site
+        .wait("the drift to be told", async || {
+            let mut events = site.events().await.into_iter();
+            events.find(|event| event.kind == "node.ports_drifted")
+        })
+        .await;
+    assert_eq!(vlan_of_p1(&vswitch), "4094");
+    assert!(vswitch.flooded_from("p1").is_empty());
+    assert!(told.message.contains("put back and read back"), "{told:?}");
+    assert_eq!(
+        told.data["before"][0]["carries"]["tagged"],
+        serde_json::json!([7, 8])
+    );
+    assert_eq!(told.data["after"][0]["carries"]["vlan"], 4094);
+    let history = site.api.node_history(&node.name, 100).await.unwrap();
+    let reasons = history.iter().map(|entry| entry.state.reason.to_string());
+    let drift = reasons.filter(|reason| reason.contains("switch ports were not as they were left"));
+    let drift: Vec<_> = drift.collect();
+    assert_eq!(drift.len(), 1);
+    assert!(drift[0].contains("parked in VLAN 4094") && drift[0].contains("VLANs 7, 8"));
+    // It is put back once, and the node stays where it was.
+    assert_eq!(site.node(&node).await.provision_state, "available");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_that_is_away_delays_a_hand_over_and_says_so() {
+    let vswitch = Arc::new(Mutex::new(Vswitch::start()));
+    // An order changes ports twice, and says each time that it is about to and that it has: the third
+    // of these is just before the tenant's network.
+    let left = Arc::new(AtomicUsize::new(0));
+    let (switch, countdown) = (vswitch.clone(), left.clone());
+    let gate: Gate = Arc::new(move |point| {
+        if point.name == "expect_ports" && point.when == When::Before {
+            let before = countdown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            });
+            if before == Ok(1) {
+                switch.lock().unwrap().stop_database();
+            }
+        }
+        true
+    });
+    let socket = vswitch.lock().unwrap().socket();
+    let (site, node) = site(&socket, Some(gate)).await;
+    site.offer(&node).await;
+    left.store(3, Ordering::SeqCst);
+    site.order("web").await;
+    let waiting = site
+        .wait_for_node(&node, "the hand-over to wait for the switch", |node| {
+            let reason = node.state.reason.to_string();
+            node.state.step == Step::ConnectTenant && reason.contains("leaf1 cannot be reached")
+        })
+        .await;
+    assert!(waiting.state.reason.next.is_some());
+    let server = site.api.server("web").await.unwrap();
+    assert_ne!(server.status, ServerStatus::Active, "handed over blindly");
+    vswitch.lock().unwrap().start_database();
+    site.wait_for_active("web").await;
+    assert_eq!(vlan_of_p1(&vswitch.lock().unwrap()), "100");
+}
