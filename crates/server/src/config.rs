@@ -60,7 +60,7 @@ pub struct Config {
     pub phone_home: Option<PhoneHome>,
     /// How images are fetched.
     pub images: Images,
-    /// A switch that we control, once for each. A site without any is *flat*.
+    /// A switch, once for each. A site without any that we control is *flat*.
     pub switch: Vec<Switch>,
     /// The VLAN that exists nowhere: where ports are that must not reach anything. 1 to 4094, and
     /// not the provisioning VLAN.
@@ -89,7 +89,7 @@ impl Default for Config {
             images: Images::default(),
             switch: Vec::new(),
             parked_vlan: 4094,
-            switch_requests: 8,
+            switch_requests: 32,
             port_check: 300,
             fabric: Fabric::default(),
             timing: Timing::default(),
@@ -138,7 +138,8 @@ impl Config {
         switch::check(&self.switch)?;
         self.fabric.check()?;
         if let Some(provisioning) = &self.provisioning {
-            provisioning.check(!self.switch.is_empty(), self.parked_vlan)?;
+            let switched = self.switch.iter().any(Switch::is_ours);
+            provisioning.check(switched, self.parked_vlan)?;
         }
         Ok(())
     }

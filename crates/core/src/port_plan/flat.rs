@@ -16,7 +16,7 @@ pub struct DeclaredPort {
 }
 
 /// Checks `plan` against what is known of its ports on the switch called `switch`. What is not known
-/// does not contradict.
+/// does not contradict, and nothing does where nothing is to be carried.
 ///
 /// # Errors
 /// [`PlanError::Contradicted`] when a cable leads elsewhere than was declared, or a network is not
@@ -26,10 +26,8 @@ pub fn check_flat(
     plan: &PortPlan,
     declared: &[DeclaredPort],
 ) -> Result<(), PlanError> {
-    for known in declared
-        .iter()
-        .filter(|known| plan.ports().contains(&known.port))
-    {
+    let declared = declared.iter().filter(|_| !plan.is_parked());
+    for known in declared.filter(|known| plan.ports().contains(&known.port)) {
         let contradicted = |problem: String| PlanError::Contradicted {
             switch: switch.to_owned(),
             port: known.port.clone(),
@@ -128,6 +126,8 @@ mod tests {
             let error = check_flat("leaf1", &plan(&[]), &[known]).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
         }
+        let parked = PortPlan::port("swp7", PortMode::Parked { vlan: 9 }, "").unwrap();
+        check_flat("leaf1", &parked, &[heard(Some("leaf2"), "swp7")]).unwrap();
         let elsewhere = heard(Some("leaf1.other.org"), "swp7");
         check_flat("leaf1.example.net", &plan(&[]), &[elsewhere]).unwrap_err();
     }

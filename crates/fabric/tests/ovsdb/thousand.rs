@@ -16,7 +16,7 @@ const NODES: u16 = 1000;
 
 /// Requests that each of the two conductors has at the switch at once: the default of
 /// `switch_requests`.
-const LIMIT: usize = 8;
+const LIMIT: usize = 32;
 
 /// The longest that it may take.
 const SETTLED: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use bessemer_fabric::OnFailure;
 use bessemer_store::NodeRecord;
 use tokio::time::Instant;
 
-use super::{Fabric, failure, plans};
+use super::{Fabric, Known, failure, plans};
 use crate::sightings::Place;
 use crate::site::Site;
 
@@ -45,7 +45,7 @@ impl Fabric {
     ) -> Result<Vec<Drift>, Failure> {
         let mut drifts = Vec::new();
         for plan in plans(node, role, site).await? {
-            let Some(switch) = self.switches.get(&plan.switch) else {
+            let Some(Known::Ours(switch)) = self.switches.get(&plan.switch) else {
                 continue;
             };
             let ports: Vec<_> = plan
@@ -80,7 +80,7 @@ impl Fabric {
         drift: &Drift,
         deadline: Instant,
     ) -> Result<Vec<PortState>, Failure> {
-        let Some(switch) = self.switches.get(&drift.plan.switch) else {
+        let Some(Known::Ours(switch)) = self.switches.get(&drift.plan.switch) else {
             return Ok(Vec::new());
         };
         let applied = switch.apply(&drift.plan.ports, OnFailure::Keep, deadline);

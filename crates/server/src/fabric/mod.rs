@@ -7,21 +7,23 @@
 mod drift;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bessemer_core::lifecycle::PortRole;
 use bessemer_core::port_plan::{
-    self, Attachment, Cable, NodePorts, PlanError, Port, SiteModel, SiteVlans, SwitchModel,
-    SwitchPlan,
+    self, Attachment, Cable, DeclaredPort, NodePorts, PlanError, Port, SiteModel, SiteVlans,
+    SwitchModel, SwitchPlan,
 };
 use bessemer_core::reason::Failure;
-use bessemer_fabric::{OnFailure, OvsdbSwitch, Switch, ThrottledSwitch};
+use bessemer_fabric::{FlatSwitch, OnFailure, OvsdbSwitch, Switch, ThrottledSwitch};
 use bessemer_store::NodeRecord;
+use bessemer_tls::{ClientIdentity, Trust, authorities_from_pem, client_config, client_config_as};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::attachments;
-use crate::config::{Config, SwitchDriver};
+use crate::config::{self, Config, SwitchDriver};
 use crate::sightings::Place;
 use crate::site::Site;
 
@@ -29,26 +31,32 @@ pub(crate) use drift::Drift;
 
 /// The switches by name.
 pub struct Fabric {
-    switches: HashMap<String, Arc<dyn Switch>>,
+    switches: HashMap<String, Known>,
+}
+
+/// A switch of the configuration.
+enum Known {
+    /// Its ports are ours to move.
+    Ours(Arc<dyn Switch>),
+    /// They are not.
+    Flat,
 }
 
 impl Fabric {
     /// The switches that the configuration names; nothing is connected to yet. The error names
     /// the switch and what is wrong with it.
     pub fn new(config: &Config) -> Result<Self, (String, String)> {
-        let mut switches: HashMap<String, Arc<dyn Switch>> = HashMap::new();
+        let mut switches = HashMap::new();
         for switch in &config.switch {
-            let driver: Arc<dyn Switch> = match switch.driver {
+            let known = match switch.driver {
                 SwitchDriver::Ovsdb => {
-                    let address = switch
-                        .address
-                        .parse()
-                        .map_err(|error| (switch.name.clone(), format!("{error}")))?;
-                    Arc::new(OvsdbSwitch::new(switch.name.clone(), address))
+                    let driver = ovsdb(switch).map_err(|error| (switch.name.clone(), error))?;
+                    let limit = config.switch_requests.into();
+                    Known::Ours(Arc::new(ThrottledSwitch::new(Arc::new(driver), limit)))
                 }
+                SwitchDriver::Flat => Known::Flat,
             };
-            let limited = ThrottledSwitch::new(driver, config.switch_requests.into());
-            switches.insert(switch.name.clone(), Arc::new(limited));
+            switches.insert(switch.name.clone(), known);
         }
         Ok(Self { switches })
     }
@@ -72,7 +80,7 @@ impl Fabric {
             _ => OnFailure::RollBack,
         };
         let apply = async |plan| {
-            let applied = self.apply(plan, on_failure, deadline).await;
+            let applied = self.apply(node, plan, on_failure, deadline).await;
             note(site, node, plan, &applied);
             applied.map_err(|error| failure(&error))
         };
@@ -88,17 +96,64 @@ impl Fabric {
 
     async fn apply(
         &self,
+        node: &NodeRecord,
         plan: &SwitchPlan,
         on_failure: OnFailure,
         deadline: Instant,
     ) -> Result<(), bessemer_fabric::Error> {
-        // The plan knows only switches of the configuration.
-        let Some(switch) = self.switches.get(&plan.switch) else {
-            return Ok(());
-        };
-        let applied = switch.apply(&plan.ports, on_failure, deadline).await;
-        applied.map(drop)
+        match self.switches.get(&plan.switch) {
+            Some(Known::Ours(switch)) => {
+                let applied = switch.apply(&plan.ports, on_failure, deadline).await;
+                applied.map(drop)
+            }
+            Some(Known::Flat) => {
+                let switch = FlatSwitch::new(plan.switch.clone(), declared(node, &plan.switch));
+                let applied = switch.apply(&plan.ports, on_failure, deadline).await;
+                applied.map(drop)
+            }
+            // The plan knows only switches of the configuration.
+            None => Ok(()),
+        }
     }
+}
+
+/// The driver of a switch that speaks OVSDB. Files are read here, once.
+fn ovsdb(switch: &config::Switch) -> Result<OvsdbSwitch, String> {
+    let address = switch.address.parse().map_err(|error| format!("{error}"))?;
+    let driver = OvsdbSwitch::new(switch.name.clone(), address);
+    let Some(authority) = &switch.authority else {
+        return Ok(driver);
+    };
+    let trust = authorities_from_pem(&pem(authority)?).map_err(|error| error.to_string())?;
+    let trust = Trust::Authorities(trust);
+    let tls = match (&switch.certificate, &switch.key) {
+        (Some(certificate), Some(key)) => ClientIdentity::from_pem(&pem(certificate)?, &pem(key)?)
+            .and_then(|identity| client_config_as(&trust, &identity)),
+        _ => client_config(&trust),
+    };
+    Ok(driver.with_tls(tls.map_err(|error| error.to_string())?))
+}
+
+fn pem(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+/// What is known of the ports of `node` on a switch that is not ours.
+fn declared(node: &NodeRecord, switch: &str) -> Vec<DeclaredPort> {
+    let ports = node
+        .ports
+        .iter()
+        .filter(|port| port.switch.as_deref() == Some(switch));
+    let nics = node.inventory.iter().flat_map(|inventory| &inventory.nics);
+    let known = ports.filter_map(|port| {
+        let nic = nics.clone().find(|nic| nic.mac == port.mac);
+        Some(DeclaredPort {
+            port: port.switch_port.clone()?,
+            segment: None,
+            neighbor: nic.and_then(|nic| nic.lldp.clone()),
+        })
+    });
+    known.collect()
 }
 
 fn note(

@@ -29,6 +29,9 @@ async fn site(socket: &Path, gate: Option<Gate>) -> (Site, SimNode) {
             name: "leaf1".into(),
             driver: SwitchDriver::Ovsdb,
             address,
+            authority: None,
+            certificate: None,
+            key: None,
         }];
         config.port_check = 1;
         let provisioning = config.provisioning.as_mut().unwrap();

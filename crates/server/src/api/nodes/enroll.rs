@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::api::problem::{Refusal, sentence};
 use crate::api::values;
 use crate::bmcs::is_ipmi;
+use crate::config::Switch;
 use crate::keyring::purpose;
 use crate::site::Site;
 
@@ -265,7 +266,12 @@ fn port_control(site: &Site, ports: &[NodePort]) -> Result<PortControl, Refusal>
         )
         .remedy(known_switches(site)));
     }
-    Ok(PortControl::Switched)
+    let switch = ports.first().and_then(|port| port.switch.as_deref());
+    let ours = switch.and_then(|name| site.config.switch(name));
+    Ok(match ours.is_some_and(Switch::is_ours) {
+        true => PortControl::Switched,
+        false => PortControl::Flat,
+    })
 }
 
 #[cfg(test)]
