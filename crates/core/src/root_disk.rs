@@ -262,24 +262,24 @@ pub enum NoRootDisk {
     /// No disk is as the hint says.
     #[error("no disk answers to the root disk hint `{hint}`; there is {disks}")]
     NoMatch {
-        /// The hint.
-        hint: RootDiskHint,
+        /// The hint, as it is written.
+        hint: String,
         /// Every disk of the machine, for people.
         disks: String,
     },
     /// More than one disk is as the hint says.
     #[error("several disks answer to the root disk hint `{hint}`: {disks}")]
     SeveralMatch {
-        /// The hint.
-        hint: RootDiskHint,
+        /// The hint, as it is written.
+        hint: String,
         /// Those disks, for people.
         disks: String,
     },
     /// The one that the hint names cannot hold it.
     #[error("disk {disk}, which the root disk hint `{hint}` names, has less than {needed} bytes")]
     HintTooSmall {
-        /// The hint.
-        hint: RootDiskHint,
+        /// The hint, as it is written.
+        hint: String,
         /// The disk, for people.
         disk: String,
         /// What it must hold, in bytes.
@@ -329,7 +329,7 @@ pub fn choose<'i>(
 
 fn hinted<'i>(disks: &'i [Disk], hint: &RootDiskHint, needed: u64) -> Result<&'i Disk, NoRootDisk> {
     let matching: Vec<_> = disks.iter().filter(|disk| hint.matches(disk)).collect();
-    let hint = hint.clone();
+    let hint = hint.to_string();
     match matching[..] {
         [] => Err(NoRootDisk::NoMatch {
             hint,

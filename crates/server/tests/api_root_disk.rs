@@ -59,6 +59,8 @@ async fn a_nodes_hint_comes_before_its_flavors_and_that_before_the_rule() {
     let shown = api.get("/v1/nodes/n1").await.expect(200);
     let chosen = &shown["root_disk"][0];
     assert_eq!(chosen["decided_by"], "flavor");
+    // The hardware of `m1` is another one.
+    assert_eq!(shown["root_disk"].as_array().unwrap().len(), 1);
     assert_eq!(
         (&chosen["flavor"], &chosen["disk"]["serial"]),
         (&json!("m2"), &json!("D2"))

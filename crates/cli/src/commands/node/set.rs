@@ -105,3 +105,20 @@ fn named(name: &str) -> Option<BootMethod> {
         .into_iter()
         .find(|method| method.name() == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_given_or_taken_back() {
+        assert_eq!(hint_or_none("none").unwrap().0, None);
+        let hint = hint_or_none("model=PM9A3,size>=400G,rotational=false").unwrap();
+        assert_eq!(
+            hint.0.unwrap().to_string(),
+            "model=PM9A3,size>=400G,rotational=false"
+        );
+        let error = hint_or_none("disk=1").unwrap_err().to_string();
+        assert!(error.contains("`disk=1` is no property"), "{error}");
+    }
+}

@@ -266,6 +266,24 @@ mod tests {
     }
 
     #[test]
+    fn root_disks_say_what_decides() {
+        let mut node = node();
+        node.root_disk_hint = Some("serial=S1".parse().unwrap());
+        node.root_disk = serde_json::from_value(json!([
+            { "decided_by": "node",
+              "disk": { "name": "nvme0n1", "serial": "S1", "size_bytes": 34_359_738_368_u64 } },
+            { "decided_by": "flavor", "flavor": "m1", "problem": "several disks answer" },
+        ]))
+        .unwrap();
+        let text = details(&node, now());
+        let lines = "Root disk:  nvme0n1 (serial number S1, 32 GiB)\n\
+            \x20           by the node's hint serial=S1\n\
+            \x20           none: several disks answer\n\
+            \x20           by the hint of flavor m1\n";
+        assert!(text.contains(lines), "{text}");
+    }
+
+    #[test]
     fn details_leave_nothing_out() {
         assert_eq!(
             details(&node(), now()),

@@ -8,8 +8,9 @@ use bessemer_wire::api::{RootDisk, RootDiskDecision};
 
 use crate::site::Site;
 
-/// The disk that a server is on; or where an order would go, by the node's hint, or else for each
-/// flavor with a hint that has its hardware, or else by the rule. Empty before it is inspected.
+/// The disk that a server is on; or where an order would go: by the node's hint, or else for each
+/// flavor with a hint that has its hardware, and by the rule for those without. Empty before it is
+/// inspected.
 pub(super) async fn of(
     site: &Site,
     node: &NodeRecord,
@@ -30,18 +31,19 @@ pub(super) async fn of(
     if let Some(hint) = &node.root_disk_hint {
         return Ok(vec![by_hint(inventory, hint, None)]);
     }
-    let mut found = Vec::new();
-    for flavor in site.store.flavors().await? {
-        if let Some(hint) = &flavor.root_disk_hint
-            && flavor.hardware.mismatches(inventory).is_empty()
-        {
-            found.push(by_hint(inventory, hint, Some(flavor.name)));
-        }
+    let mut flavors = site.store.flavors().await?;
+    flavors.retain(|flavor| flavor.hardware.mismatches(inventory).is_empty());
+    let hinted = flavors.iter().filter_map(|flavor| {
+        let hint = flavor.root_disk_hint.as_ref()?;
+        Some(by_hint(inventory, hint, Some(flavor.name.clone())))
+    });
+    let mut found: Vec<_> = hinted.collect();
+    // Also if it has no flavor at all yet.
+    if found.len() == flavors.len() && !found.is_empty() {
+        return Ok(found);
     }
-    if found.is_empty() {
-        let chosen = choose(inventory, None, 0);
-        found.push(told(RootDiskDecision::Rule, None, chosen));
-    }
+    let chosen = choose(inventory, None, 0);
+    found.push(told(RootDiskDecision::Rule, None, chosen));
     Ok(found)
 }
 
