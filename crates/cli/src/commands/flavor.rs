@@ -19,7 +19,7 @@ use crate::words;
   bessemer flavor create small --from-node rack1-u07
   bessemer flavor list")]
 pub(super) enum Command {
-    Create(Create),
+    Create(Box<Create>),
     List(List),
     Delete(Delete),
 }
