@@ -62,8 +62,8 @@ causes! {
         "check user name, password and role on the BMC";
     /// The BMC's certificate is not the one that is trusted.
     BmcDistrusted = "bmc_distrusted", "the BMC shows a certificate that is not trusted",
-        "compare its fingerprint with the one on the BMC's own page: enroll the node with it, or \
-         find out who answers in the BMC's place";
+        "compare its fingerprint with the one on the BMC's own page: pin it by `bessemer node set \
+         --bmc-fingerprint`, or find out who answers in the BMC's place";
     /// The BMC answers, and what was asked for does not happen.
     BmcDisobeys = "bmc_disobeys", "the BMC answers, but does not do what it is asked",
         "look at the last requests and at the machine; restart the BMC";

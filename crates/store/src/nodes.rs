@@ -196,6 +196,8 @@ impl Store {
 
     /// Changes what an operator decides about a node, and wakes it if it is to go into standby, or
     /// out of it. Its generation stays: a server that it has is not touched by this.
+    ///
+    /// [`Error::Conflict`] if the management controller belongs to another node.
     pub async fn change_node(
         &self,
         id: NodeId,
@@ -204,16 +206,21 @@ impl Store {
     ) -> Result<(), Error> {
         const BOOT_METHOD: &str = "UPDATE node SET boot_method = $2 WHERE id = $1";
         const STANDBY: &str = "UPDATE node SET standby = $2 WHERE id = $1";
-        const IPMI_KEY: &str = "UPDATE node SET bmc_ipmi_key = $2 WHERE id = $1";
         const ROOT_DISK: &str = "UPDATE node SET root_disk_hint = $2 WHERE id = $1";
         let mut write = self.write("change_node").await?;
         if let Some(method) = changes.boot_method {
             let method = method.map(|method| method.name().to_owned());
             found(write.execute(BOOT_METHOD, values![id, method]).await?, id)?;
         }
-        if let Some(key) = &changes.ipmi_key_sealed {
-            let key = key.as_deref().map(sealed);
-            found(write.execute(IPMI_KEY, values![id, key]).await?, id)?;
+        if let Some(bmc) = &changes.bmc
+            && let Err(error) = set_bmc(&mut write, id, bmc).await
+        {
+            write.roll_back().await?;
+            return Err(if error.is_unique_violation() {
+                self.who_has_bmc(&bmc.url).await?.unwrap_or(error)
+            } else {
+                error
+            });
         }
         if let Some(hint) = changes.root_disk_hint {
             let hint = optional_json("root_disk_hint", hint.as_ref())?;
@@ -265,10 +272,19 @@ impl Store {
         Ok(counts)
     }
 
+    /// Says whose management controller that is, if it is anybody's.
+    async fn who_has_bmc(&self, url: &str) -> Result<Option<Error>, Error> {
+        const SQL: &str = "SELECT name FROM node WHERE bmc_url = $1";
+        let Some(row) = self.database().row(SQL, values![url]).await? else {
+            return Ok(None);
+        };
+        let message = format!("BMC {url} already belongs to node `{}`", row.text("name")?);
+        Ok(Some(Error::conflict("bmc.url", message)))
+    }
+
     /// Which field of a refused registration is taken, and by whom.
     async fn who_has(&self, node: &NewNode) -> Result<Error, Error> {
         const NAME: &str = "SELECT name FROM node WHERE name = $1";
-        const BMC: &str = "SELECT name FROM node WHERE bmc_url = $1";
         const MAC: &str = "SELECT node.name FROM mac_address
             JOIN node ON node.id = mac_address.node WHERE mac = $1";
         let database = self.database();
@@ -276,10 +292,8 @@ impl Store {
             let message = format!("there is a node named `{}` already", node.name);
             return Ok(Error::conflict("name", message));
         }
-        if let Some(row) = database.row(BMC, values![&node.bmc.url]).await? {
-            let (url, holder) = (&node.bmc.url, row.text("name")?);
-            let message = format!("BMC {url} already belongs to node `{holder}`");
-            return Ok(Error::conflict("bmc.url", message));
+        if let Some(conflict) = self.who_has_bmc(&node.bmc.url).await? {
+            return Ok(conflict);
         }
         for (index, port) in node.ports.iter().enumerate() {
             if let Some(row) = database.row(MAC, values![port.mac]).await? {
@@ -293,6 +307,20 @@ impl Store {
             "another node had the same name, BMC or MAC address a moment ago: try again",
         ))
     }
+}
+
+async fn set_bmc(write: &mut Write, id: NodeId, bmc: &BmcRecord) -> Result<(), Error> {
+    const SQL: &str = "UPDATE node SET bmc_url = $2, bmc_username = $3, bmc_password = $4,
+        bmc_ipmi_key = $5, bmc_trust = $6 WHERE id = $1";
+    let values = values![
+        id,
+        &bmc.url,
+        &bmc.username,
+        sealed(&bmc.password_sealed),
+        bmc.ipmi_key_sealed.as_deref().map(sealed),
+        json("bmc_trust", &bmc.trust)?,
+    ];
+    found(write.execute(SQL, values).await?, id)
 }
 
 fn refuse_repeated_mac(node: &NewNode) -> Result<(), Error> {

@@ -101,14 +101,14 @@ pub struct NodeRecord {
 }
 
 /// What is changed of a node; what is absent stays.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct NodeChanges {
     /// How it is to boot the agent; `Some(None)` chooses by what it can do.
     pub boot_method: Option<Option<BootMethod>>,
     /// Whether it waits for orders in the agent.
     pub standby: Option<Standby>,
-    /// The sealed key K_g of its management controller; `Some(None)` for none.
-    pub ipmi_key_sealed: Option<Option<Vec<u8>>>,
+    /// How its management controller is reached.
+    pub bmc: Option<BmcRecord>,
     /// Which of its disks is the root disk, from the next order on; `Some(None)` leaves that to its
     /// flavor or the rule.
     pub root_disk_hint: Option<Option<RootDiskHint>>,

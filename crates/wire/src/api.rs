@@ -26,7 +26,7 @@ pub use networks::{
     NetworkUpdate, Subnet, SubnetCreate, SubnetUpdate, SubnetUsage,
 };
 pub use nodes::{
-    Bmc, BmcCreate, BmcTrust, IpmiKey, Node, NodeCreate, NodeHistoryEntry, NodePort,
+    Bmc, BmcCreate, BmcTrust, BmcUpdate, IpmiKey, Node, NodeCreate, NodeHistoryEntry, NodePort,
     NodePortCreate, NodeUpdate, PowerRequest, PowerState, RootDisk, RootDiskDecision,
 };
 pub use servers::{

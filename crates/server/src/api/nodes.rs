@@ -3,6 +3,7 @@
 //! Nothing here changes where a node *is* (invariant 2): it is recorded what is *wanted*, and the
 //! conductor is rung for.
 
+mod access;
 mod bmc;
 mod enroll;
 mod explain;
@@ -142,7 +143,8 @@ async fn show(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> A
 ///
 /// What is absent stays as it is. A new boot method counts from the node's next boot on, a root disk
 /// hint from its next order on (a server stays on the disk that it is on); an available node goes
-/// into standby, or out of it, at once.
+/// into standby, or out of it, at once. A changed account of its management controller counts from
+/// the next request to that; a new URL, or trust `insecure`, needs the password again.
 #[utoipa::path(patch, path = "/v1/nodes/{node}", tag = "nodes", operation_id = "update_node",
     params(("node" = String, Path, description = "Name or id")),
     request_body = NodeUpdate,
@@ -160,12 +162,8 @@ async fn update(
     let changes = NodeChanges {
         boot_method: request.boot_method,
         standby: request.standby,
-        ipmi_key_sealed: match &request.ipmi_key {
-            Some(Some(key)) => {
-                let sealed = enroll::seal_ipmi_key(&site, node.id, "ipmi_key", key)?;
-                Some(Some(sealed))
-            }
-            Some(None) => Some(None),
+        bmc: match request.bmc {
+            Some(update) => Some(access::change(&site, &node, update)?),
             None => None,
         },
         root_disk_hint: request.root_disk_hint,

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bessemer_sim::redfish::Faults;
-use bessemer_wire::api::BmcTrust;
+use bessemer_wire::api::{BmcTrust, BmcUpdate, NodeUpdate};
 
 use crate::harness::node::PASSWORD;
 use crate::harness::{Site, problem, says};
@@ -74,6 +74,64 @@ async fn a_controller_whose_certificate_has_changed_is_told_nothing() {
     says(explained.json(), &[&after]);
     assert_eq!(explained.cause.name, "bmc_distrusted");
     assert_eq!(node.bmc_requests(), requests, "it was told something");
+
+    let weaker = changed(BmcUpdate {
+        trust: Some(BmcTrust::Insecure),
+        ..BmcUpdate::default()
+    });
+    let refused = problem(site.api.update_node(&node.name, &weaker).await);
+    assert_eq!(refused.field.as_deref(), Some("bmc.password"));
+    let pinned = changed(BmcUpdate {
+        trust: Some(BmcTrust::Pinned(after)),
+        ..BmcUpdate::default()
+    });
+    site.api.update_node(&node.name, &pinned).await.unwrap();
+    site.api.delete_server("one").await.unwrap();
+    site.wait_for_state(&node, "available").await;
+}
+
+fn changed(bmc: BmcUpdate) -> NodeUpdate {
+    NodeUpdate {
+        bmc: Some(bmc),
+        ..NodeUpdate::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controllers_account_and_address_can_be_changed() {
+    let (site, node) = Site::ready().await;
+    let other = site.machine().await;
+    site.api.create_node(&other.request()).await.unwrap();
+    let update = async |bmc| site.api.update_node(&node.name, &changed(bmc)).await;
+
+    let elsewhere = BmcUpdate {
+        url: Some(other.request().bmc.url),
+        ..BmcUpdate::default()
+    };
+    let refused = problem(update(elsewhere.clone()).await);
+    assert_eq!(refused.field.as_deref(), Some("bmc.password"));
+    says(&refused, &["not sent to another address"]);
+    let taken = BmcUpdate {
+        password: Some(PASSWORD.into()),
+        ..elsewhere
+    };
+    let refused = problem(update(taken).await);
+    assert_eq!(refused.status, 409);
+    says(&refused, &["bmc.url", &other.name]);
+
+    let wrong = BmcUpdate {
+        password: Some("of-yesterday".into()),
+        ..BmcUpdate::default()
+    };
+    let shown = update(wrong).await.unwrap();
+    assert!(!shown.json().contains("of-yesterday"));
+    problem(site.api.node_bmc(&node.name).await);
+    let right = BmcUpdate {
+        password: Some(PASSWORD.into()),
+        ..BmcUpdate::default()
+    };
+    update(right).await.unwrap();
+    site.api.node_bmc(&node.name).await.unwrap();
 }
 
 type Answer = fn() -> Response;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bessemer_core::instance::serial_marker;
 use bessemer_core::lifecycle::{Step, Timing};
 use bessemer_sim::machine::{Machine, PowerState as Power};
-use bessemer_wire::api::{BmcTrust, IpmiKey, NodeUpdate};
+use bessemer_wire::api::{BmcTrust, BmcUpdate, IpmiKey, NodeUpdate};
 
 use crate::harness::disk::{assert_erased, assert_has_image, soil};
 use crate::harness::node::USERNAME;
@@ -113,7 +113,10 @@ async fn a_controllers_key_is_given_when_it_is_registered_or_later() {
     assert!(!shown.bmc.has_ipmi_key);
 
     let change = NodeUpdate {
-        ipmi_key: Some(Some(IpmiKey(KEY.into()))),
+        bmc: Some(BmcUpdate {
+            ipmi_key: Some(Some(IpmiKey(KEY.into()))),
+            ..BmcUpdate::default()
+        }),
         ..NodeUpdate::default()
     };
     let changed = site.api.update_node(&node.name, &change).await.unwrap();

@@ -5,7 +5,7 @@ use bessemer_core::hardware::FirmwareMode;
 use bessemer_core::id::Generation;
 use bessemer_core::lifecycle::{Goal, Phase, Step};
 use bessemer_core::root_disk::RootDiskHint;
-use bessemer_store::{Error, NodeChanges, NodeFilter};
+use bessemer_store::{BmcRecord, Error, NodeChanges, NodeFilter};
 
 use crate::on_both;
 use crate::site::{
@@ -41,7 +41,10 @@ async fn a_boot_method_is_decided_and_given_back(site: Site) {
         store.change_node(node.id, changes, at(9)).await.unwrap();
         let key = Some(vec![0, 255, 7]);
         let changes = NodeChanges {
-            ipmi_key_sealed: Some(key.clone()),
+            bmc: Some(BmcRecord {
+                ipmi_key_sealed: key.clone(),
+                ..node.bmc.clone()
+            }),
             ..NodeChanges::default()
         };
         store.change_node(node.id, changes, at(9)).await.unwrap();

@@ -16,7 +16,7 @@ const ALWAYS: NodeChanges = NodeChanges {
     boot_method: None,
     root_disk_hint: None,
     standby: Some(Standby::Always),
-    ipmi_key_sealed: None,
+    bmc: None,
 };
 
 async fn idle_agents_are_marked_few_at_a_time_and_ordered_ones_never(site: Site) {

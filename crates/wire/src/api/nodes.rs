@@ -61,7 +61,29 @@ pub struct NodeUpdate {
     )]
     #[schema(value_type = Option<RootDiskHint>)]
     pub root_disk_hint: Option<Option<RootDiskHint>>,
-    /// The key K_g of its management controller, for IPMI; `null` for one without.
+    /// How its management controller is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<BmcUpdate>,
+}
+
+/// A change of how a management controller is reached; what is absent stays as it is.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BmcUpdate {
+    /// Its URL. Needs the password again, which is not sent anywhere new unasked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Account name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Password. Stored encrypted; never shown again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(write_only)]
+    pub password: Option<String>,
+    /// How its certificate is judged. `insecure` needs the password again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<BmcTrust>,
+    /// Its key K_g for IPMI; `null` for one without.
     #[serde(
         default,
         deserialize_with = "present",
@@ -69,6 +91,15 @@ pub struct NodeUpdate {
     )]
     #[schema(value_type = Option<String>, write_only)]
     pub ipmi_key: Option<Option<IpmiKey>>,
+}
+
+impl std::fmt::Debug for BmcUpdate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("BmcUpdate")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The key K_g of a management controller (IPMI 2.0, section 13.33): 2 to 40 hexadecimal digits, as

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::lifecycle::Standby;
 use bessemer_core::root_disk::{HintError, RootDiskHint};
-use bessemer_wire::api::NodeUpdate;
+use bessemer_tls::Fingerprint;
+use bessemer_wire::api::{BmcTrust, BmcUpdate, NodeUpdate};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::enroll::read_ipmi_key;
+use crate::secret;
 
 /// What leaves the choice to the conductor.
 const AUTOMATIC: &str = "auto";
@@ -25,6 +27,8 @@ const NONE: &str = "none";
   bessemer node set rack1-u07 --boot-method auto    choose by what its controller can make it do
   bessemer node set rack1-u07 --root-disk serial=S6CKNX0T
   bessemer node set rack1-u07 --root-disk none      leave that to its flavor, or the rule
+  bessemer node set rack1-u07 --bmc-user bessemer --bmc-password-file -
+  bessemer node set rack1-u07 --bmc-fingerprint b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c
 
 A root disk hint has conditions with commas between, all of which must be true of one disk and of no
 other: serial=, wwn=, model= (a part of it), name=, rotational=true or false, size>=400G, size<=2T.")]
@@ -34,13 +38,31 @@ pub(in crate::commands) struct Set {
     /// How it is to boot the agent, from its next boot on.
     #[arg(
         long, value_name = "METHOD",
-        required_unless_present_any = ["standby", "root_disk", "bmc_ipmi_key_file", "no_bmc_ipmi_key"],
+        required_unless_present_any = [
+            "standby", "root_disk", "bmc", "bmc_user", "bmc_password_file", "bmc_fingerprint",
+            "bmc_insecure", "bmc_ipmi_key_file", "no_bmc_ipmi_key",
+        ],
         value_parser = PossibleValuesParser::new(names().chain([AUTOMATIC]))
     )]
     boot_method: Option<String>,
     /// Whether it waits for orders in the agent, so that they cost no POST.
     #[arg(long, value_name = "WHEN", value_parser = standby_parser())]
     standby: Option<Standby>,
+    /// The new address of its management controller; asks for the password again.
+    #[arg(long, value_name = "URL", requires = "bmc_password_file")]
+    bmc: Option<String>,
+    /// The account there.
+    #[arg(long, value_name = "USER")]
+    bmc_user: Option<String>,
+    /// The file with its password; `-` reads it from standard input, or asks.
+    #[arg(long, value_name = "FILE")]
+    bmc_password_file: Option<PathBuf>,
+    /// SHA-256 fingerprint of the controller's new certificate.
+    #[arg(long, value_name = "HEX", conflicts_with = "bmc_insecure")]
+    bmc_fingerprint: Option<Fingerprint>,
+    /// Believe any certificate: whoever answers there gets the password, which has to be given again.
+    #[arg(long, requires = "bmc_password_file")]
+    bmc_insecure: bool,
     /// The file with its controller's key K_g for IPMI: hexadecimal digits, as `ipmitool -y` takes
     /// them; `-` reads it from standard input, or asks.
     #[arg(long, value_name = "FILE", conflicts_with = "no_bmc_ipmi_key")]
@@ -65,18 +87,40 @@ fn hint_or_none(text: &str) -> Result<Hint, HintError> {
 }
 
 impl Set {
-    /// The request, after the key has been read.
+    /// The request, after the secrets have been read.
     pub(super) fn request(&self) -> anyhow::Result<NodeUpdate> {
-        let ipmi_key = match &self.bmc_ipmi_key_file {
-            Some(path) => Some(Some(read_ipmi_key(path)?)),
-            None => self.no_bmc_ipmi_key.then_some(None),
-        };
         Ok(NodeUpdate {
             boot_method: self.boot_method.as_deref().map(named),
             standby: self.standby,
-            ipmi_key,
             root_disk_hint: self.root_disk.as_ref().map(|hint| hint.0.clone()),
+            bmc: self.bmc_update()?,
         })
+    }
+
+    fn bmc_update(&self) -> anyhow::Result<Option<BmcUpdate>> {
+        let password = self.bmc_password_file.as_deref();
+        let prompt = format!("Password of the management controller of {}: ", self.node);
+        let update = BmcUpdate {
+            url: self.bmc.clone(),
+            username: self.bmc_user.clone(),
+            password: password
+                .map(|path| secret::read(path, &prompt))
+                .transpose()?,
+            trust: match (&self.bmc_fingerprint, self.bmc_insecure) {
+                (Some(fingerprint), _) => Some(BmcTrust::Pinned(fingerprint.to_string())),
+                (None, insecure) => insecure.then_some(BmcTrust::Insecure),
+            },
+            ipmi_key: match &self.bmc_ipmi_key_file {
+                Some(path) => Some(Some(read_ipmi_key(path)?)),
+                None => self.no_bmc_ipmi_key.then_some(None),
+            },
+        };
+        let untouched = update.url.is_none()
+            && update.username.is_none()
+            && update.password.is_none()
+            && update.trust.is_none()
+            && update.ipmi_key.is_none();
+        Ok((!untouched).then_some(update))
     }
 }
 
