@@ -118,7 +118,7 @@ fn seal_ipmi_key(site: &Site, node: NodeId, key: &IpmiKey) -> Result<Vec<u8>, Re
 
 fn hexadecimal(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
-    if digits.len() > 2 * MAX_IPMI_PASSWORD || digits.len() % 2 != 0 {
+    if digits.len() > 2 * MAX_IPMI_PASSWORD || !digits.len().is_multiple_of(2) {
         return None;
     }
     let value = |digit: &u8| char::from(*digit).to_digit(16);
