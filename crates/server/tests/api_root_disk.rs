@@ -42,7 +42,8 @@ async fn set(api: &Api, hint: Value) -> Value {
 }
 
 fn order(name: &str) -> Value {
-    json!({ "name": name, "flavor": "m2", "image": "os", "network": "web", "keys": ["laptop"] })
+    json!({ "name": name, "flavor": "m2", "image": "os", "networks": [{ "network": "web" }],
+        "keys": ["laptop"] })
 }
 
 /// Serial number of the disk that an order would be written to.
