@@ -121,6 +121,67 @@ async fn without_a_partner_the_boot_ports_member_carries_everything() {
     }
 }
 
+/// Wires p1 and p2 of one switch to p1 and p2 of the other.
+fn wire(one: &Vswitch, other: &Vswitch) {
+    for port in ["p1", "p2"] {
+        let socket = one.socket().with_file_name(format!("{port}.wire"));
+        let end =
+            |option: &str, kind: &str| format!("options:{option}=\"{kind}:{}\"", socket.display());
+        one.vsctl(&["set", "interface", port, &end("pstream", "punix")]);
+        other.vsctl(&["set", "interface", port, &end("stream", "unix")]);
+    }
+}
+
+#[tokio::test]
+async fn lacp_is_negotiated_and_a_member_may_go() {
+    // The partner stands for an operating system with a bond: it is set up by Open vSwitch's own
+    // tools, and negotiates by itself.
+    let (vswitch, partner) = (Vswitch::start(), Vswitch::start());
+    let driver = vswitch.driver();
+    apply(&driver, &[bonded(trunk(None, &[100]))])
+        .await
+        .unwrap();
+    partner.vsctl(&["del-port", "p1", "--", "del-port", "p2"]);
+    let mut bond = vec!["add-bond", "br0", "bond0", "p1", "p2", "lacp=active"];
+    bond.extend(["bond_mode=balance-tcp", "other_config:lacp-time=fast"]);
+    for port in ["p1", "p2"] {
+        bond.extend(["--", "set", "interface", port, "type=dummy"]);
+    }
+    partner.vsctl(&bond);
+    wire(&vswitch, &partner);
+    let enabled = |port: &str| {
+        let shown = vswitch.appctl(&["bond/show", "lag-p1"]);
+        shown.contains("lacp_status: negotiated")
+            && shown.contains(&format!("member {port}: enabled"))
+    };
+    vswitch.until(|| enabled("p1") && enabled("p2"));
+    for port in ["p1", "p2"] {
+        assert_eq!(read(&driver, port).await.lacp_current, Some(true));
+    }
+    // A change of what it carries does not disturb it.
+    apply(&driver, &[bonded(trunk(None, &[100, 200]))])
+        .await
+        .unwrap();
+    assert!(enabled("p1") && enabled("p2"));
+    // One member is pulled: the other goes on.
+    partner.vsctl(&["clear", "interface", "p1", "options"]);
+    vswitch.until(|| !enabled("p1") && enabled("p2"));
+    let state = read(&driver, "p1").await;
+    let plan = bonded(trunk(None, &[100, 200]));
+    let states = [state, read(&driver, "p2").await];
+    assert_eq!(
+        plan.differences(&states),
+        [],
+        "the plan is kept all the same"
+    );
+    // The operating system is gone: firmware, which knows no LACP, is heard again.
+    drop(partner);
+    vswitch.until(|| {
+        let shown = vswitch.appctl(&["bond/show", "lag-p1"]);
+        shown.contains("lacp_status: configured")
+    });
+}
+
 #[tokio::test]
 async fn a_port_that_leaves_an_aggregation_takes_nothing_along() {
     let vswitch = Vswitch::start();

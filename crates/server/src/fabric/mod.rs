@@ -21,6 +21,7 @@ use bessemer_store::NodeRecord;
 use bessemer_tls::{ClientIdentity, Trust, authorities_from_pem, client_config, client_config_as};
 use futures_util::future::join_all;
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::attachments;
 use crate::config::{self, Config, SwitchDriver};
@@ -65,7 +66,8 @@ impl Fabric {
     /// of ours are left alone: the site is flat for them.
     ///
     /// When a node is parked, all its switches are asked at once, so that one that does not answer
-    /// does not keep the others from it; otherwise the first that fails ends it.
+    /// does not keep the others from it; otherwise the first that fails ends it, and those before it
+    /// are taken back.
     pub async fn connect(
         &self,
         node: &NodeRecord,
@@ -88,10 +90,38 @@ impl Fabric {
             let all = join_all(plans.iter().map(apply)).await;
             return all.into_iter().collect();
         }
-        for plan in &plans {
-            apply(plan).await?;
+        for (index, plan) in plans.iter().enumerate() {
+            if let Err(failure) = apply(plan).await {
+                self.take_back(node, &plans[..index], site, deadline).await;
+                return Err(failure);
+            }
         }
         Ok(())
+    }
+
+    /// Brings the switches that `done` has changed back to what they carried before, or parks them if
+    /// that is not known: the node is not where it was to go, so none of its ports may be.
+    async fn take_back(
+        &self,
+        node: &NodeRecord,
+        done: &[SwitchPlan],
+        site: &Site,
+        deadline: Instant,
+    ) {
+        let role = node.port_role.unwrap_or(PortRole::Parked);
+        let before = match plans(node, role, site).await {
+            Ok(before) => before,
+            Err(failure) => {
+                warn!("ports cannot be taken back: {}", failure.message);
+                return;
+            }
+        };
+        for plan in before {
+            if done.iter().any(|done| done.switch == plan.switch) {
+                let applied = self.apply(node, &plan, OnFailure::Keep, deadline).await;
+                note(site, node, &plan, &applied);
+            }
+        }
     }
 
     async fn apply(

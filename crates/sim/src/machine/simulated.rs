@@ -163,6 +163,16 @@ impl SimulatedMachine {
         Self::new(inventory)
     }
 
+    /// The same with one more NIC, whose address has 52 where the first one's has 51.
+    pub fn with_two_nics(number: u16) -> Self {
+        let mut inventory = Self::inventory_numbered(number);
+        let mut second = inventory.nics[0].clone();
+        second.id = "NIC2".to_owned();
+        second.mac = second.mac.replacen("51", "52", 1);
+        inventory.nics.push(second);
+        Self::new(inventory)
+    }
+
     fn inventory_numbered(number: u16) -> Inventory {
         let [high, low] = number.to_be_bytes();
         Inventory {

@@ -1,53 +1,69 @@
 //! Sites whose switch ports are ours: a real Open vSwitch behind the real conductor. (Simulated agents
 //! reach it over loopback, whatever their ports carry.)
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bessemer_core::lifecycle::{Step, Timing};
+use bessemer_core::network::NetworkKind;
 use bessemer_server::config::{Switch, SwitchDriver};
 use bessemer_store::{Gate, When};
-use bessemer_wire::api::{NodeCreate, ServerStatus};
+use bessemer_wire::api::{NetworkCreate, NetworkRequest, NodeCreate, NodePortCreate, ServerStatus};
 
 use self::vswitch::Vswitch;
-use crate::harness::{SimNode, Site};
+use crate::harness::{SimNode, Site, order};
 
 #[allow(dead_code, reason = "the driver's own tests use all of it")]
 #[path = "../../../fabric/tests/ovsdb/vswitch.rs"]
 mod vswitch;
 
-/// A site with the switch behind this socket, where ports are read every second.
-async fn site(socket: &Path, gate: Option<Gate>) -> (Site, SimNode) {
-    let address = format!("unix:{}", socket.display());
+/// A site with the switches behind these sockets, `leaf1` and so on, where ports are read every second;
+/// and a node with a NIC on the port p1 of each.
+async fn site(sockets: &[PathBuf], gate: Option<Gate>) -> (Site, SimNode) {
+    let switch = |(index, socket): (usize, &PathBuf)| Switch {
+        name: format!("leaf{}", index + 1),
+        driver: SwitchDriver::Ovsdb,
+        address: format!("unix:{}", socket.display()),
+        authority: None,
+        certificate: None,
+        key: None,
+    };
+    let switches = sockets.iter().enumerate().map(switch).collect();
     let timing = Timing {
         retry_pause: 1,
         ..Timing::default()
     };
     let site = Site::start_as(timing, gate, |config| {
-        config.switch = vec![Switch {
-            name: "leaf1".into(),
-            driver: SwitchDriver::Ovsdb,
-            address,
-            authority: None,
-            certificate: None,
-            key: None,
-        }];
+        config.switch = switches;
         config.port_check = 1;
         let provisioning = config.provisioning.as_mut().unwrap();
         provisioning.vlan = Some(10);
     })
     .await;
-    let node = site.machine().await;
-    site.api.create_node(&on_p1(&node)).await.unwrap();
+    let node = site.machine_with_two_nics().await;
+    let request = on_p1(&node, sockets.len());
+    site.api.create_node(&request).await.unwrap();
     site.wait_for_state(&node, "available").await;
     (site, node)
 }
 
-fn on_p1(node: &SimNode) -> NodeCreate {
+/// The NIC on `leaf2`.
+const SECOND: &str = "52:54:00:52:00:01";
+
+fn on_p1(node: &SimNode, switches: usize) -> NodeCreate {
     let mut request = node.request();
-    request.ports[0].switch = Some("leaf1".into());
-    request.ports[0].switch_port = Some("p1".into());
+    let boots = request.ports[0].mac;
+    let port = |number| NodePortCreate {
+        mac: if number == 1 {
+            boots
+        } else {
+            SECOND.parse().unwrap()
+        },
+        switch: Some(format!("leaf{number}")),
+        switch_port: Some("p1".into()),
+    };
+    request.ports = (1..=switches).map(port).collect();
     request
 }
 
@@ -61,7 +77,7 @@ fn vlan_of_p1(vswitch: &Vswitch) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_somebody_else_moves_is_put_back_and_told() {
     let vswitch = Vswitch::start();
-    let (site, node) = site(&vswitch.socket(), None).await;
+    let (site, node) = site(&[vswitch.socket()], None).await;
     assert_eq!(vlan_of_p1(&vswitch), "4094");
     vswitch.vsctl(&[
         "set",
@@ -98,6 +114,7 @@ async fn a_port_that_somebody_else_moves_is_put_back_and_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_that_is_away_delays_a_hand_over_and_says_so() {
     let vswitch = Arc::new(Mutex::new(Vswitch::start()));
+    let second = Vswitch::start();
     // An order changes ports twice, and says each time that it is about to and that it has: the third
     // of these is just before the tenant's network.
     let left = Arc::new(AtomicUsize::new(0));
@@ -113,11 +130,19 @@ async fn a_switch_that_is_away_delays_a_hand_over_and_says_so() {
         }
         true
     });
-    let socket = vswitch.lock().unwrap().socket();
-    let (site, node) = site(&socket, Some(gate)).await;
+    let sockets = [vswitch.lock().unwrap().socket(), second.socket()];
+    let (site, node) = site(&sockets, Some(gate)).await;
     site.offer(&node).await;
+    site.api.create_network(&storage()).await.unwrap();
     left.store(3, Ordering::SeqCst);
-    site.order("web").await;
+    let mut both = order("web");
+    both.networks.push(NetworkRequest {
+        network: "storage".into(),
+        addresses: vec![],
+        port: Some(SECOND.into()),
+        mode: None,
+    });
+    site.api.create_server(&both, "web").await.unwrap();
     let waiting = site
         .wait_for_node(&node, "the hand-over to wait for the switch", |node| {
             let reason = node.state.reason.to_string();
@@ -127,7 +152,27 @@ async fn a_switch_that_is_away_delays_a_hand_over_and_says_so() {
     assert!(waiting.state.reason.next.is_some());
     let server = site.api.server("web").await.unwrap();
     assert_ne!(server.status, ServerStatus::Active, "handed over blindly");
+    // The other switch could have moved its port, but our agent still runs.
+    assert_ne!(
+        vlan_of_p1(&second),
+        "200",
+        "our agent in a tenant's network"
+    );
     vswitch.lock().unwrap().start_database();
     site.wait_for_active("web").await;
     assert_eq!(vlan_of_p1(&vswitch.lock().unwrap()), "100");
+    assert_eq!(vlan_of_p1(&second), "200");
+}
+
+fn storage() -> NetworkCreate {
+    NetworkCreate {
+        name: "storage".into(),
+        kind: NetworkKind::Vlan,
+        scope: None,
+        project: None,
+        vlan: Some(200),
+        vni: None,
+        mtu: None,
+        subnets: vec![],
+    }
 }

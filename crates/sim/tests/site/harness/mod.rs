@@ -178,6 +178,12 @@ impl Site {
         SimNode::start(self, number as u16, false).await
     }
 
+    /// The same with two NICs.
+    pub(crate) async fn machine_with_two_nics(&self) -> SimNode {
+        let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
+        SimNode::with_two_nics(self, number as u16).await
+    }
+
     /// The same, whose controller speaks TLS.
     pub(crate) async fn machine_with_tls(&self) -> SimNode {
         let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;

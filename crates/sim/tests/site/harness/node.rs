@@ -47,6 +47,12 @@ impl SimNode {
         .await
     }
 
+    /// The same with two NICs.
+    pub(super) async fn with_two_nics(site: &Site, number: u16) -> Self {
+        let machine = SimulatedMachine::with_two_nics(number);
+        Self::inside(site, number, machine, false).await
+    }
+
     async fn inside(site: &Site, number: u16, machine: SimulatedMachine, tls: bool) -> Self {
         let machine = Arc::new(machine);
         let drives = machine.inventory().drives.iter().enumerate();
