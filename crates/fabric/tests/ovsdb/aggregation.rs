@@ -265,7 +265,7 @@ async fn an_aggregation_that_cannot_be_is_taken_back_as_a_whole() {
 }
 
 #[tokio::test]
-async fn an_mtu_that_the_device_does_not_take_is_not_success() {
+async fn an_mtu_is_set_and_read_back() {
     let vswitch = Vswitch::start();
     let driver = vswitch.driver();
     let large = plan("p1", 100).with_mtu(9000).unwrap();
