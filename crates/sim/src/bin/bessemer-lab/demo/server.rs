@@ -222,6 +222,8 @@ fn configuration(
         r#"# Written by `bessemer-lab demo`.
 data = "{data}"
 parked_vlan = {parked}
+# Ports are moved by hand here, to see what machines do elsewhere: nobody is to move them back.
+port_check = 0
 
 [provisioning]
 interface = "{interface}"
