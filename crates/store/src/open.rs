@@ -1,5 +1,6 @@
 //! Opening a database: how its connections are set up, and bringing its schema up to date.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use tokio::time::{Instant, sleep};
 
 use crate::Error;
 use crate::database::Database;
@@ -18,6 +20,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How long a connection may be waited for: from the pool, or for another process's write lock.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// From one try to open a busy SQLite file to the next.
+const OPEN_AGAIN: Duration = Duration::from_millis(20);
 
 /// Readers of a SQLite file. Two cores keep no more than this busy; each costs about 1 MB once
 /// used.
@@ -69,11 +74,8 @@ async fn open_sqlite(path: &Path) -> Result<Database, Error> {
             .test_before_acquire(false)
     };
     let cannot_open = |error| Error::Setup(format!("{} cannot be opened: {error}", path.display()));
-    let writer = pool()
-        .max_connections(1)
-        .connect_with(options.clone())
-        .await
-        .map_err(cannot_open)?;
+    let writer = patiently(|| pool().max_connections(1).connect_with(options.clone()));
+    let writer = writer.await.map_err(cannot_open)?;
     migrate_sqlite(&writer).await?;
     let readers = pool()
         .max_connections(SQLITE_READERS)
@@ -83,14 +85,45 @@ async fn open_sqlite(path: &Path) -> Result<Database, Error> {
     Ok(Database::Sqlite { writer, readers })
 }
 
+/// Opens again while another process is bringing a new file into the write-ahead mode: both hold what
+/// the other one needs then, so SQLite refuses one of them at once, whatever its patience.
+async fn patiently<F>(connect: impl Fn() -> F) -> Result<SqlitePool, sqlx::Error>
+where
+    F: Future<Output = Result<SqlitePool, sqlx::Error>>,
+{
+    let started = Instant::now();
+    loop {
+        match connect().await {
+            Err(error) if is_busy(&error) && started.elapsed() < PATIENCE => {
+                sleep(OPEN_AGAIN).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// `SQLITE_BUSY` and its extended codes (<https://www.sqlite.org/rescode.html>).
+fn is_busy(error: &sqlx::Error) -> bool {
+    const BUSY: u32 = 5;
+    let code = error.as_database_error().and_then(|error| error.code());
+    let code = code.and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == BUSY)
+}
+
 /// Makes the file, if there is none, for its owner's eyes only. SQLite gives the files beside it
-/// the same mode.
+/// the same mode. One that is there is left alone: to open and close it here would end the locks
+/// that this process has on it (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
 fn create_private(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();
-    options.append(true).create(true).mode(0o600);
-    let cannot_open = |error| Error::Setup(format!("{} cannot be opened: {error}", path.display()));
-    options.open(path).map(drop).map_err(cannot_open)
+    options.append(true).create_new(true).mode(0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(Error::Setup(format!(
+            "{} cannot be opened: {error}",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 async fn open_postgres(url: &str) -> Result<Database, Error> {

@@ -10,7 +10,7 @@ use bessemer_sim::rack::{self, NodeDescription};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::tenant::{Boot, another_boot};
+use super::tenant::{Boot, another_boot, flush};
 use super::{Figure, Scene};
 
 /// The longest until the firmware has heard what it is to hear.
@@ -77,6 +77,7 @@ pub(super) async fn come_back(
     what: &'static str,
 ) -> Result<Figure> {
     let before: Boot = another_boot(scene, server, "").await?;
+    flush(scene, server).await?;
     let unchanged = witness(scene, node).await?;
     ensure!(unchanged.provision_state == "active", "{unchanged:?}");
     let (port, vlans) = (&node.switch_port, &scene.rack.vlans);

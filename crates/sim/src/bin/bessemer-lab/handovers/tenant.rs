@@ -127,6 +127,17 @@ pub(super) async fn another_boot(scene: &Scene<'_>, server: &str, before: &str) 
     bail!("no login to {server} within {} s", BOOT_LIMIT.as_secs())
 }
 
+/// Has the system of `server` write what it holds in memory. Without it, a machine that loses its
+/// power seconds after its first boot has host keys of no length, and nobody can log in ever again.
+pub(super) async fn flush(scene: &Scene<'_>, server: &str) -> Result<()> {
+    let seen = scene.shell.json(&["server", "show", server]).await?;
+    let address = seen["address"].as_str().context("no address")?;
+    let mut flush = ssh(scene.directory, scene.rack, address, "sync");
+    let status = flush.status().await?;
+    ensure!(status.success(), "{server} cannot flush its disk: {status}");
+    Ok(())
+}
+
 /// The steps that the node of a server went through since then.
 pub(super) async fn steps(scene: &Scene<'_>, node: &str, since: Asked) -> Result<Vec<String>> {
     let history = scene.shell.json(&["node", "history", node]).await?;
