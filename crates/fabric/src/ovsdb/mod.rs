@@ -6,6 +6,11 @@
 //! something raises `next_cfg`, and `ovs-vswitchd` copies it to `cur_cfg` once everything up to
 //! there is in effect. That copy is waited for, and only then the ports are read back.
 //!
+//! Frames of a flow that is cached may follow the old way for some milliseconds more: threads that this
+//! database does not know of look through the cache. Nothing rests on less: a machine is switched off
+//! before its ports are taken from it, and an agent starts a tenant's system when the conductor has vanished
+//! before its own eyes.
+//!
 //! All ports of a call change in one transaction, which holds only if nobody has changed them since
 //! they were read. A connection that breaks in the middle leaves open whether it was carried out: the
 //! ports are read again then, and the rest is done. What was stored but cannot be seen in effect is
