@@ -33,6 +33,7 @@ mod networks;
 mod nodes;
 mod open;
 mod orders;
+mod overlay;
 mod page;
 mod rebuilds;
 mod reconcile;

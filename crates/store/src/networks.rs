@@ -15,6 +15,7 @@ use crate::Error;
 use crate::catalogue::name_taken;
 use crate::database::Row;
 use crate::nodes::as_id;
+use crate::overlay::lowest_unused_vlan;
 use crate::page::{Place, next_place, rows_for};
 use crate::records::{
     NetworkChanges, NetworkFilter, NetworkRecord, NetworkSort, NewNetwork, NumberFrom,
@@ -61,33 +62,32 @@ macro_rules! page_of_networks {
     };
 }
 
-/// One statement that takes the lowest number of a range that no network has, and makes the network
-/// with it. The range is `$8` to `$9`.
+/// One statement that makes a network with the number that the query `$lowest` finds in `$8` to `$9`.
 macro_rules! insert_network {
-    ($column:literal) => {
+    ($column:literal, $lowest:expr) => {
         concat!(
             "INSERT INTO network (id, name, kind, scope, project, mtu, created_at, ",
             $column,
-            ") SELECT $1, $2, $3, $4, $5, $6, $7, candidate FROM ( \
-             SELECT candidate FROM (SELECT $8 AS candidate) AS lowest \
-             WHERE NOT EXISTS (SELECT 1 FROM network AS other WHERE other.",
-            $column,
-            " = $8) UNION ALL SELECT candidate FROM (SELECT taken.",
-            $column,
-            " + 1 AS candidate FROM network AS taken WHERE taken.",
-            $column,
-            " >= $8 AND taken.",
-            $column,
-            " < $9 AND NOT EXISTS (SELECT 1 FROM network AS other WHERE other.",
-            $column,
-            " = taken.",
-            $column,
-            " + 1) ORDER BY taken.",
-            $column,
-            " LIMIT 1) AS gap) AS candidates ORDER BY candidate LIMIT 1"
+            ") SELECT $1, $2, $3, $4, $5, $6, $7, candidate FROM (",
+            $lowest,
+            ") AS free"
         )
     };
 }
+
+/// Takes the lowest VLAN that no network has, neither everywhere nor on one switch.
+const INSERT_VLAN: &str = insert_network!("vlan", lowest_unused_vlan!("$8", "$9", ""));
+
+/// Takes the lowest VNI that no network has.
+const INSERT_VNI: &str = insert_network!(
+    "vni",
+    "SELECT candidate FROM (SELECT candidate FROM (SELECT $8 AS candidate) AS lowest \
+     WHERE NOT EXISTS (SELECT 1 FROM network AS other WHERE other.vni = $8) \
+     UNION ALL SELECT candidate FROM (SELECT taken.vni + 1 AS candidate FROM network AS taken \
+     WHERE taken.vni >= $8 AND taken.vni < $9 AND NOT EXISTS \
+     (SELECT 1 FROM network AS other WHERE other.vni = taken.vni + 1) \
+     ORDER BY taken.vni LIMIT 1) AS gap) AS candidates ORDER BY candidate LIMIT 1"
+);
 
 impl Store {
     /// Makes a network, with its first subnets.
@@ -232,8 +232,8 @@ impl Store {
         write.commit().await
     }
 
-    /// Forgets a network with its subnets. [`Error::Conflict`] while a server is on it, or an
-    /// address of it is reserved.
+    /// Forgets a network with its subnets. [`Error::Conflict`] while a server is on it, an address of
+    /// it is reserved, or a switch may still have its tunnels.
     pub async fn delete_network(&self, id: NetworkId) -> Result<(), Error> {
         const SERVER: &str = "SELECT server.name FROM server_attachment
             JOIN server ON server.id = server_attachment.server
@@ -241,6 +241,8 @@ impl Store {
         const ADDRESS: &str = "SELECT subnet.cidr, address.number FROM address
             JOIN subnet ON subnet.id = address.subnet WHERE address.network = $1
             ORDER BY address.subnet, address.number LIMIT 1";
+        const TUNNELS: &str = "SELECT switch FROM local_network WHERE network = $1
+            ORDER BY switch LIMIT 1";
         const DELETE: &str = "DELETE FROM network WHERE id = $1";
         let mut write = self.write("delete_network").await?;
         lock(&mut write).await?;
@@ -251,6 +253,13 @@ impl Store {
             let address = crate::addresses::read_address(&row)?;
             return Err(Error::not_now(format!(
                 "address {address} of the network is reserved: release it first"
+            )));
+        }
+        if let Some(row) = write.row(TUNNELS, values![id]).await? {
+            return Err(Error::not_now(format!(
+                "switch `{}` has not been seen without the network's tunnels yet: try again when it \
+                 has",
+                row.text("switch")?
             )));
         }
         match write.execute(DELETE, values![id]).await {
@@ -310,8 +319,8 @@ async fn check_name(
 /// Makes the network with the number that it is given, or the lowest free one of its pool.
 async fn take_number(write: &mut Write, network: &NewNetwork, now: Timestamp) -> Result<(), Error> {
     let (sql, what) = match network.kind {
-        NetworkKind::Vlan => (insert_network!("vlan"), "VLAN"),
-        NetworkKind::Vxlan => (insert_network!("vni"), "VNI"),
+        NetworkKind::Vlan => (INSERT_VLAN, "VLAN"),
+        NetworkKind::Vxlan => (INSERT_VNI, "VNI"),
     };
     let given;
     let ranges: &[IdRange] = match &network.number {
@@ -352,10 +361,22 @@ async fn take_number(write: &mut Write, network: &NewNetwork, now: Timestamp) ->
 async fn number_taken(write: &mut Write, what: &'static str, number: u32) -> Result<Error, Error> {
     const HOLDER: &str = "SELECT name FROM network
         WHERE ($1 = 'VLAN' AND vlan = $2) OR ($1 = 'VNI' AND vni = $2)";
-    let row = write.row(HOLDER, values![what, number]).await?;
-    let holder = row.map_or(Ok(String::new()), |row| row.text("name"))?;
+    const LOCAL: &str = "SELECT local_network.switch, network.name FROM local_network
+        JOIN network ON network.id = local_network.network WHERE local_network.vlan = $1
+        ORDER BY local_network.switch LIMIT 1";
+    let holder = match write.row(HOLDER, values![what, number]).await? {
+        Some(row) => format!("network `{}`", row.text("name")?),
+        None => match write.row(LOCAL, values![number]).await? {
+            Some(row) => format!(
+                "network `{}` on switch `{}`",
+                row.text("name")?,
+                row.text("switch")?
+            ),
+            None => "another network".to_owned(),
+        },
+    };
     let field = what.to_ascii_lowercase();
-    let message = format!("{what} {number} already belongs to network `{holder}`");
+    let message = format!("{what} {number} already belongs to {holder}");
     Ok(Error::conflict(field, message))
 }
 

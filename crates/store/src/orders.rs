@@ -5,9 +5,8 @@
 //! neither a node nor an address is ever handed out twice, however many orders arrive at once.
 
 use bessemer_core::Timestamp;
-use bessemer_core::id::{NodeId, ProjectId, ServerId};
+use bessemer_core::id::{ProjectId, ServerId};
 use bessemer_core::lifecycle::{Deployment, Goal, NodeState};
-use bessemer_core::plan::Plan;
 
 use crate::Error;
 use crate::address_history::Holder;
@@ -15,7 +14,9 @@ use crate::addresses;
 use crate::attachments::attach;
 use crate::database::Row;
 use crate::events::{about_server, append};
-use crate::records::{Order, Placed};
+use crate::networks;
+use crate::overlay;
+use crate::records::{Candidate, Order, Placed};
 use crate::store::{Store, Write};
 use crate::value::{json, sealed, values};
 
@@ -32,7 +33,8 @@ impl Store {
     ///
     /// [`Error::Conflict`] if the project has a server of this name, or the key was used for
     /// another request, or an address that it names is not free; [`Error::NoNode`] if no candidate is
-    /// free any more; [`Error::Exhausted`] if a subnet has no address left. Nothing is changed then.
+    /// free any more; [`Error::Exhausted`] if a subnet has no address left, or a switch no VLAN for a VXLAN
+    /// network. Nothing is changed then.
     pub async fn place(&self, order: Order, now: Timestamp) -> Result<Placed, Error> {
         let mut write = self.write("place").await?;
         match place(&mut write, &order, now).await {
@@ -89,10 +91,16 @@ async fn place(write: &mut Write, order: &Order, now: Timestamp) -> Result<Place
     if let Some(server) = remember(write, order.project, idempotency, order.server, now).await? {
         return Ok(Placed::Again(server));
     }
+    let mut candidates = order.candidates.iter();
+    if candidates.any(|each| !each.local_networks.is_empty()) {
+        networks::lock(write).await?;
+    }
     let networks: Vec<_> = order.attachments.iter().map(|each| each.network).collect();
     let mut subnets = addresses::hold(write, &networks).await?;
-    let (node, plan, state) = claim(write, order, now).await?;
-    insert(write, order, (node, plan, &state), now).await?;
+    let (candidate, state) = claim(write, order, now).await?;
+    let node = candidate.node;
+    insert(write, order, (candidate, &state), now).await?;
+    overlay::join(write, order.server, &candidate.local_networks, now).await?;
     let holder = Holder {
         server: order.server,
         name: &order.name,
@@ -158,7 +166,7 @@ async fn claim<'o>(
     write: &mut Write,
     order: &'o Order,
     now: Timestamp,
-) -> Result<(NodeId, &'o Plan, NodeState), Error> {
+) -> Result<(&'o Candidate, NodeState), Error> {
     const SQL: &str = "UPDATE node SET server = $2, goal = $3, goal_kind = 'deployed',
         generation = generation + 1, abort = NULL, os_up = NULL, news = news + 1,
         due_at = CASE WHEN due_at < $4 THEN due_at ELSE $4 END
@@ -174,7 +182,7 @@ async fn claim<'o>(
         });
         let values = values![candidate.node, order.server, json("goal", &goal)?, now];
         if let Some(row) = write.row(SQL, values).await? {
-            return Ok((candidate.node, &candidate.plan, row.json("state")?));
+            return Ok((candidate, row.json("state")?));
         }
     }
     Err(Error::NoNode)
@@ -183,7 +191,7 @@ async fn claim<'o>(
 async fn insert(
     write: &mut Write,
     order: &Order,
-    (node, plan, state): (NodeId, &Plan, &NodeState),
+    (candidate, state): (&Candidate, &NodeState),
     now: Timestamp,
 ) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO server (id, project, name, flavor, image, node, keys,
@@ -195,10 +203,10 @@ async fn insert(
         &order.name,
         order.flavor,
         order.image,
-        node,
+        candidate.node,
         json("keys", &order.keys)?,
         order.user_data_sealed.as_deref().map(sealed),
-        json("plan", plan)?,
+        json("plan", &candidate.plan)?,
         state.posts,
         now
     ];

@@ -19,6 +19,7 @@ use crate::events::{about_server, append};
 use crate::intents;
 use crate::kexec;
 use crate::nodes::{node_record, select_node};
+use crate::overlay;
 use crate::records::{Claim, Commit, NewEvent, Work};
 use crate::standby;
 use crate::store::{Store, Write};
@@ -99,8 +100,11 @@ impl Store {
         // off.
         const SQL: &str = "UPDATE node SET owner = NULL, lease_until = 0, fence = fence + 1
             WHERE owner IS NOT NULL";
+        const TUNNELS: &str = "UPDATE switch_tunnels SET owner = NULL, lease_until = 0,
+            fence = fence + 1 WHERE owner IS NOT NULL";
         let mut write = self.write("take_back_leases").await?;
         write.execute(SQL, values![]).await?;
+        write.execute(TUNNELS, values![]).await?;
         write.commit_quietly().await
     }
 
@@ -299,6 +303,7 @@ async fn server_moves(
         Phase::Cleaning if !deployed => {
             write.execute(FREE, values![server]).await?;
             addresses::free_all(write, server, now).await?;
+            overlay::leave(write, server, now).await?;
             let row = write.row(GONE, values![server]).await?;
             row.map(|row| happened(&row, server, "server.deleted", "is deleted"))
                 .transpose()

@@ -4,6 +4,7 @@
 //! plain one.
 
 mod network;
+mod overlay;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -24,6 +25,7 @@ use bessemer_core::root_disk::RootDiskHint;
 use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort, Role};
 
 pub use network::*;
+pub use overlay::*;
 
 /// A machine to be registered.
 #[derive(Clone)]
@@ -332,6 +334,8 @@ pub struct Candidate {
     pub plan: Plan,
     /// The disk that the operating system goes to.
     pub root_disk: DiskIdentity,
+    /// The order's VXLAN networks on the switches that the node is cabled to.
+    pub local_networks: Vec<NewLocalNetwork>,
 }
 
 /// A server that is to be written anew, checked.

@@ -104,7 +104,8 @@ impl Store {
 ///
 /// On PostgreSQL, rows are locked in one order, so that no two writes wait for each other: the
 /// `network` counter, then subnets by id, or the `boot_address` counter; then the node, the server,
-/// and whatever belongs to them; and last the counters `address_history` and `event`.
+/// and whatever belongs to them; then rows of `local_network` by switch and network, and of
+/// `switch_tunnels` by switch; and last the counters `address_history` and `event`.
 pub(crate) struct Write {
     transaction: Transaction,
     inner: Arc<Inner>,

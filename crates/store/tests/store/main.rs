@@ -16,6 +16,7 @@ mod networks;
 mod nodes;
 mod opening;
 mod orders;
+mod overlay;
 mod postgres;
 mod servers;
 mod site;

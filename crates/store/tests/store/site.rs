@@ -339,6 +339,7 @@ pub(crate) fn order(number: u32, candidates: u32) -> Order {
                 node: node_id(node),
                 plan: plan.clone(),
                 root_disk: inventory().disks[0].identity(),
+                local_networks: vec![],
             })
             .collect(),
         idempotency: None,
