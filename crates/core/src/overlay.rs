@@ -6,6 +6,7 @@
 //! (split horizon), or a broadcast would go round for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -53,9 +54,101 @@ pub struct Tunnels {
     pub beside: String,
 }
 
+/// A tunnel of one network to one other switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Tunnel {
+    /// The network's VNI.
+    pub vni: u32,
+    /// Its VLAN on this switch.
+    pub vlan: u16,
+    /// The other switch.
+    pub remote: IpAddr,
+}
+
+impl fmt::Display for Tunnel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vni, vlan, remote } = self;
+        write!(formatter, "tunnel of VNI {vni} (VLAN {vlan}) to {remote}")
+    }
+}
+
+impl Tunnels {
+    /// Each of them.
+    pub fn each(&self) -> impl Iterator<Item = Tunnel> {
+        let (vni, vlan) = (self.vni, self.vlan);
+        let remotes = self.remotes.iter();
+        remotes.map(move |&remote| Tunnel { vni, vlan, remote })
+    }
+}
+
+/// Bytes that VXLAN adds to a packet between switches at addresses like this one.
+pub fn overhead(address: IpAddr) -> u16 {
+    match address {
+        IpAddr::V4(_) => OVERHEAD,
+        IpAddr::V6(_) => OVERHEAD + 20,
+    }
+}
+
+/// Whether a network with packets of up to `mtu` bytes can be on a switch that others reach at
+/// `address`, if that is known, and that forwards packets of up to `largest_mtu`, if that is.
+///
+/// # Errors
+/// [`OverlayError::NoAddress`] and [`OverlayError::MtuTooLarge`].
+pub fn check_switch(
+    network: (&str, u16),
+    switch: &str,
+    address: Option<IpAddr>,
+    largest_mtu: Option<u16>,
+) -> Result<(), OverlayError> {
+    let (name, mtu) = network;
+    let address = address.ok_or_else(|| OverlayError::NoAddress {
+        network: name.to_owned(),
+        switch: switch.to_owned(),
+    })?;
+    let overhead = overhead(address);
+    match largest_mtu {
+        Some(limit) if mtu.saturating_add(overhead) > limit => Err(OverlayError::MtuTooLarge {
+            network: name.to_owned(),
+            mtu,
+            overhead,
+            switch: switch.to_owned(),
+            limit,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Why there are no tunnels.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OverlayError {
+    /// Other switches cannot reach a switch.
+    #[error(
+        "network `{network}` is a VXLAN network, and switch `{switch}` has no tunnel address: give it \
+         one that other switches reach, or use ports of a switch that has one"
+    )]
+    NoAddress {
+        /// The network.
+        network: String,
+        /// The switch.
+        switch: String,
+    },
+    /// A packet would not go through a tunnel.
+    #[error(
+        "network `{network}`: packets of {mtu} bytes are {overhead} longer in a tunnel, and switch \
+         `{switch}` forwards at most {limit}: lower the network's MTU"
+    )]
+    MtuTooLarge {
+        /// The network.
+        network: String,
+        /// Its MTU in bytes.
+        mtu: u16,
+        /// What is added to it.
+        overhead: u16,
+        /// The switch.
+        switch: String,
+        /// The longest packet that it forwards, in bytes.
+        limit: u16,
+    },
     /// A number that no network has.
     #[error("switch `{switch}`: VNI {vni} is not one of 1 to 16777215")]
     BadVni {
@@ -222,6 +315,26 @@ mod tests {
         let one = [end(1, &[(5000, 100)]), end(2, &[])];
         assert!(shown(&one).is_empty());
         assert_eq!(tunnels(&one).unwrap().len(), 2, "both are told");
+    }
+
+    #[test]
+    fn a_switch_must_be_reachable_and_forward_what_the_tunnel_adds() {
+        let check = |mtu, address: Option<&str>, limit| {
+            let address = address.map(|address| address.parse().unwrap());
+            let checked = check_switch(("far", mtu), "leaf1", address, limit);
+            checked.map_err(|error| error.to_string())
+        };
+        assert_eq!(check(9000, Some("10.50.0.1"), None), Ok(()));
+        assert_eq!(check(1450, Some("10.50.0.1"), Some(1500)), Ok(()));
+        assert_eq!(check(1430, Some("2001:db8::1"), Some(1500)), Ok(()));
+        for (mtu, address, part) in [
+            (1451, Some("10.50.0.1"), "are 50 longer in a tunnel"),
+            (1431, Some("2001:db8::1"), "are 70 longer in a tunnel"),
+            (1450, None, "switch `leaf1` has no tunnel address"),
+        ] {
+            let error = check(mtu, address, Some(1500)).unwrap_err();
+            assert!(error.contains(part) && error.contains("`far`"), "{error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::switch::ports_of;
-use crate::{Applied, Error, OnFailure, Switch};
+use crate::{Applied, Error, OnFailure, Switch, TunnelsApplied};
 
 /// The switch of a site without switch control: there is nothing to apply. What is known of its ports
 /// (what LLDP told, which physical network was declared) is held against every plan. What such a site
@@ -66,10 +66,10 @@ impl Switch for FlatSwitch {
         &'a self,
         tunnels: &'a [Tunnels],
         _deadline: Instant,
-    ) -> BoxFuture<'a, Result<(), Error>> {
+    ) -> BoxFuture<'a, Result<TunnelsApplied, Error>> {
         async move {
             match tunnels.first() {
-                None => Ok(()),
+                None => Ok(TunnelsApplied::default()),
                 Some(network) => Err(Error::Unable {
                     switch: self.name.clone(),
                     port: network.beside.clone(),

@@ -20,5 +20,5 @@ mod throttled;
 pub use error::Error;
 pub use flat::FlatSwitch;
 pub use ovsdb::{OvsdbAddress, OvsdbSwitch};
-pub use switch::{Applied, OnFailure, Switch};
+pub use switch::{Applied, OnFailure, Switch, TunnelsApplied};
 pub use throttled::ThrottledSwitch;

@@ -1,8 +1,9 @@
 //! What every switch can do, whatever its protocol.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use bessemer_core::overlay::Tunnels;
+use bessemer_core::overlay::{Tunnel, Tunnels};
 use bessemer_core::port_plan::{PortPlan, PortState};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -40,7 +41,7 @@ pub trait Switch: fmt::Debug + Send + Sync {
         &'a self,
         tunnels: &'a [Tunnels],
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<(), Error>>;
+    ) -> BoxFuture<'a, Result<TunnelsApplied, Error>>;
 }
 
 /// What becomes of a change that was made but cannot be seen to be in effect.
@@ -62,9 +63,20 @@ pub struct Applied {
     pub after: Vec<PortState>,
 }
 
+/// Tunnels that are in effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TunnelsApplied {
+    /// Those of ours that there were, as far as they were any.
+    pub before: BTreeSet<Tunnel>,
+    /// Those that there are, read back.
+    pub after: BTreeSet<Tunnel>,
+    /// Whether anything had to be changed.
+    pub changed: bool,
+}
+
 /// The ports of `plans`, each once.
 pub(crate) fn ports_of(plans: &[PortPlan]) -> Vec<String> {
     let ports = plans.iter().flat_map(PortPlan::ports);
-    let ports: std::collections::BTreeSet<_> = ports.cloned().collect();
+    let ports: BTreeSet<_> = ports.cloned().collect();
     ports.into_iter().collect()
 }

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Applied, Error, OnFailure, Switch};
+use crate::{Applied, Error, OnFailure, Switch, TunnelsApplied};
 
 /// A switch of which no more than a number of things are asked at the same time.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Switch for ThrottledSwitch {
         &'a self,
         tunnels: &'a [Tunnels],
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<(), Error>> {
+    ) -> BoxFuture<'a, Result<TunnelsApplied, Error>> {
         async move {
             let _place = self.place(deadline).await?;
             self.switch.set_tunnels(tunnels, deadline).await

@@ -46,7 +46,7 @@ use self::change::Wanted;
 use self::connection::Connection;
 use self::rows::Rows;
 use crate::switch::ports_of;
-use crate::{Applied, Error, OnFailure, Switch};
+use crate::{Applied, Error, OnFailure, Switch, TunnelsApplied};
 
 /// Left of a deadline for saying that the switch has not followed in time.
 const LAST_WORD: Duration = Duration::from_millis(100);
@@ -223,15 +223,25 @@ impl OvsdbSwitch {
     }
 
     /// Brings about `tunnels`, and no others of ours.
-    async fn bring_tunnels(&self, tunnels: &[Tunnels], deadline: Instant) -> Result<(), Error> {
+    async fn bring_tunnels(
+        &self,
+        tunnels: &[Tunnels],
+        deadline: Instant,
+    ) -> Result<TunnelsApplied, Error> {
         let mut connection = self.connect(deadline).await?;
         let wanted = tunnel::wanted(tunnels);
         let found = tunnel::read(&mut connection).await?;
+        let before = tunnel::tunnels(&found);
         let beside: BTreeSet<_> = tunnels.iter().map(|each| each.beside.clone()).collect();
         let beside: Vec<_> = beside.into_iter().collect();
         let rows = Rows::read(&mut connection, &beside, &[]).await?;
         let mut operations = tunnel::operations(&self.name, &found, &wanted, &rows)?;
-        if change::is_idle(&operations) {
+        let changed = !change::is_idle(&operations);
+        if changed {
+            let now = wanted.keys().map(ToString::to_string);
+            let now: Vec<_> = now.collect();
+            tracing::info!(switch = self.name, ?before, ?now, "changing tunnels");
+        } else {
             operations.clear();
         }
         settle(&mut connection, operations, deadline).await?;
@@ -245,7 +255,11 @@ impl OvsdbSwitch {
             });
         }
         match tunnel::differences(&found, &wanted) {
-            None => Ok(()),
+            None => Ok(TunnelsApplied {
+                before,
+                after: tunnel::tunnels(&found),
+                changed,
+            }),
             Some(differences) => Err(Error::NotVerified {
                 switch: self.name.clone(),
                 differences,
@@ -335,7 +349,7 @@ impl Switch for OvsdbSwitch {
         &'a self,
         tunnels: &'a [Tunnels],
         deadline: Instant,
-    ) -> BoxFuture<'a, Result<(), Error>> {
+    ) -> BoxFuture<'a, Result<TunnelsApplied, Error>> {
         self.bring_tunnels(tunnels, deadline).boxed()
     }
 }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bessemer_core::overlay::Tunnels;
+use bessemer_core::overlay::{Tunnel, Tunnels};
 use serde_json::{Value, json};
 
 use super::change::{mutate_ports, unchanged};
@@ -21,14 +21,6 @@ use crate::Error;
 
 /// Marks a port as a tunnel of ours. Rows have no column for that.
 const MARK: &str = "bessemer-tunnel";
-
-/// One tunnel.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Tunnel {
-    vni: u32,
-    vlan: u16,
-    remote: IpAddr,
-}
 
 /// A tunnel of ours that there is.
 pub(super) struct Found {
@@ -84,16 +76,16 @@ fn found_tunnel(rows: &Rows, port: Port) -> Found {
 /// All tunnels that `wanted` says, and the port beside which each is to be.
 pub(super) fn wanted(wanted: &[Tunnels]) -> BTreeMap<Tunnel, &str> {
     let each = wanted.iter().flat_map(|network| {
-        network.remotes.iter().map(|remote| {
-            let tunnel = Tunnel {
-                vni: network.vni,
-                vlan: network.vlan,
-                remote: *remote,
-            };
-            (tunnel, network.beside.as_str())
-        })
+        network
+            .each()
+            .map(|tunnel| (tunnel, network.beside.as_str()))
     });
     each.collect()
+}
+
+/// The tunnels among those that were `found`, as far as that is what they are.
+pub(super) fn tunnels(found: &[Found]) -> BTreeSet<Tunnel> {
+    found.iter().filter_map(|each| each.tunnel).collect()
 }
 
 /// The operations that turn the tunnels that were `found` into those that are `wanted`, whose ports
@@ -118,7 +110,7 @@ pub(super) fn operations(
     let there: BTreeSet<_> = found
         .iter()
         .filter(|found| stays(found))
-        .filter_map(|found| found.tunnel.clone())
+        .filter_map(|found| found.tunnel)
         .collect();
     let missing = wanted.iter().filter(|(tunnel, _)| !there.contains(tunnel));
     for (index, (tunnel, beside)) in missing.enumerate() {
@@ -178,12 +170,9 @@ fn name(tunnel: &Tunnel) -> String {
 
 /// What is not as `wanted` among the tunnels that were `found`.
 pub(super) fn differences(found: &[Found], wanted: &BTreeMap<Tunnel, &str>) -> Option<String> {
-    let there: BTreeSet<_> = found
-        .iter()
-        .filter_map(|each| each.tunnel.as_ref())
-        .collect();
+    let there = tunnels(found);
     let missing = wanted.keys().filter(|tunnel| !there.contains(tunnel));
-    let surplus = there.iter().filter(|tunnel| !wanted.contains_key(**tunnel));
+    let surplus = there.iter().filter(|tunnel| !wanted.contains_key(tunnel));
     let mut told: Vec<_> = missing.map(|tunnel| format!("no {tunnel}")).collect();
     told.extend(surplus.map(|tunnel| format!("still {tunnel}")));
     (!told.is_empty()).then(|| told.join("; "))
@@ -195,11 +184,4 @@ pub(super) fn fault(found: &[Found]) -> Option<(String, String)> {
         .iter()
         .find_map(|each| Some((each, each.fault.clone()?)));
     faulty.map(|(each, fault)| (each.port.name.clone(), fault))
-}
-
-impl std::fmt::Display for Tunnel {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { vni, vlan, remote } = self;
-        write!(formatter, "tunnel of VNI {vni} (VLAN {vlan}) to {remote}")
-    }
 }
