@@ -117,11 +117,8 @@ async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<()> {
             ipmi_key_sealed: None,
             trust: BmcTrust::Insecure,
         },
-        ports: vec![NodePort {
-            mac: mac(number)?,
-            switch: None,
-            switch_port: None,
-        }],
+        ports: vec![NodePort::bare(mac(number)?)],
+        port_groups: Vec::new(),
         port_control: PortControl::Flat,
         boot_method: None,
         root_disk_hint: None,

@@ -44,11 +44,8 @@ pub(crate) fn request(number: u16) -> anyhow::Result<Bytes> {
 fn node(name: String, bmc: SocketAddr, mac: [u8; 4]) -> anyhow::Result<Bytes> {
     let [a, b, c, d] = mac;
     let port = |index| -> anyhow::Result<NodePortCreate> {
-        Ok(NodePortCreate {
-            mac: MacAddress::new([a, b, c, d, 0, index])?,
-            switch: None,
-            switch_port: None,
-        })
+        let mac = MacAddress::new([a, b, c, d, 0, index])?;
+        Ok(NodePortCreate::bare(mac))
     };
     let node = NodeCreate {
         standby: Standby::ByFlavor,
@@ -61,6 +58,7 @@ fn node(name: String, bmc: SocketAddr, mac: [u8; 4]) -> anyhow::Result<Bytes> {
             ipmi_key: None,
         },
         ports: vec![port(0)?, port(1)?],
+        port_groups: Vec::new(),
         boot_method: None,
         root_disk_hint: None,
     };

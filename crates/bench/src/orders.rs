@@ -130,11 +130,8 @@ impl Enclosure {
                 trust: BmcTrust::Insecure,
                 ipmi_key: None,
             },
-            ports: vec![NodePortCreate {
-                mac: self.host.mac,
-                switch: None,
-                switch_port: None,
-            }],
+            ports: vec![NodePortCreate::bare(self.host.mac)],
+            port_groups: Vec::new(),
             boot_method: None,
             root_disk_hint: None,
             standby: Standby::ByFlavor,
@@ -189,6 +186,7 @@ impl Bench {
             vlan: Some(100),
             vni: None,
             mtu: None,
+            physical_network: None,
             subnets: vec![SubnetCreate {
                 cidr: "192.168.100.0/24".parse()?,
                 gateway: None,

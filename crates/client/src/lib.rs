@@ -31,6 +31,7 @@ mod kexec;
 mod networks;
 mod nodes;
 mod offers;
+mod ports;
 mod servers;
 mod sse;
 mod tokens;

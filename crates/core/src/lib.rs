@@ -13,12 +13,14 @@
 //!   disk that the operating system goes to;
 //! - [`lifecycle`]: how a node moves ([`lifecycle::step`]); [`plan`]: the same, foretold;
 //! - [`diagnosis`]: the likely cause of what a node waits for;
-//! - [`port_plan`]: what each switch port must carry; [`overlay`]: tunnels between switches;
+//! - [`attach`]: which of a node's NICs carries which network; [`port_plan`]: what each switch port
+//!   must carry; [`overlay`]: tunnels between switches;
 //! - [`reason`]: why something is as it is, as data;
 //! - [`network_data`]: how a new server's network is written down for it;
 //! - [`instance`]: the other metadata that it finds at its first boot; [`report`]: how its system says
 //!   that it is up.
 
+pub mod attach;
 pub mod boot_method;
 pub mod diagnosis;
 pub mod flavor;

@@ -1,22 +1,23 @@
-//! Which port of its node carries each network of a server, and how.
+//! What carries each network of a server on its node, and in which VLAN.
 //!
-//! Decided anew whenever it is needed, from what was asked for and what the node has: for an order,
-//! to see whether a node will do; for its switch ports; and for what its system is told. All three
-//! come from the same answer.
+//! Decided anew whenever it is needed, from what was asked for and how the node is wired
+//! ([`bessemer_core::attach`]): for an order, to see whether a node will do; for its switch ports; and
+//! for what its system is told. All three come from the same answer.
 
-use bessemer_core::net::MacAddress;
+use bessemer_core::attach::{AttachError, Link, NodeWiring, Wish, attach};
 use bessemer_core::network::NetworkKind;
-use bessemer_core::port_plan::{Attachment, AttachmentMode, Carrier};
+use bessemer_core::port_plan::{Attachment, AttachmentMode};
 use bessemer_store::{AttachmentRecord, NetworkRecord, NodeRecord, ServerRecord, Store};
-use bessemer_wire::api::NodePort;
+
+use crate::wiring;
 
 /// A network that a server is to be on.
 pub(crate) struct Wanted<'a> {
     /// The network.
     pub(crate) network: &'a NetworkRecord,
-    /// The port that was asked for, by MAC address.
+    /// The port group, or the port (by MAC address or name), that was asked for.
     pub(crate) port: Option<&'a str>,
-    /// How it was asked for on that port.
+    /// How it was asked for there.
     pub(crate) mode: Option<AttachmentMode>,
 }
 
@@ -28,6 +29,8 @@ pub(crate) struct Placed {
     pub(crate) record: AttachmentRecord,
     /// What carries it.
     pub(crate) plan: Attachment,
+    /// The same as its system sees it; `None` if the node has no such port any more.
+    pub(crate) link: Option<Link>,
 }
 
 /// Why a network cannot be carried.
@@ -36,146 +39,49 @@ pub(crate) enum Error {
     /// The network has no VLAN on this switch.
     #[error("network `{0}` has no VLAN")]
     NoVlan(String),
-    /// The port that was asked for is not there.
-    #[error("network `{network}`: node `{node}` has no port `{port}`, but {ports}")]
-    NoPort {
-        /// The network.
-        network: String,
-        /// The port that was asked for.
-        port: String,
-        /// The node.
-        node: String,
-        /// The ports that it has.
-        ports: String,
-    },
-    /// Two networks without tags on one port.
-    #[error("networks `{first}` and `{second}` are both native on port {port}: tag one of them")]
-    TwoNative {
-        /// The one.
-        first: String,
-        /// The other.
-        second: String,
-        /// The port.
-        port: MacAddress,
-    },
-    /// A tagged network with larger packets than the native one of the same port.
-    #[error(
-        "network `{tagged}` has an MTU of {larger} bytes, and `{native}`, which is native on the \
-         same port, of {smaller}: tag both, or put them on two ports"
-    )]
-    Mtu {
-        /// The tagged network.
-        tagged: String,
-        /// Its MTU.
-        larger: u16,
-        /// The native network.
-        native: String,
-        /// Its MTU.
-        smaller: u16,
-    },
+    /// Nothing on the node can carry it.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] bessemer_store::Error),
 }
 
-/// Finds what carries each of these networks on the node with these ports, the one that it boots from
-/// first.
-///
-/// A network goes to the port that was asked for, else to the one that the node boots from. On each
-/// port, the first network of which nothing else is said is native, and the others are tagged.
+/// Finds what carries each of these networks on the node that is wired so.
 ///
 /// # Errors
 /// The first network that cannot be carried, and why.
-pub(crate) fn place(
-    wanted: &[Wanted<'_>],
-    node: &str,
-    ports: &[NodePort],
-) -> Result<Vec<Attachment>, Error> {
-    let mut placed: Vec<Attachment> = Vec::with_capacity(wanted.len());
-    for each in wanted {
-        let mac = port_of(each, node, ports)?;
-        let carrier = Carrier::Port(mac);
-        let native_is_taken = placed
-            .iter()
-            .any(|other| other.carrier == carrier && other.mode == AttachmentMode::Native)
-            || wanted.iter().any(|other| {
-                other.mode == Some(AttachmentMode::Native)
-                    && port_of(other, node, ports).is_ok_and(|port| port == mac)
-            });
-        let usual = if native_is_taken {
-            AttachmentMode::Tagged
-        } else {
-            AttachmentMode::Native
-        };
-        let network = each.network;
-        placed.push(Attachment {
+pub(crate) fn place(wanted: &[Wanted<'_>], wiring: &NodeWiring) -> Result<Vec<Attachment>, Error> {
+    let wishes: Vec<_> = wanted.iter().map(wish).collect();
+    let places = attach(&wishes, wiring)?;
+    let placed = wanted.iter().zip(places).map(|(wanted, place)| {
+        let network = wanted.network;
+        Ok(Attachment {
             network: network.name.clone(),
-            carrier,
+            carrier: place.carrier,
             vlan: vlan(network)?,
-            mode: each.mode.unwrap_or(usual),
+            mode: place.mode,
             mtu: network.mtu,
-            segment: None,
-        });
-    }
-    check_ports(&placed)?;
-    Ok(placed)
+            segment: network.physical_network.clone(),
+        })
+    });
+    placed.collect()
 }
 
-fn port_of(wanted: &Wanted<'_>, node: &str, ports: &[NodePort]) -> Result<MacAddress, Error> {
-    let asked = wanted.port.map(|port| (port, port.parse::<MacAddress>()));
-    let found = match &asked {
-        None => ports.first(),
-        Some((_, Ok(mac))) => ports.iter().find(|port| port.mac == *mac),
-        Some((_, Err(_))) => None,
-    };
-    found.map(|port| port.mac).ok_or_else(|| Error::NoPort {
-        network: wanted.network.name.clone(),
-        port: asked.map_or(String::new(), |(port, _)| port.to_owned()),
-        node: node.to_owned(),
-        ports: told(ports),
-    })
-}
-
-fn told(ports: &[NodePort]) -> String {
-    let all: Vec<_> = ports.iter().map(|port| port.mac.to_string()).collect();
-    if all.is_empty() {
-        "none at all".to_owned()
-    } else {
-        all.join(", ")
+fn wish(wanted: &Wanted<'_>) -> Wish {
+    let network = wanted.network;
+    Wish {
+        network: network.name.clone(),
+        physical_network: network.physical_network.clone(),
+        carrier: wanted.port.map(str::to_owned),
+        mode: wanted.mode,
+        mtu: network.mtu,
     }
 }
 
 fn vlan(network: &NetworkRecord) -> Result<u16, Error> {
     let vlan = network.vlan.filter(|_| network.kind == NetworkKind::Vlan);
     vlan.ok_or_else(|| Error::NoVlan(network.name.clone()))
-}
-
-/// Checks what the networks of one port have to agree on: an untagged network has the port's own
-/// MTU, which must do for the tagged ones as well.
-fn check_ports(placed: &[Attachment]) -> Result<(), Error> {
-    let native = |each: &&Attachment| each.mode == AttachmentMode::Native;
-    for (index, one) in placed.iter().enumerate().filter(|(_, each)| native(each)) {
-        let others = placed.iter().enumerate();
-        let others = others.filter(|(other, each)| *other != index && each.carrier == one.carrier);
-        for (_, other) in others {
-            if let (AttachmentMode::Native, Carrier::Port(port)) = (other.mode, &one.carrier) {
-                return Err(Error::TwoNative {
-                    first: one.network.clone(),
-                    second: other.network.clone(),
-                    port: *port,
-                });
-            }
-            if other.mtu > one.mtu {
-                return Err(Error::Mtu {
-                    tagged: other.network.clone(),
-                    larger: other.mtu,
-                    native: one.network.clone(),
-                    smaller: one.mtu,
-                });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What carries the networks of `server`, which is on `node`.
@@ -202,13 +108,15 @@ pub(crate) async fn of_server(
             mode: attachment.mode,
         })
         .collect();
-    let plans = place(&wanted, &node.name, &node.ports)?;
+    let wiring = wiring::of(node);
+    let plans = place(&wanted, &wiring)?;
     let attachments = server.attachments.iter().cloned();
     let placed = networks.into_iter().zip(attachments).zip(plans);
     Ok(placed
         .map(|((network, record), plan)| Placed {
             network,
             record,
+            link: wiring.link(&plan.carrier),
             plan,
         })
         .collect())

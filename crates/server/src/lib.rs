@@ -32,5 +32,6 @@ mod server;
 pub mod sightings;
 pub mod site;
 mod tls_listener;
+mod wiring;
 
 pub use server::{Server, StartError, StartOptions};

@@ -83,7 +83,7 @@ metrics! {
     reconciles: Counter = "bessemer_conductor_reconciles_total",
     /// Reconciles that ended in an error of our own, such as a failing database.
     reconcile_errors: Counter = "bessemer_conductor_reconcile_errors_total",
-    /// Times that the ports of a node on a switch were not as they were left.
+    /// Times that the ports of a node on a switch were not as they should be.
     port_drifts: Counter = "bessemer_port_drifts_total",
     /// Requests sent to management controllers.
     bmc_requests: Counter = "bessemer_bmc_requests_total",

@@ -615,11 +615,11 @@ async fn a_server_is_on_several_networks() {
             "overlaps 10.0.0.0/24 of network backend",
         ),
         (
-            json!([{ "network": "web", "port": "eth0" }]),
+            json!([{ "network": "web", "port": "eth0/1" }]),
             422,
             "invalid-field",
             "networks[0].port",
-            "not a NIC's MAC address",
+            "`eth0/1` is no name",
         ),
         (
             json!([{ "network": "web", "mode": "both" }]),
@@ -640,7 +640,7 @@ async fn a_server_is_on_several_networks() {
             409,
             "networks-not-carried",
             "networks",
-            "has no port `52:54:00:99:99:99`",
+            "has no port or port group `52:54:00:99:99:99`",
         ),
         (
             json!([{ "network": "web", "mode": "native" }, { "network": "backend",

@@ -8,8 +8,8 @@
 //! Where to look:
 //! - `records`: rows as the rest of the server sees them;
 //! - `reconcile`: claim, read, commit: how the conductor moves a node;
-//! - `nodes`, `wishes`, `actions`, `boots`, `servers`, `orders`, `rebuilds`, `images`, `catalogue`,
-//!   `networks`, `subnets`, `tokens`, `events`: a subject each;
+//! - `nodes`, `ports`, `wishes`, `actions`, `boots`, `servers`, `orders`, `rebuilds`, `images`,
+//!   `catalogue`, `networks`, `subnets`, `tokens`, `events`: a subject each;
 //! - `addresses`: giving them to servers and taking them back; `attachments`: which networks servers
 //!   are on; `reservations`: what people do with addresses; `address_history`: who had which;
 //! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
@@ -35,6 +35,7 @@ mod open;
 mod orders;
 mod overlay;
 mod page;
+mod ports;
 mod rebuilds;
 mod reconcile;
 mod records;

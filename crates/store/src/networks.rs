@@ -28,7 +28,7 @@ use crate::value::values;
 macro_rules! select_network {
     ($rest:expr) => {
         concat!(
-            "SELECT id, name, kind, scope, project, vlan, vni, mtu, created_at, \
+            "SELECT id, name, kind, scope, project, vlan, vni, mtu, physical_network, created_at, \
              (SELECT COUNT(*) FROM server_attachment \
              WHERE server_attachment.network = network.id) AS servers FROM network ",
             $rest
@@ -66,9 +66,10 @@ macro_rules! page_of_networks {
 macro_rules! insert_network {
     ($column:literal, $lowest:expr) => {
         concat!(
-            "INSERT INTO network (id, name, kind, scope, project, mtu, created_at, ",
+            "INSERT INTO network (id, name, kind, scope, project, mtu, created_at, \
+             physical_network, ",
             $column,
-            ") SELECT $1, $2, $3, $4, $5, $6, $7, candidate FROM (",
+            ") SELECT $1, $2, $3, $4, $5, $6, $7, $10, candidate FROM (",
             $lowest,
             ") AS free"
         )
@@ -200,7 +201,8 @@ impl Store {
 
     /// Changes a network.
     ///
-    /// [`Error::Conflict`] if the name is taken, or a private network would become somebody else's.
+    /// [`Error::Conflict`] if the name is taken, a private network would become somebody else's, or a
+    /// server is on what would lead elsewhere.
     pub async fn change_network(
         &self,
         id: NetworkId,
@@ -229,6 +231,9 @@ impl Store {
         let mtu = changes.mtu.map_or_else(|| row.number("mtu"), Ok)?;
         let values = values![id, name, wanted.name(), u32::from(mtu)];
         write.execute(CHANGE, values).await?;
+        if let Some(physical_network) = changes.physical_network {
+            move_elsewhere(&mut write, id, physical_network).await?;
+        }
         write.commit().await
     }
 
@@ -269,6 +274,24 @@ impl Store {
             Err(error) if error.is_reference_violation() => Err(in_use("just ordered")),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Says which physical network a network is part of: its servers' ports were chosen by that.
+async fn move_elsewhere(
+    write: &mut Write,
+    id: NetworkId,
+    physical_network: Option<String>,
+) -> Result<(), Error> {
+    const SQL: &str = "UPDATE network SET physical_network = $2 WHERE id = $1
+        AND NOT EXISTS (SELECT 1 FROM server_attachment WHERE network = $1)";
+    match write.execute(SQL, values![id, physical_network]).await? {
+        0 => Err(Error::conflict(
+            "physical_network",
+            "servers are on the network by ports that lead to the one that it has now: delete them \
+             first, or make another network",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -343,7 +366,8 @@ async fn take_number(write: &mut Write, network: &NewNetwork, now: Timestamp) ->
             u32::from(network.mtu),
             now,
             range.first,
-            range.last
+            range.last,
+            network.physical_network.clone()
         ];
         if write.execute(sql, values).await? > 0 {
             return Ok(());
@@ -413,6 +437,7 @@ fn network_record(row: &Row) -> Result<NetworkRecord, Error> {
         vlan: row.optional_number("vlan")?,
         vni: row.optional_number("vni")?,
         mtu: row.number("mtu")?,
+        physical_network: row.optional_text("physical_network")?,
         created_at: row.time("created_at")?,
         servers: row.number("servers")?,
         subnets: Vec::new(),

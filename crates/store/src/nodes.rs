@@ -26,7 +26,7 @@ macro_rules! select_node {
     (inventory: $inventory:literal, $rest:literal) => {
         concat!(
             "SELECT id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_ipmi_key, \
-             bmc_trust, ports, \
+             bmc_trust, ports, port_groups, \
              port_control, standby, goal, generation, abort, server, state, identity, ",
             $inventory,
             ", os_up, news, boot_method, boot_abilities, root_disk_hint, port_role, \
@@ -341,10 +341,10 @@ fn refuse_repeated_mac(node: &NewNode) -> Result<(), Error> {
 async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(), Error> {
     const NODE: &str = "INSERT INTO node (id, name, created_at, bmc_url, bmc_username,
         bmc_password, bmc_trust, ports, port_control, goal, goal_kind, generation, state, phase,
-        at_rest, clean, boot_method, standby, bmc_ipmi_key, root_disk_hint, due_at, news,
-        lease_until, fence)
+        at_rest, clean, boot_method, standby, bmc_ipmi_key, root_disk_hint, port_groups, due_at,
+        news, lease_until, fence)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $19, $20, $3, 0, 0, 0)";
+        $19, $20, $21, $3, 0, 0, 0)";
     const MAC: &str = "INSERT INTO mac_address (mac, node) VALUES ($1, $2)";
     let generation = Generation(1);
     let state = NodeState::enrolled(generation, now);
@@ -370,6 +370,7 @@ async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(),
         name("standby", &node.standby)?,
         node.bmc.ipmi_key_sealed.as_deref().map(sealed),
         optional_json("root_disk_hint", node.root_disk_hint.as_ref())?,
+        json("port_groups", &node.port_groups)?,
     ];
     write.execute(NODE, values).await?;
     for port in &node.ports {
@@ -482,6 +483,7 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
             trust: row.json("bmc_trust")?,
         },
         ports: row.json("ports")?,
+        port_groups: row.json("port_groups")?,
         spec: NodeSpec {
             node: id,
             generation: Generation(row.number("generation")?),

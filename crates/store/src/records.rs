@@ -21,6 +21,7 @@ use bessemer_core::lifecycle::{
 use bessemer_core::net::MacAddress;
 use bessemer_core::network_data::NetworkConfiguration;
 use bessemer_core::plan::Plan;
+use bessemer_core::port_plan::PortGroup;
 use bessemer_core::root_disk::RootDiskHint;
 use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort, Role};
 
@@ -36,8 +37,10 @@ pub struct NewNode {
     pub name: String,
     /// Its management controller; the URL is unique.
     pub bmc: BmcRecord,
-    /// Its NICs, boot NIC first; each MAC address is unique over all nodes.
+    /// Its NICs; each MAC address is unique over all nodes.
     pub ports: Vec<NodePort>,
+    /// The groups that they are in.
+    pub port_groups: Vec<PortGroup>,
     /// Whether its ports are ours to move.
     pub port_control: PortControl,
     /// How it is to boot the agent; chosen from what it can do if absent.
@@ -72,8 +75,10 @@ pub struct NodeRecord {
     pub name: String,
     /// Its management controller.
     pub bmc: BmcRecord,
-    /// Its NICs, boot NIC first.
+    /// Its NICs.
     pub ports: Vec<NodePort>,
+    /// The groups that they are in.
+    pub port_groups: Vec<PortGroup>,
     /// What is wanted of it. (`timing` is the default: the server overlays the configured one.
     /// `standby` is false but in [`Work`]: it takes a look at the flavors.)
     pub spec: NodeSpec,
@@ -100,6 +105,25 @@ pub struct NodeRecord {
     pub ports_suspect: bool,
     /// When it was registered.
     pub created_at: Timestamp,
+}
+
+impl NodeRecord {
+    /// The port that the agent boots from: the one that says so, else the first.
+    pub fn boot_port(&self) -> Option<&NodePort> {
+        let mut ports = self.ports.iter();
+        ports.find(|port| port.boots).or_else(|| self.ports.first())
+    }
+}
+
+/// How a node's ports are wired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewWiring {
+    /// Its NICs: those that it has, in the same order.
+    pub ports: Vec<NodePort>,
+    /// The groups that they are in.
+    pub port_groups: Vec<PortGroup>,
+    /// Whether its ports are ours to move.
+    pub port_control: PortControl,
 }
 
 /// What is changed of a node; what is absent stays.

@@ -7,6 +7,7 @@ mod explanation;
 mod images;
 mod networks;
 mod nodes;
+mod ports;
 mod servers;
 mod verbs;
 
@@ -26,8 +27,11 @@ pub use networks::{
     NetworkUpdate, Subnet, SubnetCreate, SubnetUpdate, SubnetUsage,
 };
 pub use nodes::{
-    Bmc, BmcCreate, BmcTrust, BmcUpdate, IpmiKey, Node, NodeCreate, NodeHistoryEntry, NodePort,
+    Bmc, BmcCreate, BmcTrust, BmcUpdate, IpmiKey, Node, NodeCreate, NodeHistoryEntry,
     NodePortCreate, NodeUpdate, PowerRequest, PowerState, RootDisk, RootDiskDecision,
+};
+pub use ports::{
+    NodePort, NodePortDetails, NodePortUpdate, PortGroup, PortGroupCreate, PortGroupUpdate,
 };
 pub use servers::{
     Flavor, FlavorCreate, KexecOutcome, KeyPair, KeyPairCreate, NetworkRequest, Server,

@@ -11,6 +11,9 @@ use super::subnet::{self, Plan};
 use crate::table::{NOTHING, pairs, table};
 use crate::words::ago;
 
+/// What takes a declaration back.
+const NONE: &str = "none";
+
 /// Networks that servers are put on.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
@@ -58,6 +61,10 @@ pub(super) struct Create {
     /// Maximum transmission unit in bytes, 1280 to 9216 [default: 1500].
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=9216))]
     mtu: Option<u16>,
+    /// The physical network that it is part of: its servers are put on ports that lead there; for
+    /// operators.
+    #[arg(long, value_name = "NAME")]
+    physical_network: Option<String>,
     /// Its first subnet; `bessemer subnet create` adds others.
     #[arg(long, value_name = "CIDR")]
     subnet: Option<bessemer_core::subnet::IpSubnet>,
@@ -106,7 +113,7 @@ pub(super) struct Set {
     /// Its name or id.
     network: String,
     /// Its new name.
-    #[arg(long, required_unless_present_any = ["scope", "mtu"])]
+    #[arg(long, required_unless_present_any = ["scope", "mtu", "physical_network"])]
     name: Option<String>,
     /// Who may use it: public or shared.
     #[arg(long, value_name = "SCOPE", value_parser = scope_parser())]
@@ -114,6 +121,9 @@ pub(super) struct Set {
     /// Maximum transmission unit in bytes, 1280 to 9216.
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=9216))]
     mtu: Option<u16>,
+    /// The physical network that it is part of, or `none`; for operators, while no server is on it.
+    #[arg(long, value_name = "NAME")]
+    physical_network: Option<String>,
 }
 
 /// Delete a network with its subnets.
@@ -161,6 +171,9 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
                 name: set.name,
                 scope: set.scope,
                 mtu: set.mtu,
+                physical_network: set
+                    .physical_network
+                    .map(|name| Some(name).filter(|name| name != NONE)),
             };
             let network = client.update_network(&set.network, &update).await?;
             format.one(&network, |network| networks(&[network]))?;
@@ -188,6 +201,7 @@ impl Create {
             vlan: self.vlan,
             vni: self.vni,
             mtu: self.mtu,
+            physical_network: self.physical_network,
             subnets: self
                 .subnet
                 .map(|cidr| self.plan.request(cidr))
@@ -245,6 +259,7 @@ fn details(network: &Network, now: Timestamp) -> String {
         ),
         ("Segment", Some(segment(network))),
         ("MTU", Some(network.mtu.to_string())),
+        ("Physical network", network.physical_network.clone()),
         ("Servers", Some(network.servers.to_string())),
         ("Made", Some(ago(network.created_at, now))),
     ]);

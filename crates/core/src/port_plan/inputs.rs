@@ -42,7 +42,7 @@ pub struct Cable {
 }
 
 /// NICs of a node that its operating system uses as one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortGroup {
     /// Its name; unique within the node.
     pub name: String,
@@ -59,7 +59,7 @@ pub enum GroupMode {
     Lacp,
     /// One carries traffic, another takes over: the switch knows nothing of it.
     ActiveBackup,
-    /// Not bonded: each port carries the networks of the group.
+    /// Not bonded: a name for several ports that are used singly.
     None,
 }
 

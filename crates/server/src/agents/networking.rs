@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use bessemer_core::attach;
 use bessemer_core::net::MacAddress;
 use bessemer_core::network_data::{
-    Addressing, Attachment, CheckedNetworking, FixedAddress, Gateway, IpPrefix, Link,
-    NetworkingError, NodeNetworking, ParsePrefixError, Port, Route, Tag,
+    Addressing, Attachment, Bond, BondMode, CheckedNetworking, FixedAddress, Gateway, IpPrefix,
+    LacpRate, Link, NetworkingError, NodeNetworking, ParsePrefixError, Port, Route, Tag,
 };
-use bessemer_core::port_plan::{AttachmentMode, Carrier};
+use bessemer_core::port_plan::{AttachmentMode, GroupMode};
 use bessemer_core::subnet::SubnetPlan;
 
 use crate::attachments::Placed;
@@ -24,7 +25,7 @@ pub(super) enum Error {
     Networking(#[from] NetworkingError),
 }
 
-/// The networks of a server on the NICs that carry them.
+/// The networks of a server on the NICs and bonds that carry them.
 ///
 /// The first subnet with a gateway is the way to everywhere else, for each version of IP; of several
 /// routes to one place, the first is taken; name servers are asked in the order of the networks.
@@ -32,7 +33,7 @@ pub(super) fn of(placed: &[Placed]) -> Result<CheckedNetworking, Error> {
     let mut networking = NodeNetworking::default();
     let mut known = Known::default();
     for each in placed {
-        let Carrier::Port(mac) = each.plan.carrier else {
+        let Some(link) = &each.link else {
             continue;
         };
         let addressing = addressing(each, &mut known)?;
@@ -40,11 +41,11 @@ pub(super) fn of(placed: &[Placed]) -> Result<CheckedNetworking, Error> {
         if addressing.is_empty() {
             continue;
         }
-        add_port(&mut networking, mac, each.plan.mtu);
+        let link = add_link(&mut networking, link, each.plan.mtu);
         networking.attachments.push(Attachment {
             // Names of networks are no two projects' alike; ids are.
             network: each.network.id.to_string(),
-            link: Link::Port(mac),
+            link,
             tag: match each.plan.mode {
                 AttachmentMode::Native => Tag::Native,
                 AttachmentMode::Tagged => Tag::Vlan {
@@ -124,7 +125,44 @@ fn routes(plan: &SubnetPlan, known: &mut Known) -> Result<Vec<Route>, Error> {
     Ok(routes)
 }
 
-/// Notes that a NIC takes part: with the largest packets of what it carries.
+/// Notes that a link takes part: with the largest packets of what it carries, all its NICs alike.
+fn add_link(networking: &mut NodeNetworking, link: &attach::Link, mtu: u16) -> Link {
+    match link {
+        attach::Link::Port(mac) => {
+            add_port(networking, *mac, mtu);
+            Link::Port(*mac)
+        }
+        attach::Link::Bond(bond) => {
+            let index = add_bond(networking, bond, mtu);
+            for mac in &bond.members {
+                add_port(networking, *mac, mtu);
+            }
+            Link::Bond(index)
+        }
+    }
+}
+
+fn add_bond(networking: &mut NodeNetworking, bond: &attach::Bond, mtu: u16) -> usize {
+    let bonds = &mut networking.bonds;
+    let known = bonds.iter().position(|each| each.members == bond.members);
+    if let Some(index) = known {
+        bonds[index].mtu = bonds[index].mtu.max(mtu);
+        return index;
+    }
+    bonds.push(Bond {
+        members: bond.members.clone(),
+        mode: match bond.mode {
+            GroupMode::ActiveBackup => BondMode::ActiveBackup,
+            // Of a group that is not bonded no bond is made.
+            GroupMode::Lacp | GroupMode::None => BondMode::Lacp {
+                rate: LacpRate::Fast,
+            },
+        },
+        mtu,
+    });
+    bonds.len() - 1
+}
+
 fn add_port(networking: &mut NodeNetworking, mac: MacAddress, mtu: u16) {
     match networking.ports.iter_mut().find(|port| port.mac == mac) {
         Some(port) => port.mtu = port.mtu.max(mtu),
@@ -142,7 +180,7 @@ mod tests {
     use bessemer_core::id::{NetworkId, SubnetId};
     use bessemer_core::network::{NetworkKind, NetworkScope};
     use bessemer_core::network_data::network_data;
-    use bessemer_core::port_plan;
+    use bessemer_core::port_plan::{self, Carrier};
     use bessemer_core::subnet;
     use bessemer_store::{AttachmentRecord, NetworkRecord, SubnetRecord};
     use serde_json::Value;
@@ -192,6 +230,7 @@ mod tests {
                 vlan: Some(100),
                 vni: None,
                 mtu: 1500,
+                physical_network: None,
                 created_at: Timestamp::UNIX_EPOCH,
                 servers: 1,
                 subnets: records,
@@ -204,13 +243,18 @@ mod tests {
             },
             plan: port_plan::Attachment {
                 network: format!("n{number}"),
-                carrier: Carrier::Port("52:54:00:00:00:01".parse().unwrap()),
+                carrier: Carrier::Port(mac(1)),
                 vlan: 100 + u16::try_from(number).unwrap(),
                 mode,
                 mtu: 1500,
                 segment: None,
             },
+            link: Some(attach::Link::Port(mac(1))),
         }
+    }
+
+    fn mac(number: u8) -> MacAddress {
+        MacAddress::new([0x52, 0x54, 0, 0, 0, number]).unwrap()
     }
 
     fn document(placed: &[Placed]) -> Value {
@@ -264,5 +308,44 @@ mod tests {
         // One route to one place.
         let routes = document.to_string().matches("198.51.100.0").count();
         assert_eq!(routes, 1, "{document}");
+    }
+    #[test]
+    fn a_bond_has_the_mtu_of_the_largest_network_on_it() {
+        let bonded = |number, mtu, mode| {
+            let cidr = format!("10.0.{number}.0/24");
+            let (gateway, address) = (format!("10.0.{number}.1"), format!("10.0.{number}.9"));
+            let subnet = plan(&cidr, &gateway, &[]);
+            let mut placed = placed(number, AttachmentMode::Tagged, vec![(subnet, &[&address])]);
+            placed.plan.mtu = mtu;
+            placed.link = Some(attach::Link::Bond(attach::Bond {
+                members: vec![mac(2), mac(1)],
+                mode,
+            }));
+            placed
+        };
+        for (mode, name) in [
+            (GroupMode::Lacp, "802.3ad"),
+            (GroupMode::ActiveBackup, "active-backup"),
+        ] {
+            let document = document(&[bonded(1, 1500, mode), bonded(2, 9000, mode)]);
+            let links = document["links"].as_array().unwrap();
+            let told = |link: &Value| (link["id"].clone(), link["mtu"].clone());
+            let told: Vec<_> = links.iter().map(told).collect();
+            assert_eq!(
+                serde_json::json!(told),
+                serde_json::json!([
+                    ["nic0", 9000],
+                    ["nic1", 9000],
+                    ["bond0", 9000],
+                    ["bond0.101", 1500],
+                    ["bond0.102", 9000]
+                ]),
+                "{document}"
+            );
+            let bond = &links[2];
+            assert_eq!(bond["bond_mode"], name, "{document}");
+            assert_eq!(bond["bond_links"], serde_json::json!(["nic0", "nic1"]));
+            assert_eq!(links[0]["ethernet_mac_address"], mac(2).to_string());
+        }
     }
 }

@@ -162,10 +162,14 @@ async fn update(
     if let Some(mtu) = request.mtu {
         check_mtu(mtu)?;
     }
+    if let Some(physical_network) = &request.physical_network {
+        check_physical_network(&caller, physical_network.as_deref())?;
+    }
     let changes = NetworkChanges {
         name: request.name,
         scope: request.scope,
         mtu: request.mtu,
+        physical_network: request.physical_network,
     };
     site.store.change_network(network.id, changes).await?;
     let network = site.store.network(None, &network.id.to_string()).await?;
@@ -252,6 +256,9 @@ async fn check(
     let number = number(&site.config, caller, &request)?;
     let mtu = request.mtu.unwrap_or(USUAL_MTU);
     check_mtu(mtu)?;
+    if request.physical_network.is_some() {
+        check_physical_network(caller, request.physical_network.as_deref())?;
+    }
     let private = scope == NetworkScope::Private;
     let project = if private {
         let name = request.project.as_deref();
@@ -277,6 +284,7 @@ async fn check(
         project,
         number,
         mtu,
+        physical_network: request.physical_network,
         subnets: new,
         limit: (private && !caller.is_admin()).then_some(limit),
     })
@@ -393,6 +401,19 @@ fn check_mtu(mtu: u16) -> Result<(), Refusal> {
     ))
 }
 
+/// What a network is part of is a matter of cables.
+fn check_physical_network(caller: &Caller, name: Option<&str>) -> Result<(), Refusal> {
+    if !caller.is_admin() {
+        return Err(Refusal::new(
+            Kind::Forbidden,
+            "Only operators say which physical network a network is part of.",
+        )
+        .field("physical_network")
+        .remedy("Leave it out, or ask an operator."));
+    }
+    name.map_or(Ok(()), |name| values::name("physical_network", name))
+}
+
 /// The network as the API shows it.
 fn view(network: NetworkRecord) -> Network {
     Network {
@@ -404,6 +425,7 @@ fn view(network: NetworkRecord) -> Network {
         vlan: network.vlan,
         vni: network.vni,
         mtu: network.mtu,
+        physical_network: network.physical_network,
         servers: network.servers,
         subnets: network.subnets.into_iter().map(subnets::view).collect(),
         created_at: network.created_at,

@@ -7,6 +7,8 @@ mod access;
 mod bmc;
 mod enroll;
 mod explain;
+mod port_groups;
+mod ports;
 mod power;
 mod root_disk;
 mod wishes;
@@ -37,6 +39,14 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(history))
         .routes(routes!(explain::explain))
         .routes(routes!(bmc::read))
+        .routes(routes!(ports::list))
+        .routes(routes!(ports::update))
+        .routes(routes!(port_groups::list, port_groups::create))
+        .routes(routes!(
+            port_groups::show,
+            port_groups::update,
+            port_groups::delete
+        ))
         .routes(routes!(wishes::hold))
         .routes(routes!(wishes::unhold))
         .routes(routes!(wishes::provide))
@@ -229,6 +239,7 @@ async fn whole_view(site: &Site, node: NodeRecord) -> Result<Node, Refusal> {
 /// The node as the API shows it.
 fn view(site: &Site, node: NodeRecord) -> Node {
     Node {
+        port_groups: port_groups::views(&node),
         progress: site.progress.get(node.id),
         id: node.id,
         name: node.name,

@@ -145,7 +145,7 @@ async fn lease_address(
             "the configuration has no `[provisioning]`: nothing can be booted",
         ));
     };
-    let Some(port) = node.ports.first() else {
+    let Some(port) = node.boot_port() else {
         return Err(Failure::operator("the node has no port to boot from"));
     };
     let pool = provisioning.pool_first..=provisioning.pool_last;

@@ -144,7 +144,7 @@ fn told(
         let words: Vec<_> = drift.differences.iter().map(words).collect();
         words.join("; ")
     };
-    let reason = Reason::new("switch ports were not as they were left")
+    let reason = Reason::new("switch ports were not as they should be")
         .expected_seen(
             each(|each| format!("{}: {} {}", each.port, each.what, each.wanted)),
             each(|each| format!("{}: {} {}", each.port, each.what, each.seen)),

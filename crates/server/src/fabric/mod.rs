@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use bessemer_core::lifecycle::PortRole;
 use bessemer_core::port_plan::{
-    self, Attachment, Cable, DeclaredPort, NodePorts, PlanError, Port, SiteModel, SiteVlans,
-    SwitchModel, SwitchPlan,
+    self, Attachment, DeclaredPort, PlanError, SiteModel, SiteVlans, SwitchModel, SwitchPlan,
 };
 use bessemer_core::reason::Failure;
 use bessemer_fabric::{FlatSwitch, OnFailure, OvsdbSwitch, Switch, ThrottledSwitch};
@@ -23,10 +22,10 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::attachments;
 use crate::config::{self, Config, SwitchDriver};
 use crate::sightings::Place;
 use crate::site::Site;
+use crate::{attachments, wiring};
 
 pub(crate) use drift::Drift;
 
@@ -179,7 +178,7 @@ fn declared(node: &NodeRecord, switch: &str) -> Vec<DeclaredPort> {
         let nic = nics.clone().find(|nic| nic.mac == port.mac);
         Some(DeclaredPort {
             port: port.switch_port.clone()?,
-            segment: None,
+            segment: port.physical_network.clone(),
             neighbor: nic.and_then(|nic| nic.lldp.clone()),
         })
     });
@@ -214,7 +213,13 @@ pub(crate) fn check(
     config: &Config,
 ) -> Result<(), PlanError> {
     let tenant = PortRole::Tenant;
-    port_plan::plan(&node_ports(node), tenant, attachments, &model(config)).map(drop)
+    port_plan::plan(
+        &wiring::of(node).node_ports(),
+        tenant,
+        attachments,
+        &model(config),
+    )
+    .map(drop)
 }
 
 /// What the switches of `node` must carry in `role`.
@@ -223,8 +228,13 @@ async fn plans(node: &NodeRecord, role: PortRole, site: &Site) -> Result<Vec<Swi
         PortRole::Tenant => attachments(node, site).await?,
         _ => Vec::new(),
     };
-    port_plan::plan(&node_ports(node), role, &attachments, &model(&site.config))
-        .map_err(|error| cannot_be(&error))
+    port_plan::plan(
+        &wiring::of(node).node_ports(),
+        role,
+        &attachments,
+        &model(&site.config),
+    )
+    .map_err(|error| cannot_be(&error))
 }
 
 /// The switches as the configuration describes them.
@@ -246,24 +256,6 @@ fn model(config: &Config) -> SiteModel {
         switches: switches
             .map(|switch| (switch.name.clone(), model))
             .collect(),
-    }
-}
-
-/// The node as its switches see it: its first NIC boots.
-fn node_ports(node: &NodeRecord) -> NodePorts {
-    let ports = node.ports.iter().enumerate().map(|(index, port)| {
-        let cable = port.switch.clone().zip(port.switch_port.clone());
-        Port {
-            mac: port.mac,
-            cable: cable.map(|(switch, port)| Cable { switch, port }),
-            group: None,
-            boots: index == 0,
-        }
-    });
-    NodePorts {
-        node: node.name.clone(),
-        ports: ports.collect(),
-        groups: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ mod lifecycle;
 mod media;
 mod networks;
 mod orders;
+mod port_groups;
 mod rebuild_crashes;
 mod report;
 mod root_disk;

@@ -32,6 +32,7 @@ async fn backend(site: &Site) -> String {
         vlan: Some(200),
         vni: None,
         mtu: Some(1400),
+        physical_network: None,
         subnets: vec![
             subnet("10.0.0.0/24", Some("10.0.0.1")),
             subnet("2001:db8:7::/64", Some("fe80::1")),

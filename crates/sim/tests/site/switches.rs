@@ -16,11 +16,21 @@ use crate::harness::{SimNode, Site, order};
 
 #[allow(dead_code, reason = "the driver's own tests use all of it")]
 #[path = "../../../fabric/tests/ovsdb/vswitch.rs"]
-mod vswitch;
+pub(crate) mod vswitch;
 
 /// A site with the switches behind these sockets, `leaf1` and so on, where ports are read every second;
 /// and a node with a NIC on the port p1 of each.
 async fn site(sockets: &[PathBuf], gate: Option<Gate>) -> (Site, SimNode) {
+    let site = site_with(sockets, gate).await;
+    let node = site.machine_with_two_nics().await;
+    let request = on_p1(&node, sockets.len());
+    site.api.create_node(&request).await.unwrap();
+    site.wait_for_state(&node, "available").await;
+    (site, node)
+}
+
+/// A site with the switches behind these sockets, `leaf1` and so on, where ports are read every second.
+pub(crate) async fn site_with(sockets: &[PathBuf], gate: Option<Gate>) -> Site {
     let switch = |(index, socket): (usize, &PathBuf)| Switch {
         name: format!("leaf{}", index + 1),
         driver: SwitchDriver::Ovsdb,
@@ -34,34 +44,31 @@ async fn site(sockets: &[PathBuf], gate: Option<Gate>) -> (Site, SimNode) {
         retry_pause: 1,
         ..Timing::default()
     };
-    let site = Site::start_as(timing, gate, |config| {
+    Site::start_as(timing, gate, |config| {
         config.switch = switches;
         config.port_check = 1;
         let provisioning = config.provisioning.as_mut().unwrap();
         provisioning.vlan = Some(10);
     })
-    .await;
-    let node = site.machine_with_two_nics().await;
-    let request = on_p1(&node, sockets.len());
-    site.api.create_node(&request).await.unwrap();
-    site.wait_for_state(&node, "available").await;
-    (site, node)
+    .await
 }
 
-/// The NIC on `leaf2`.
-const SECOND: &str = "52:54:00:52:00:01";
+/// The second NIC of the first machine.
+pub(crate) const SECOND: &str = "52:54:00:52:00:01";
 
 fn on_p1(node: &SimNode, switches: usize) -> NodeCreate {
     let mut request = node.request();
     let boots = request.ports[0].mac;
-    let port = |number| NodePortCreate {
-        mac: if number == 1 {
-            boots
-        } else {
-            SECOND.parse().unwrap()
-        },
-        switch: Some(format!("leaf{number}")),
-        switch_port: Some("p1".into()),
+    let port = |number| {
+        let mac = match number {
+            1 => boots,
+            _ => SECOND.parse().unwrap(),
+        };
+        NodePortCreate {
+            switch: Some(format!("leaf{number}")),
+            switch_port: Some("p1".into()),
+            ..NodePortCreate::bare(mac)
+        }
     };
     request.ports = (1..=switches).map(port).collect();
     request
@@ -103,7 +110,7 @@ async fn a_port_that_somebody_else_moves_is_put_back_and_told() {
     assert_eq!(told.data["after"][0]["carries"]["vlan"], 4094);
     let history = site.api.node_history(&node.name, 100).await.unwrap();
     let reasons = history.iter().map(|entry| entry.state.reason.to_string());
-    let drift = reasons.filter(|reason| reason.contains("switch ports were not as they were left"));
+    let drift = reasons.filter(|reason| reason.contains("switch ports were not as they should be"));
     let drift: Vec<_> = drift.collect();
     assert_eq!(drift.len(), 1);
     assert!(drift[0].contains("parked in VLAN 4094") && drift[0].contains("VLANs 7, 8"));
@@ -164,7 +171,7 @@ async fn a_switch_that_is_away_delays_a_hand_over_and_says_so() {
     assert_eq!(vlan_of_p1(&second), "200");
 }
 
-fn storage() -> NetworkCreate {
+pub(crate) fn storage() -> NetworkCreate {
     NetworkCreate {
         name: "storage".into(),
         kind: NetworkKind::Vlan,
@@ -173,6 +180,7 @@ fn storage() -> NetworkCreate {
         vlan: Some(200),
         vni: None,
         mtu: None,
+        physical_network: None,
         subnets: vec![],
     }
 }

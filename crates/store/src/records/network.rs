@@ -25,6 +25,8 @@ pub struct NewNetwork {
     pub number: NumberFrom,
     /// Maximum transmission unit in bytes.
     pub mtu: u16,
+    /// The physical network that it is part of, if that is declared.
+    pub physical_network: Option<String>,
     /// Its first subnets.
     pub subnets: Vec<NewSubnet>,
     /// The most private networks that its project may have, with it; no limit if absent.
@@ -73,6 +75,8 @@ pub struct NetworkRecord {
     pub vni: Option<u32>,
     /// Maximum transmission unit in bytes.
     pub mtu: u16,
+    /// The physical network that it is part of, if that is declared.
+    pub physical_network: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Servers that are on it.
@@ -90,6 +94,8 @@ pub struct NetworkChanges {
     pub scope: Option<NetworkScope>,
     /// Maximum transmission unit in bytes; for servers that are deployed from now on.
     pub mtu: Option<u16>,
+    /// The physical network that it is part of; `Some(None)` if that is not declared any more.
+    pub physical_network: Option<Option<String>>,
 }
 
 /// A subnet as it is stored.
@@ -280,7 +286,7 @@ pub struct AddressHistoryFilter {
 pub struct NewAttachment {
     /// The network.
     pub network: NetworkId,
-    /// The port (by MAC address) or port group that it must be on.
+    /// The port group, or the port (by MAC address or name), that it must be on.
     pub port: Option<String>,
     /// How it must be on that port.
     pub mode: Option<AttachmentMode>,
@@ -294,7 +300,7 @@ pub struct NewAttachment {
 pub struct AttachmentRecord {
     /// The network.
     pub network: NetworkId,
-    /// The port (by MAC address) or port group that was asked for.
+    /// The port group, or the port (by MAC address or name), that was asked for.
     pub port: Option<String>,
     /// How it was asked for on that port.
     pub mode: Option<AttachmentMode>,

@@ -118,10 +118,10 @@ pub(crate) fn new_node(number: u32) -> NewNode {
             trust: BmcTrust::Insecure,
         },
         ports: vec![NodePort {
-            mac: mac(number),
             switch: Some("tor".into()),
-            switch_port: None,
+            ..NodePort::bare(mac(number))
         }],
+        port_groups: vec![],
         port_control: PortControl::Switched,
         boot_method: None,
         root_disk_hint: None,
@@ -274,6 +274,7 @@ pub(crate) fn new_network(addresses: u8) -> NewNetwork {
         project: None,
         number: NumberFrom::Given(100),
         mtu: 1500,
+        physical_network: None,
         subnets: vec![NewSubnet {
             id: subnet(),
             plan: plan(

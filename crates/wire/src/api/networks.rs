@@ -38,6 +38,10 @@ pub struct NetworkCreate {
     /// Maximum transmission unit in bytes, 1280 to 9216; 1500 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// The physical network that it is part of, by the operators' name for it: its servers are put on
+    /// ports that lead there. Operators only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub physical_network: Option<String>,
     /// Its first subnets.
     #[serde(default)]
     pub subnets: Vec<SubnetCreate>,
@@ -56,6 +60,15 @@ pub struct NetworkUpdate {
     /// Maximum transmission unit in bytes, for servers that are deployed from now on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u16>,
+    /// The physical network that it is part of; `null` if that is not declared. Operators only, and
+    /// only while no server is on it.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>)]
+    pub physical_network: Option<Option<String>>,
 }
 
 /// A network.
@@ -80,6 +93,9 @@ pub struct Network {
     pub vni: Option<u32>,
     /// Maximum transmission unit in bytes.
     pub mtu: u16,
+    /// The physical network that it is part of, if that is declared.
+    #[serde(default)]
+    pub physical_network: Option<String>,
     /// Servers on it, of whichever project.
     pub servers: u64,
     /// Its subnets, in the order in which they were made.

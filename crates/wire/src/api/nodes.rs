@@ -11,6 +11,7 @@ use bessemer_core::lifecycle::{NodeState, Standby};
 use bessemer_core::net::MacAddress;
 use bessemer_core::root_disk::RootDiskHint;
 
+use super::ports::{NodePort, PortGroup, PortGroupCreate};
 use crate::agent::Progress;
 
 /// A request to register a machine.
@@ -21,8 +22,11 @@ pub struct NodeCreate {
     pub name: String,
     /// Its management controller.
     pub bmc: BmcCreate,
-    /// Its NICs: at least one, the first one boots the agent.
+    /// Its NICs: at least one. The first one boots the agent, unless another one says that it does.
     pub ports: Vec<NodePortCreate>,
+    /// Which of them are bonded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub port_groups: Vec<PortGroupCreate>,
     /// How it is to boot the agent; if absent, chosen from what its management controller says
     /// that it can be made to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,7 +170,7 @@ pub enum BmcTrust {
 }
 
 /// A NIC of a new node.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodePortCreate {
     /// Its MAC address; unique.
@@ -178,6 +182,26 @@ pub struct NodePortCreate {
     /// The switch's port, by the switch's own name for it.
     #[serde(default)]
     pub switch_port: Option<String>,
+    /// The physical network that its cable leads to, by the operator's name for it: networks that are
+    /// part of one are put on ports that lead there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub physical_network: Option<String>,
+    /// Whether the agent boots from it: one port's can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub boots: bool,
+}
+
+impl NodePortCreate {
+    /// A NIC of which nothing else is known.
+    pub fn bare(mac: MacAddress) -> Self {
+        Self {
+            mac,
+            switch: None,
+            switch_port: None,
+            physical_network: None,
+            boots: false,
+        }
+    }
 }
 
 /// A node.
@@ -200,6 +224,9 @@ pub struct Node {
     pub bmc: Bmc,
     /// Its NICs.
     pub ports: Vec<NodePort>,
+    /// Which of them are bonded.
+    #[serde(default)]
+    pub port_groups: Vec<PortGroup>,
     /// Whether it waits for orders in the agent, as set for this one node.
     #[serde(default)]
     pub standby: Standby,
@@ -282,19 +309,6 @@ pub struct Bmc {
     /// Whether a key K_g for IPMI is stored.
     #[serde(default)]
     pub has_ipmi_key: bool,
-}
-
-/// A NIC of a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct NodePort {
-    /// Its MAC address.
-    pub mac: MacAddress,
-    /// The switch it is cabled to.
-    #[serde(default)]
-    pub switch: Option<String>,
-    /// The switch's port.
-    #[serde(default)]
-    pub switch_port: Option<String>,
 }
 
 /// A request to switch a resting node on or off, or what its power is.

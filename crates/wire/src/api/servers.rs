@@ -136,11 +136,13 @@ pub struct NetworkRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub addresses: Vec<IpAddr>,
-    /// The port that it must be on, by MAC address; the one that its machine boots from unless given.
+    /// What it must be on: the name of a port group, or a port's MAC address or name. Unless given,
+    /// chosen by the network's physical network, then by link; a bond goes before a single port, and
+    /// the port that boots before others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<String>,
-    /// How it must be on that port. Unless given, the first network of a port is native (without a
-    /// VLAN tag), and the others are tagged.
+    /// How it must be there. Unless given, the first network of a single port is native (without a
+    /// VLAN tag), and all others, and all networks of a bond, are tagged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<AttachmentMode>,
 }
@@ -186,7 +188,7 @@ pub enum ServerStatus {
 pub struct ServerNetwork {
     /// The network.
     pub network: NetworkId,
-    /// The port that was asked for.
+    /// The port group, or the port, that was asked for.
     #[serde(default)]
     pub port: Option<String>,
     /// How it was asked for on that port.

@@ -5,10 +5,12 @@ use std::str::FromStr;
 
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::lifecycle::Standby;
-use bessemer_core::net::MacAddress;
+use bessemer_core::port_plan::GroupMode;
 use bessemer_core::root_disk::RootDiskHint;
 use bessemer_tls::Fingerprint;
-use bessemer_wire::api::{BmcCreate, BmcTrust, IpmiKey, NodeCreate, NodePortCreate};
+use bessemer_wire::api::{
+    BmcCreate, BmcTrust, IpmiKey, NodeCreate, NodePortCreate, PortGroupCreate,
+};
 use clap::Args;
 
 use crate::secret;
@@ -22,7 +24,8 @@ use crate::secret;
       --bmc-password-file ./bmc-password --mac 52:54:00:12:34:56 --wait
   bessemer node enroll rack1-u08 --bmc https://10.0.0.8 --bmc-user root --bmc-password-file - \\
       --bmc-fingerprint b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c \\
-      --mac 52:54:00:12:34:57,switch=leaf1,port=swp7 --mac 52:54:00:12:34:58,switch=leaf2,port=swp7
+      --mac 52:54:00:12:34:57,switch=leaf1,port=swp7,group=bond0 \\
+      --mac 52:54:00:12:34:58,switch=leaf1,port=swp8,group=bond0
 
 The fingerprint is what `openssl x509 -noout -fingerprint -sha256` prints for the controller's
 certificate, with or without colons.")]
@@ -48,10 +51,18 @@ pub(in crate::commands) struct Enroll {
     /// Believe any certificate, or none at all (http): whoever answers there gets the password.
     #[arg(long)]
     bmc_insecure: bool,
-    /// A NIC, and the switch port that it is cabled to; can be given several times, and the first
-    /// one boots the agent.
-    #[arg(long, value_name = "MAC[,switch=SWITCH,port=PORT]", required = true)]
+    /// A NIC, the switch port that it is cabled to, the port group that it is bonded in, and the
+    /// physical network that its cable leads to; can be given several times. The first one boots the
+    /// agent, unless another one says `boots`.
+    #[arg(
+        long,
+        required = true,
+        value_name = "MAC[,switch=SWITCH,port=PORT][,group=GROUP][,physical-network=NAME][,boots]"
+    )]
     mac: Vec<Nic>,
+    /// How the ports of a group are bonded, unless by LACP: lacp, active_backup or none.
+    #[arg(long, value_name = "GROUP=MODE")]
+    port_group: Vec<GroupArgument>,
     /// How it is to boot the agent; unless given, chosen from what its controller can make it do.
     #[arg(long, value_name = "METHOD", value_parser = super::set::boot_method_parser())]
     boot_method: Option<BootMethod>,
@@ -70,12 +81,12 @@ pub(in crate::commands) struct Enroll {
     pub(super) wait: bool,
 }
 
-/// A NIC and where it is cabled to.
+/// A NIC and how it is wired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Nic {
-    mac: MacAddress,
-    /// The switch and its port.
-    cabling: Option<(String, String)>,
+    request: NodePortCreate,
+    /// The group that it is in.
+    group: Option<String>,
 }
 
 impl FromStr for Nic {
@@ -84,37 +95,89 @@ impl FromStr for Nic {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',');
         let mac = parts.next().unwrap_or_default();
-        let mac = mac.parse().map_err(|error| format!("{error}"))?;
-        let (mut switch, mut port) = (None, None);
+        let mut request = NodePortCreate {
+            mac: mac.parse().map_err(|error| format!("{error}"))?,
+            switch: None,
+            switch_port: None,
+            physical_network: None,
+            boots: false,
+        };
+        let mut group = None;
         for part in parts {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             let place = match key {
-                "switch" => &mut switch,
-                "port" => &mut port,
-                _ => return Err(format!("`{key}` is neither `switch` nor `port`")),
+                "boots" if part == key => {
+                    request.boots = true;
+                    continue;
+                }
+                "switch" => &mut request.switch,
+                "port" => &mut request.switch_port,
+                "group" => &mut group,
+                "physical-network" => &mut request.physical_network,
+                _ => {
+                    return Err(format!(
+                        "`{key}` is none of `switch`, `port`, `group`, `physical-network`, `boots`"
+                    ));
+                }
             };
             if value.is_empty() || place.replace(value.to_owned()).is_some() {
                 return Err(format!("`{key}` must be given once, as {key}=NAME"));
             }
         }
-        let cabling = match (switch, port) {
-            (Some(switch), Some(port)) => Some((switch, port)),
-            (None, None) => None,
-            _ => return Err("`switch` and `port` go together".into()),
-        };
-        Ok(Self { mac, cabling })
+        if request.switch.is_some() != request.switch_port.is_some() {
+            return Err("`switch` and `port` go together".into());
+        }
+        Ok(Self { request, group })
     }
 }
 
-impl Nic {
-    fn request(self) -> NodePortCreate {
-        let (switch, switch_port) = self.cabling.unzip();
-        NodePortCreate {
-            mac: self.mac,
-            switch,
-            switch_port,
+/// How the ports of a group are bonded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct GroupArgument {
+    name: String,
+    mode: GroupMode,
+}
+
+impl FromStr for GroupArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = text.split_once('=').and_then(|(name, mode)| {
+            let mode = super::port_group::named(mode)?;
+            Some(Self {
+                name: name.to_owned(),
+                mode,
+            })
+        });
+        named.ok_or_else(|| {
+            format!(
+                "`{text}` is not understood: write bond0=lacp, bond0=active_backup or bond0=none"
+            )
+        })
+    }
+}
+
+/// The groups that NICs are said to be in, with their modes.
+fn groups(nics: &[Nic], modes: &[GroupArgument]) -> anyhow::Result<Vec<PortGroupCreate>> {
+    let mut groups: Vec<PortGroupCreate> = Vec::new();
+    for nic in nics {
+        let Some(name) = &nic.group else { continue };
+        match groups.iter_mut().find(|group| group.name == *name) {
+            Some(group) => group.members.push(nic.request.mac),
+            None => groups.push(PortGroupCreate {
+                name: name.clone(),
+                mode: GroupMode::default(),
+                members: vec![nic.request.mac],
+            }),
         }
     }
+    for GroupArgument { name, mode } in modes {
+        match groups.iter_mut().find(|group| group.name == *name) {
+            Some(group) => group.mode = *mode,
+            None => anyhow::bail!("no --mac has group={name}, whose mode is given"),
+        }
+    }
+    Ok(groups)
 }
 
 impl Enroll {
@@ -138,7 +201,8 @@ impl Enroll {
                 trust,
                 ipmi_key,
             },
-            ports: self.mac.into_iter().map(Nic::request).collect(),
+            port_groups: groups(&self.mac, &self.port_group)?,
+            ports: self.mac.into_iter().map(|nic| nic.request).collect(),
             boot_method: self.boot_method,
             standby: self.standby,
             root_disk_hint: self.root_disk,
@@ -157,21 +221,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nics_say_where_they_are_cabled_to() {
-        let mac = "52:54:00:12:34:56".parse().unwrap();
-        let cabling = Some(("leaf1".to_owned(), "swp7".to_owned()));
-        assert_eq!("52:54:00:12:34:56".parse(), Ok(Nic { mac, cabling: None }));
-        let nic = "52-54-00-12-34-56,port=swp7,switch=leaf1".parse();
-        assert_eq!(nic, Ok(Nic { mac, cabling }));
+    fn nics_say_how_they_are_wired() {
+        let nic = |text: &str| text.parse::<Nic>().unwrap();
+        let bare = nic("52:54:00:12:34:56");
+        assert_eq!(bare.request.mac.to_string(), "52:54:00:12:34:56");
+        assert_eq!((&bare.request.switch, &bare.group), (&None, &None));
+        let all = nic("52-54-00-12-34-56,port=swp7,switch=leaf1,group=b,physical-network=x,boots");
+        assert_eq!(all.request.switch.as_deref(), Some("leaf1"));
+        assert_eq!(all.request.switch_port.as_deref(), Some("swp7"));
+        assert_eq!(all.request.physical_network.as_deref(), Some("x"));
+        assert!(all.request.boots && !bare.request.boots);
+        assert_eq!(all.group.as_deref(), Some("b"));
         for (wrong, named) in [
             ("x", "MAC address"),
             ("52:54:00:12:34:56,switch=a", "go together"),
             ("52:54:00:12:34:56,switch=a,switch=b", "switch"),
             ("52:54:00:12:34:56,switch=,port=b", "switch"),
             ("52:54:00:12:34:56,vlan=7", "vlan"),
+            ("52:54:00:12:34:56,boots=no", "boots"),
         ] {
             let error = wrong.parse::<Nic>().unwrap_err();
             assert!(error.contains(named), "{wrong}: {error}");
         }
+    }
+
+    #[test]
+    fn nics_with_one_group_are_bonded() {
+        let nic = |text: &str| text.parse::<Nic>().unwrap();
+        let nics = [
+            nic("52:54:00:00:00:01,group=bond0"),
+            nic("52:54:00:00:00:02"),
+            nic("52:54:00:00:00:03,group=bond0"),
+        ];
+        let found = groups(&nics, &[]).unwrap();
+        assert_eq!(
+            (found[0].name.as_str(), found[0].mode),
+            ("bond0", GroupMode::Lacp)
+        );
+        assert_eq!(found[0].members, [nics[0].request.mac, nics[2].request.mac]);
+        let mode = |text: &str| text.parse::<GroupArgument>();
+        let found = groups(&nics, &[mode("bond0=active_backup").unwrap()]).unwrap();
+        assert_eq!(found[0].mode, GroupMode::ActiveBackup);
+        assert!(groups(&nics, &[mode("bond1=none").unwrap()]).is_err());
+        assert!(mode("bond0=lag").is_err() && mode("bond0").is_err());
     }
 }

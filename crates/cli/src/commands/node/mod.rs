@@ -3,6 +3,8 @@
 mod bmc;
 mod enroll;
 mod explain;
+mod port;
+mod port_group;
 mod set;
 mod verbs;
 mod view;
@@ -34,6 +36,10 @@ pub(super) enum Command {
     Show(Show),
     Explain(explain::Explain),
     Bmc(bmc::Bmc),
+    #[command(subcommand)]
+    Port(port::Command),
+    #[command(subcommand)]
+    PortGroup(port_group::Command),
     History(History),
     Power(Power),
     Hold(verbs::Hold),
@@ -160,6 +166,8 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
         }
         Command::Explain(arguments) => explain::run(arguments, context).await?,
         Command::Bmc(arguments) => bmc::run(arguments, context).await?,
+        Command::Port(command) => port::run(command, context).await?,
+        Command::PortGroup(command) => port_group::run(command, context).await?,
         Command::History(History { node, limit }) => {
             let states = client.node_history(&node, limit).await?;
             let now = Timestamp::now();

@@ -3,7 +3,9 @@
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::hardware::{Disk, Inventory, Nic};
 use bessemer_core::root_disk::RootDiskHint;
-use bessemer_wire::api::{BmcTrust, Node, NodeHistoryEntry, NodePort, RootDisk, RootDiskDecision};
+use bessemer_wire::api::{
+    BmcTrust, Node, NodeHistoryEntry, NodePort, PortGroup, RootDisk, RootDiskDecision,
+};
 use jiff::Timestamp;
 
 use crate::failure::tell;
@@ -48,6 +50,7 @@ pub(super) fn details(node: &Node, now: Timestamp) -> String {
         text
     });
     let ports: Vec<_> = node.ports.iter().map(port).collect();
+    let groups: Vec<_> = node.port_groups.iter().map(group).collect();
     let mut text = pairs([
         ("Name", Some(node.name.clone())),
         ("Id", Some(node.id.to_string())),
@@ -66,6 +69,10 @@ pub(super) fn details(node: &Node, now: Timestamp) -> String {
         ("Server", node.server.map(|server| server.to_string())),
         ("BMC", Some(bmc(node))),
         ("Ports", Some(ports.join("\n"))),
+        (
+            "Port groups",
+            Some(groups.join("\n")).filter(|text| !text.is_empty()),
+        ),
         ("Boots by", boots_by(node)),
         ("Identity", node.identity.as_ref().map(ToString::to_string)),
         ("Registered", Some(ago(node.created_at, now))),
@@ -105,10 +112,22 @@ fn boots_by(node: &Node) -> Option<String> {
 }
 
 fn port(port: &NodePort) -> String {
-    match (&port.switch, &port.switch_port) {
-        (Some(switch), Some(switch_port)) => format!("{} at {switch} {switch_port}", port.mac),
-        _ => port.mac.to_string(),
+    let mut text = port.mac.to_string();
+    if let (Some(switch), Some(switch_port)) = (&port.switch, &port.switch_port) {
+        text.push_str(&format!(" at {switch} {switch_port}"));
     }
+    if let Some(physical_network) = &port.physical_network {
+        text.push_str(&format!(", physical network {physical_network}"));
+    }
+    if let Some(group) = &port.group {
+        text.push_str(&format!(", in {group}"));
+    }
+    text
+}
+
+fn group(group: &PortGroup) -> String {
+    let members = group.members.len();
+    format!("{} of {members} ports, {}", group.name, group.mode.name())
 }
 
 /// The disk that carries the operating system, or why there is none; each with what decides.

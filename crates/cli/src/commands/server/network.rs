@@ -36,7 +36,7 @@ impl FromStr for NetworkArgument {
                 Some(("mode", mode)) => request.mode = Some(named(mode)?),
                 _ => {
                     return Err(format!(
-                        "`{word}` is not understood: what can follow a network is port=MAC, \
+                        "`{word}` is not understood: what can follow a network is port=PORT, \
                          mode=native, mode=tagged and address=ADDRESS"
                     ));
                 }

@@ -6,7 +6,7 @@ use super::networks::Ordered;
 use super::order::Resolved;
 use crate::api::problem::{Kind, Refusal};
 use crate::site::Site;
-use crate::{attachments, fabric};
+use crate::{attachments, fabric, wiring};
 
 /// Nodes whose reasons are told when none can carry an order's networks.
 const REASONS_TOLD: usize = 3;
@@ -21,8 +21,8 @@ pub(super) fn keep_carriers(
     let wanted: Vec<_> = order.networks.iter().map(Ordered::wanted).collect();
     let mut reasons = Vec::new();
     nodes.retain(|node| {
-        let placed =
-            attachments::place(&wanted, &node.name, &node.ports).map_err(|error| error.to_string());
+        let placed = attachments::place(&wanted, &wiring::of(node));
+        let placed = placed.map_err(|error| error.to_string());
         let carried = placed.and_then(|placed| {
             let checked = fabric::check(node, &placed, &site.config);
             checked.map_err(|error| error.to_string())
@@ -55,5 +55,6 @@ pub(super) fn keep_carriers(
         ),
     )
     .field("networks")
-    .remedy("Order other ports or modes, or fewer networks; operators connect ports to switches."))
+    .remedy("Order other ports or modes, or fewer networks; operators connect ports to switches, and say \
+             which physical network they lead to (`bessemer node port set`)."))
 }

@@ -9,8 +9,8 @@ use bessemer_wire::api::NetworkRequest;
 
 use crate::api::addresses::{check_address, check_pool};
 use crate::api::extract::Caller;
-use crate::api::problem::{Refusal, sentence};
-use crate::api::reference;
+use crate::api::problem::Refusal;
+use crate::api::{reference, values};
 use crate::attachments::Wanted;
 use crate::site::Site;
 
@@ -66,14 +66,18 @@ pub(super) async fn resolve(
     Ok(ordered)
 }
 
-/// The port that is asked for, in the one spelling of its MAC address.
+/// What is to carry the network: a MAC address in its one spelling, or a name.
 fn port(field: &str, port: Option<&str>) -> Result<Option<String>, Refusal> {
-    let mac = port.map(str::parse::<MacAddress>).transpose();
-    let mac = mac.map_err(|error| {
-        let field = format!("{field}.port");
-        Refusal::invalid(field, sentence(&error))
+    let Some(port) = port else {
+        return Ok(None);
+    };
+    if let Ok(mac) = port.parse::<MacAddress>() {
+        return Ok(Some(mac.to_string()));
+    }
+    values::name(&format!("{field}.port"), port).map_err(|refusal| {
+        refusal.remedy("Give a port's MAC address, or the name of a port or port group.")
     })?;
-    Ok(mac.map(|mac| mac.to_string()))
+    Ok(Some(port.to_owned()))
 }
 
 /// Refuses a network that is there already, or whose addresses another one has, too: the server

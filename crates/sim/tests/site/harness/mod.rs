@@ -225,6 +225,7 @@ impl Site {
             vlan: Some(100),
             vni: None,
             mtu: None,
+            physical_network: None,
             subnets: vec![SubnetCreate {
                 cidr: "192.168.100.0/24".parse().unwrap(),
                 gateway: Some(Ipv4Addr::new(192, 168, 100, 1).into()),

@@ -154,11 +154,8 @@ impl SimNode {
                 },
                 ipmi_key: None,
             },
-            ports: vec![NodePortCreate {
-                mac: self.host.mac,
-                switch: None,
-                switch_port: None,
-            }],
+            ports: vec![NodePortCreate::bare(self.host.mac)],
+            port_groups: vec![],
             boot_method: None,
             root_disk_hint: None,
         }
