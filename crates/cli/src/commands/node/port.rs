@@ -25,7 +25,7 @@ pub(in crate::commands) enum Command {
 #[command(after_help = "Examples:
   bessemer node port list rack1-u07
   bessemer node port list rack1-u07 -o json | jq '.items[] | select(.link == false)'")]
-pub(super) struct List {
+pub(in crate::commands) struct List {
     /// The node's name or id.
     node: String,
 }
@@ -37,7 +37,7 @@ pub(super) struct List {
   bessemer node port set rack1-u07 52:54:00:12:34:57 --physical-network storage
   bessemer node port set rack1-u07 52:54:00:12:34:57 --physical-network none
   bessemer node port set rack1-u07 52:54:00:12:34:57 --boots")]
-pub(super) struct Set {
+pub(in crate::commands) struct Set {
     /// The node's name or id.
     node: String,
     /// The port's MAC address.

@@ -30,7 +30,7 @@ pub(in crate::commands) enum Command {
   bessemer node port-group create rack1-u07 bond0 --member 52:54:00:12:34:56 --member 52:54:00:12:34:57
   bessemer node port-group create rack1-u08 bond0 --mode active_backup \\
       --member 52:54:00:12:34:58 --member 52:54:00:12:34:59")]
-pub(super) struct Create {
+pub(in crate::commands) struct Create {
     /// The node's name or id.
     node: String,
     /// The group's name, unique within the node; orders can name it.
@@ -50,7 +50,7 @@ pub(super) struct Create {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bessemer node port-group list rack1-u07")]
-pub(super) struct List {
+pub(in crate::commands) struct List {
     /// The node's name or id.
     node: String,
 }
@@ -60,7 +60,7 @@ pub(super) struct List {
 #[command(after_help = "Examples:
   bessemer node port-group set rack1-u07 bond0 --mode active_backup
   bessemer node port-group set rack1-u07 bond0 --member 52:54:00:12:34:56 --member 52:54:00:12:34:58")]
-pub(super) struct Set {
+pub(in crate::commands) struct Set {
     /// The node's name or id.
     node: String,
     /// The group's name.
@@ -80,7 +80,7 @@ pub(super) struct Set {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bessemer node port-group delete rack1-u07 bond0")]
-pub(super) struct Delete {
+pub(in crate::commands) struct Delete {
     /// The node's name or id.
     node: String,
     /// The group's name.
