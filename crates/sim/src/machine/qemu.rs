@@ -72,8 +72,10 @@ pub struct QemuSettings {
     /// PXE begins with this instead. QEMU's own ROMs are iPXE already, and nothing but a script says
     /// how to be any other.
     pub pxe_script: PathBuf,
-    /// Tap interface in the present network namespace.
-    pub tap: String,
+    /// Tap interfaces, one for each NIC of the inventory.
+    pub taps: Vec<String>,
+    /// Network namespace of the taps, if it is not the present one.
+    pub namespace: Option<String>,
     /// Socket on which this crate awaits QEMU's control connection.
     pub control_socket: PathBuf,
     /// Socket that QEMU offers for the serial console.

@@ -1,6 +1,7 @@
 //! `rack.json`: everything somebody has to know about a running rack to use it.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use bessemer_tls::Fingerprint;
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::directory::{StateDirectory, write_private};
-use super::layout;
+use super::layout::{self, Shape};
 use crate::Error;
 use crate::machine::Accelerator;
 
@@ -48,8 +49,8 @@ pub struct RackDescription {
     pub addresses: Addresses,
     /// VLANs on the switch.
     pub vlans: Vlans,
-    /// The switch.
-    pub switch: SwitchDescription,
+    /// The switches: one in each rack.
+    pub switches: Vec<SwitchDescription>,
     /// The machines.
     pub nodes: Vec<NodeDescription>,
 }
@@ -106,13 +107,31 @@ pub struct Vlans {
     pub parked: u16,
 }
 
-/// The switch.
+/// The switch of a rack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchDescription {
+    /// What the conductor is told to call it.
+    pub name: String,
+    /// Where it runs, with the machines of its rack.
+    pub namespace: String,
     /// Name of the bridge.
     pub bridge: String,
     /// Unix socket of its OVSDB server (RFC 7047).
     pub ovsdb_socket: PathBuf,
+    /// Where the other racks' switches reach it, if there are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel_address: Option<Ipv4Addr>,
+}
+
+/// A NIC of a machine, and where it is plugged in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicDescription {
+    /// Its hardware address.
+    pub mac: String,
+    /// Name of the switch.
+    pub switch: String,
+    /// The switch's port: a tap.
+    pub switch_port: String,
 }
 
 /// A machine of the rack.
@@ -128,10 +147,8 @@ pub struct NodeDescription {
     pub bmc_username: String,
     /// Its password.
     pub bmc_password: Secret,
-    /// Hardware address of its NIC.
-    pub mac: String,
-    /// The switch port its NIC is plugged into.
-    pub switch_port: String,
+    /// Its NICs, all in one switch; the first one boots.
+    pub nics: Vec<NicDescription>,
     /// SMBIOS serial number.
     pub serial: String,
     /// SMBIOS UUID.
@@ -144,13 +161,33 @@ pub struct NodeDescription {
     pub serial_log: PathBuf,
 }
 
+impl NicDescription {
+    /// As `bessemer node enroll --mac` wants it.
+    pub fn enrolled(&self) -> String {
+        let Self {
+            mac,
+            switch,
+            switch_port,
+        } = self;
+        format!("{mac},switch={switch},port={switch_port}")
+    }
+}
+
 impl RackDescription {
     pub(super) fn new(
         directory: &StateDirectory,
         accelerator: Accelerator,
         memory_mib: u32,
+        shape: Shape,
         nodes: Vec<NodeDescription>,
     ) -> Self {
+        let switches = (1..=shape.racks).map(|rack| SwitchDescription {
+            name: layout::switch_name(rack, shape.racks),
+            namespace: layout::switch_namespace(rack).to_owned(),
+            bridge: layout::BRIDGE.to_owned(),
+            ovsdb_socket: directory.ovsdb_socket(rack),
+            tunnel_address: (shape.racks > 1).then(|| layout::tunnel_address(rack)),
+        });
         Self {
             accelerator,
             memory_mib,
@@ -178,10 +215,7 @@ impl RackDescription {
                 tenant: layout::VLAN_TENANT,
                 parked: layout::VLAN_PARKED,
             },
-            switch: SwitchDescription {
-                bridge: layout::BRIDGE.to_owned(),
-                ovsdb_socket: directory.ovsdb_socket(),
-            },
+            switches: switches.collect(),
             nodes,
         }
     }
@@ -210,6 +244,12 @@ impl RackDescription {
             source,
         })?;
         write_private(&path, &text)
+    }
+
+    /// The switch that a node is plugged into.
+    pub fn switch_of(&self, node: &NodeDescription) -> Option<&SwitchDescription> {
+        let name = &node.nics.first()?.switch;
+        self.switches.iter().find(|switch| switch.name == *name)
     }
 
     /// A node by its name.
@@ -247,15 +287,19 @@ mod tests {
             bmc_fingerprint: Fingerprint::of(&CertificateDer::from(vec![0])),
             bmc_username: "admin".to_owned(),
             bmc_password: Secret::new("hunter2".to_owned()),
-            mac: "52:54:00:b5:00:01".to_owned(),
-            switch_port: "tap1".to_owned(),
+            nics: vec![NicDescription {
+                mac: "52:54:00:b5:00:01".to_owned(),
+                switch: "rack".to_owned(),
+                switch_port: "tap1".to_owned(),
+            }],
             serial: "BSMR0001".to_owned(),
             uuid: Uuid::nil(),
             disk: directory.disk("node1"),
             serial_socket: directory.serial_socket("node1"),
             serial_log: directory.serial_log("node1"),
         };
-        RackDescription::new(&directory, Accelerator::Tcg, 2048, vec![node])
+        let shape = Shape { racks: 1, nodes: 1 };
+        RackDescription::new(&directory, Accelerator::Tcg, 2048, shape, vec![node])
     }
 
     /// Scripts and the rack test read these names.
@@ -283,15 +327,23 @@ mod tests {
                 "tenant_gateway": "192.168.100.1/24",
             },
             "vlans": {"provisioning": 10, "remote": 11, "tenant": 100, "parked": 4094},
-            "switch": {"bridge": "br0", "ovsdb_socket": "/srv/lab/run/ovs/db.sock"},
+            "switches": [{
+                "name": "rack",
+                "namespace": "bessemer-switch",
+                "bridge": "br0",
+                "ovsdb_socket": "/srv/lab/run/ovs/db.sock",
+            }],
             "nodes": [{
                 "name": "node1",
                 "bmc_url": "https://10.78.0.11",
                 "bmc_fingerprint": "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
                 "bmc_username": "admin",
                 "bmc_password": "hunter2",
-                "mac": "52:54:00:b5:00:01",
-                "switch_port": "tap1",
+                "nics": [{
+                    "mac": "52:54:00:b5:00:01",
+                    "switch": "rack",
+                    "switch_port": "tap1",
+                }],
                 "serial": "BSMR0001",
                 "uuid": "00000000-0000-0000-0000-000000000000",
                 "disk": "/srv/lab/nodes/node1/disk.raw",

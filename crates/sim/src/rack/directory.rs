@@ -62,12 +62,16 @@ impl StateDirectory {
         self.logs().join("daemon.log")
     }
 
-    pub(super) fn ovs(&self) -> PathBuf {
-        self.run().join("ovs")
+    /// Folder of the switch of a rack.
+    pub(super) fn ovs(&self, rack: u16) -> PathBuf {
+        match rack {
+            1 => self.run().join("ovs"),
+            _ => self.run().join(format!("ovs{rack}")),
+        }
     }
 
-    pub(super) fn ovsdb_socket(&self) -> PathBuf {
-        self.ovs().join("db.sock")
+    pub(super) fn ovsdb_socket(&self, rack: u16) -> PathBuf {
+        self.ovs(rack).join("db.sock")
     }
 
     pub(super) fn accelerator(&self) -> PathBuf {
@@ -122,13 +126,7 @@ impl StateDirectory {
     /// Makes the folders that are not there yet. Only root may look into them: they hold
     /// passwords, and later tenants' disks.
     pub(super) fn create(&self) -> Result<(), Error> {
-        for folder in [
-            self.0.clone(),
-            self.run(),
-            self.ovs(),
-            self.logs(),
-            self.nodes(),
-        ] {
+        for folder in [self.0.clone(), self.run(), self.logs(), self.nodes()] {
             fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
         }
         for folder in [self.run(), self.nodes()] {

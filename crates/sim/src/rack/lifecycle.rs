@@ -11,7 +11,7 @@ use super::cleanup::{HostLock, note_owner, refuse_other_rack, remove_rack, wait_
 use super::command::require_programs;
 use super::description::RackDescription;
 use super::directory::StateDirectory;
-use super::layout::{FIRMWARE_CODE, FIRMWARE_VARIABLES, NS_SWITCH};
+use super::layout::{FIRMWARE_CODE, FIRMWARE_VARIABLES, NS_SWITCH, Shape};
 use super::{accelerator, bmc, namespace, node, switch};
 use crate::Error;
 
@@ -25,7 +25,10 @@ const LOG_LINES: usize = 5;
 /// The rack to bring up.
 #[derive(Debug, Clone)]
 pub struct UpOptions {
-    /// How many nodes, 1 to [`super::NODE_LIMIT`].
+    /// How many racks, 1 or 2. With two there is a second switch, and the first node of each rack has
+    /// two NICs.
+    pub racks: u16,
+    /// How many nodes in all, 1 to [`super::NODE_LIMIT`].
     pub nodes: u16,
     /// Memory of each, in MiB.
     pub memory_mib: u32,
@@ -125,13 +128,17 @@ async fn running(directory: &StateDirectory) -> Result<Option<RackDescription>, 
     let Ok(Some(rack)) = RackDescription::load(directory) else {
         return Ok(None);
     };
-    let ports: Vec<_> = rack
-        .nodes
-        .iter()
-        .map(|node| node.switch_port.as_str())
-        .collect();
-    if !namespace::all_exist() || !switch::works(directory, &ports).await {
+    let racks = u16::try_from(rack.switches.len()).unwrap_or(u16::MAX);
+    if !namespace::all_exist(racks) {
         return Ok(None);
+    }
+    for switch in &rack.switches {
+        let nics = rack.nodes.iter().flat_map(|node| &node.nics);
+        let nics = nics.filter(|nic| nic.switch == switch.name);
+        let ports: Vec<_> = nics.map(|nic| nic.switch_port.as_str()).collect();
+        if !switch::works(switch, &ports).await {
+            return Ok(None);
+        }
     }
     let answers = bmc::ask_all(rack.nodes.clone()).await?;
     let well = answers.iter().all(Result::is_ok);
@@ -139,9 +146,16 @@ async fn running(directory: &StateDirectory) -> Result<Option<RackDescription>, 
 }
 
 fn unless_different(rack: RackDescription, options: &UpOptions) -> Result<RackDescription, Error> {
-    let shown = |nodes: usize, memory: u32| format!("{nodes} nodes of {memory} MiB");
-    let running = shown(rack.nodes.len(), rack.memory_mib);
-    let wanted = shown(options.nodes.into(), options.memory_mib);
+    let shown = |racks: usize, nodes: usize, memory: u32| match racks {
+        1 => format!("{nodes} nodes of {memory} MiB"),
+        _ => format!("{nodes} nodes of {memory} MiB in {racks} racks"),
+    };
+    let running = shown(rack.switches.len(), rack.nodes.len(), rack.memory_mib);
+    let wanted = shown(
+        options.racks.into(),
+        options.nodes.into(),
+        options.memory_mib,
+    );
     if running == wanted {
         Ok(rack)
     } else {
@@ -155,15 +169,25 @@ async fn build(
     program: &Path,
 ) -> Result<RackDescription, Error> {
     note_owner(directory)?;
+    let shape = Shape {
+        racks: options.racks,
+        nodes: options.nodes,
+    };
     let network = async {
-        namespace::create_all(options.nodes).await?;
-        switch::start(directory, options.nodes).await
+        namespace::create_all(shape).await?;
+        for rack in 1..=shape.racks {
+            switch::start(directory, shape, rack).await?;
+            if shape.racks > 1 {
+                namespace::set_tunnel_address(rack).await?;
+            }
+        }
+        Ok(())
     };
     // The probe for KVM may take seconds, so let it run beside.
     let (accelerator, ()) = tokio::try_join!(accelerator::best(directory), network)?;
-    let nodes = (1..=options.nodes).map(|number| node::prepare(directory, number));
+    let nodes = (1..=options.nodes).map(|number| node::prepare(directory, shape, number));
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
-    let rack = RackDescription::new(directory, accelerator, options.memory_mib, nodes);
+    let rack = RackDescription::new(directory, accelerator, options.memory_mib, shape, nodes);
     rack.save(directory)?;
     let mut daemon = start_daemon(directory, program)?;
     wait_until_ready(directory, &rack, &mut daemon).await?;

@@ -1,4 +1,4 @@
-//! A rack on this host: four network namespaces, a switch, and QEMU machines with their BMCs.
+//! Racks on this host: network namespaces, a switch each, and QEMU machines with their BMCs.
 //!
 //! It is built so that Bessemer can be run against it exactly as against a real rack, and so that
 //! what must not be reachable is not:
@@ -14,6 +14,10 @@
 //!                             ten0  ┘ VLAN 100 ───────────────── ten0 192.168.100.1
 //!   pub0  10.79.0.1 ──────────────────────────────────────────── pub0 10.79.0.2
 //! ```
+//!
+//! A second rack, if it is wanted, is a second switch in `bessemer-switch2` with machines of its own; a
+//! trunk (`trunk0`) and, for tunnels, a cable between the bridges `br1` lead from one to the other. Another
+//! tenant (`bessemer-tenant2`, VLAN 200) is on the first switch then.
 //!
 //! The tenant's namespace forwards between its two networks and has no route to the provisioning
 //! and BMC networks; the control namespace forwards nothing.
@@ -40,14 +44,16 @@ mod switch;
 pub use bmc::{BmcAnswer, restart_into, set_boot_mode};
 pub use daemon::serve;
 pub use description::{
-    Addresses, Namespaces, NodeDescription, RackDescription, Secret, SwitchDescription, Vlans,
+    Addresses, Namespaces, NicDescription, NodeDescription, RackDescription, Secret,
+    SwitchDescription, Vlans,
 };
 pub use directory::StateDirectory;
 pub use layout::{
-    BMC_USERNAME, NODE_LIMIT, NS_CONTROL, NS_REMOTE, NS_SWITCH, NS_TENANT, VLAN_PARKED,
-    VLAN_PROVISIONING, VLAN_REMOTE, VLAN_TENANT,
+    BMC_USERNAME, NODE_LIMIT, NS_CONTROL, NS_OTHER_TENANT, NS_REMOTE, NS_SECOND_SWITCH, NS_SWITCH,
+    NS_TENANT, VLAN_OTHER_TENANT, VLAN_PARKED, VLAN_PROVISIONING, VLAN_REMOTE, VLAN_TENANT,
+    VLANS_OF_TENANTS,
 };
 pub use lifecycle::{UpOptions, down, reset, up};
 pub use namespace::{run_in_namespace, set_tenant_uplink};
 pub use status::{NodeStatus, status};
-pub use switch::move_port;
+pub use switch::{ask_switch, move_port};

@@ -9,10 +9,12 @@ use tokio::sync::oneshot;
 use super::command::{run, run_words};
 use super::layout::{
     BMC_INTERFACE, CONTROL_BMC, CONTROL_PROVISIONING, CONTROL_PUBLIC, NAMESPACES, NS_CONTROL,
-    NS_REMOTE, NS_SWITCH, NS_TENANT, PROVISIONING_INTERFACE, PUBLIC_INTERFACE, REMOTE_GATEWAY,
+    NS_OTHER_TENANT, NS_REMOTE, NS_SECOND_SWITCH, NS_SWITCH, NS_TENANT, OTHER_TENANT_GATEWAY,
+    OTHER_TENANT_INTERFACE, PROVISIONING_INTERFACE, PUBLIC_INTERFACE, REMOTE_GATEWAY,
     REMOTE_INTERFACE, REMOTE_PROVISIONING, REMOTE_PROVISIONING_ADDRESS, REMOTE_SUBNET,
-    REMOTE_UPLINK, TENANT_GATEWAY, TENANT_INTERFACE, TENANT_PUBLIC, TENANT_PUBLIC_ADDRESS,
-    TENANT_SUBNET, bmc_address, switch_port,
+    REMOTE_UPLINK, Shape, TENANT_GATEWAY, TENANT_INTERFACE, TENANT_PUBLIC, TENANT_PUBLIC_ADDRESS,
+    TENANT_SUBNET, TRUNK_INTERFACE, TUNNEL_BRIDGE, TUNNEL_MTU, UNDERLAY_INTERFACE, bmc_address,
+    switch_namespace, tunnel_address,
 };
 use crate::Error;
 
@@ -24,9 +26,15 @@ fn exists(namespace: &str) -> bool {
     path(namespace).exists()
 }
 
-/// Whether all of ours exist.
-pub(super) fn all_exist() -> bool {
-    NAMESPACES.iter().all(|namespace| exists(namespace))
+/// Those that so many racks need.
+fn needed(racks: u16) -> &'static [&'static str] {
+    let count = if racks > 1 { NAMESPACES.len() } else { 4 };
+    &NAMESPACES[..count]
+}
+
+/// Whether all that so many racks need exist.
+pub(super) fn all_exist(racks: u16) -> bool {
+    needed(racks).iter().all(|namespace| exists(namespace))
 }
 
 /// The processes in a namespace, if it exists.
@@ -51,9 +59,9 @@ pub(super) async fn remove_all() -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the namespaces, the wires between them and a tap for each of `nodes`.
-pub(super) async fn create_all(nodes: u16) -> Result<(), Error> {
-    for namespace in NAMESPACES {
+/// Makes the namespaces, the wires between them and a tap for each NIC.
+pub(super) async fn create_all(shape: Shape) -> Result<(), Error> {
+    for namespace in needed(shape.racks) {
         run("ip", ["netns", "add", namespace]).await?;
         run_words(&format!("ip -n {namespace} link set lo up")).await?;
     }
@@ -80,16 +88,21 @@ pub(super) async fn create_all(nodes: u16) -> Result<(), Error> {
          {PUBLIC_INTERFACE}"
     ))
     .await?;
-    for number in 1..=nodes {
+    if shape.racks > 1 {
+        connect_racks().await?;
+    }
+    for number in 1..=shape.nodes {
         address(
             NS_SWITCH,
             BMC_INTERFACE,
             &format!("{}/24", bmc_address(number)),
         )
         .await?;
-        let tap = switch_port(number);
-        run_words(&format!("ip -n {NS_SWITCH} tuntap add {tap} mode tap")).await?;
-        run_words(&format!("ip -n {NS_SWITCH} link set {tap} up")).await?;
+        let namespace = switch_namespace(shape.rack_of(number));
+        for tap in shape.switch_ports(number) {
+            run_words(&format!("ip -n {namespace} tuntap add {tap} mode tap")).await?;
+            run_words(&format!("ip -n {namespace} link set {tap} up")).await?;
+        }
     }
     // A new namespace may inherit the host's setting.
     for (namespace, forward) in [
@@ -100,6 +113,39 @@ pub(super) async fn create_all(nodes: u16) -> Result<(), Error> {
     ] {
         set_forwarding(namespace, forward).await?;
     }
+    Ok(())
+}
+
+/// What a second rack brings along: the cables to the first one, and another tenant.
+async fn connect_racks() -> Result<(), Error> {
+    wire(NS_SWITCH, NS_SECOND_SWITCH, TRUNK_INTERFACE).await?;
+    wire(NS_SWITCH, NS_SECOND_SWITCH, UNDERLAY_INTERFACE).await?;
+    for namespace in [NS_SWITCH, NS_SECOND_SWITCH] {
+        run_words(&format!(
+            "ip -n {namespace} link set {UNDERLAY_INTERFACE} mtu {TUNNEL_MTU}"
+        ))
+        .await?;
+    }
+    wire(NS_OTHER_TENANT, NS_SWITCH, OTHER_TENANT_INTERFACE).await?;
+    address(
+        NS_OTHER_TENANT,
+        OTHER_TENANT_INTERFACE,
+        OTHER_TENANT_GATEWAY,
+    )
+    .await?;
+    set_forwarding(NS_SECOND_SWITCH, "0").await?;
+    set_forwarding(NS_OTHER_TENANT, "0").await
+}
+
+/// Gives the tunnels of a rack's switch, which has been started, their address.
+pub(super) async fn set_tunnel_address(rack: u16) -> Result<(), Error> {
+    let namespace = switch_namespace(rack);
+    let ours = format!("{}/24", tunnel_address(rack));
+    address(namespace, TUNNEL_BRIDGE, &ours).await?;
+    run_words(&format!(
+        "ip -n {namespace} link set {TUNNEL_BRIDGE} mtu {TUNNEL_MTU} up"
+    ))
+    .await?;
     Ok(())
 }
 

@@ -7,11 +7,11 @@ use bessemer_tls::SelfSigned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::description::{NodeDescription, RackDescription, Secret};
+use super::description::{NicDescription, NodeDescription, RackDescription, Secret};
 use super::directory::{StateDirectory, remove, write_private};
 use super::layout::{
-    BMC_USERNAME, DISK_BYTES, FIRMWARE_CODE, FIRMWARE_VARIABLES, bmc_address, mac, node_name,
-    serial_number, switch_port,
+    BMC_USERNAME, DISK_BYTES, FIRMWARE_CODE, FIRMWARE_VARIABLES, NS_SWITCH, Shape, bmc_address,
+    mac, node_name, serial_number, switch_name,
 };
 use crate::Error;
 use crate::ipmi::MAX_PASSWORD;
@@ -30,7 +30,11 @@ struct Identity {
 }
 
 /// Makes what node `number` does not have yet and describes it.
-pub(super) fn prepare(directory: &StateDirectory, number: u16) -> Result<NodeDescription, Error> {
+pub(super) fn prepare(
+    directory: &StateDirectory,
+    shape: Shape,
+    number: u16,
+) -> Result<NodeDescription, Error> {
     let name = node_name(number);
     let folder = directory.node(&name);
     fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
@@ -50,8 +54,7 @@ pub(super) fn prepare(directory: &StateDirectory, number: u16) -> Result<NodeDes
         bmc_fingerprint: certificate.fingerprint(),
         bmc_username: BMC_USERNAME.to_owned(),
         bmc_password: identity.bmc_password,
-        mac: mac(number),
-        switch_port: switch_port(number),
+        nics: nics(shape, number),
         serial: serial_number(number),
         uuid: identity.uuid,
         disk: directory.disk(&name),
@@ -59,6 +62,16 @@ pub(super) fn prepare(directory: &StateDirectory, number: u16) -> Result<NodeDes
         serial_log: directory.serial_log(&name),
         name,
     })
+}
+
+fn nics(shape: Shape, number: u16) -> Vec<NicDescription> {
+    let ports = shape.switch_ports(number).into_iter().enumerate();
+    let each = ports.map(|(index, switch_port)| NicDescription {
+        mac: mac(number, index),
+        switch: switch_name(shape.rack_of(number), shape.racks),
+        switch_port,
+    });
+    each.collect()
 }
 
 fn identity(path: &Path) -> Result<Identity, Error> {
@@ -144,7 +157,15 @@ pub(super) fn settings(
         disk: node.disk.clone(),
         medium: directory.medium(&node.name),
         pxe_script: directory.pxe_script(&node.name),
-        tap: node.switch_port.clone(),
+        taps: node
+            .nics
+            .iter()
+            .map(|nic| nic.switch_port.clone())
+            .collect(),
+        namespace: rack
+            .switch_of(node)
+            .map(|switch| switch.namespace.clone())
+            .filter(|namespace| namespace != NS_SWITCH),
         control_socket: directory.control_socket(&node.name),
         serial_socket: node.serial_socket.clone(),
         serial_log: node.serial_log.clone(),
@@ -166,11 +187,14 @@ pub(super) fn inventory(rack: &RackDescription, node: &NodeDescription) -> Inven
         },
         processor_cores: 1,
         memory_mib: rack.memory_mib,
-        nics: vec![InventoryNic {
-            id: "NIC1".to_owned(),
-            mac: node.mac.clone(),
-            speed_mbps: 10_000,
-        }],
+        nics: (1..)
+            .zip(&node.nics)
+            .map(|(number, nic)| InventoryNic {
+                id: format!("NIC{number}"),
+                mac: nic.mac.clone(),
+                speed_mbps: 10_000,
+            })
+            .collect(),
         drives: vec![InventoryDrive {
             id: "Drive1".to_owned(),
             model: DRIVE_MODEL.to_owned(),

@@ -19,9 +19,9 @@ pub struct NodeStatus {
     pub bmc: Option<BmcAnswer>,
     /// Why the BMC did not answer.
     pub bmc_error: Option<String>,
-    /// Its switch port.
+    /// The switch port of its first NIC.
     pub switch_port: String,
-    /// The access VLAN of that port; absent if the port or the switch is gone.
+    /// The access VLAN of that port; absent if the port or the switch is gone, or it carries several.
     pub vlan: Option<u16>,
 }
 
@@ -34,25 +34,34 @@ pub async fn status(directory: &StateDirectory) -> Result<Vec<NodeStatus>, Error
     let rack = rack.ok_or_else(|| Error::NotUp {
         directory: directory.path().to_owned(),
     })?;
-    let vlans = switch::vlans(directory).await.unwrap_or_else(|error| {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "the switch does not answer"
-        );
-        BTreeMap::new()
-    });
+    let mut vlans = BTreeMap::new();
+    for switch in &rack.switches {
+        match switch::vlans(switch).await {
+            Ok(known) => vlans.extend(known),
+            Err(error) => tracing::warn!(
+                switch = switch.name,
+                error = &error as &dyn std::error::Error,
+                "the switch does not answer"
+            ),
+        }
+    }
     let answers = ask_all(rack.nodes.clone()).await?;
     let statuses = rack.nodes.into_iter().zip(answers).map(|(node, answer)| {
         let (bmc, bmc_error) = match answer {
             Ok(answer) => (Some(answer), None),
             Err(error) => (None, Some(with_sources(&error))),
         };
+        let first = node.nics.into_iter().next();
+        let switch_port = first.map_or_else(String::new, |nic| nic.switch_port);
+        // A bonded port goes by the name of its bond.
+        let vlan = vlans.get(&switch_port).copied();
+        let vlan = vlan.or_else(|| vlans.get(&format!("lag-{switch_port}")).copied());
         NodeStatus {
             name: node.name,
             bmc,
             bmc_error,
-            vlan: vlans.get(&node.switch_port).copied(),
-            switch_port: node.switch_port,
+            vlan,
+            switch_port,
         }
     });
     Ok(statuses.collect())

@@ -147,6 +147,7 @@ impl Boots {
         }
         rack::down(directory).await?;
         let options = UpOptions {
+            racks: 1,
             nodes: 1,
             memory_mib: MEMORY_MIB,
         };

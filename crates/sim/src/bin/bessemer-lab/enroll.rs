@@ -1,7 +1,7 @@
 //! Registering a node of the rack, quietly.
 
 use anyhow::Result;
-use bessemer_sim::rack::{NodeDescription, StateDirectory};
+use bessemer_sim::rack::{NicDescription, NodeDescription, StateDirectory};
 
 use crate::demo::server::write_secret;
 use crate::demo::shell::Shell;
@@ -15,9 +15,10 @@ pub(crate) async fn enroll(
 ) -> Result<()> {
     let password = directory.path().join(format!("{}-bmc-password", node.name));
     write_secret(&password, node.bmc_password.expose())?;
-    let nic = format!("{},switch=rack,port={}", node.mac, node.switch_port);
+    let password = password.to_string_lossy();
     let fingerprint = node.bmc_fingerprint.to_string();
-    let arguments = [
+    let nics: Vec<_> = node.nics.iter().map(NicDescription::enrolled).collect();
+    let mut arguments = vec![
         "node",
         "enroll",
         &node.name,
@@ -26,13 +27,14 @@ pub(crate) async fn enroll(
         "--bmc-user",
         &node.bmc_username,
         "--bmc-password-file",
-        &password.to_string_lossy(),
+        &password,
         "--bmc-fingerprint",
         &fingerprint,
-        "--mac",
-        &nic,
         "--boot-method",
         method,
     ];
+    for nic in &nics {
+        arguments.extend(["--mac", nic]);
+    }
     shell.json(&arguments).await.map(drop)
 }

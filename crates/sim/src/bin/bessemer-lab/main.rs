@@ -26,6 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   bessemer-lab up                  two powered-off machines, their BMCs and their switch
   bessemer-lab up --nodes 4        four of them
+  bessemer-lab up --racks 2 --nodes 4    in two racks, two with bonded NICs
   bessemer-lab status              power, boot override and VLAN of every machine
   bessemer-lab console node1       its serial console; Ctrl-] leaves
   bessemer-lab down                everything ends; disks and logs are kept

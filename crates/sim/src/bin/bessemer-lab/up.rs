@@ -11,6 +11,9 @@ use crate::table::table;
 /// Bring the rack up.
 #[derive(Debug, Args)]
 pub(crate) struct Up {
+    /// How many racks, each with a switch; with two, the first machine of each has two NICs
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=2))]
+    racks: u16,
     /// How many machines
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=i64::from(NODE_LIMIT)))]
     nodes: u16,
@@ -22,6 +25,7 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) async fn run(&self, directory: &StateDirectory) -> Result<()> {
         let options = UpOptions {
+            racks: self.racks,
             nodes: self.nodes,
             memory_mib: self.memory,
         };
@@ -50,12 +54,15 @@ fn print(rack: &RackDescription) {
         "bmc certificate",
     ]);
     for node in &rack.nodes {
+        let nics = node.nics.iter();
+        let macs: Vec<_> = nics.clone().map(|nic| nic.mac.as_str()).collect();
+        let ports: Vec<_> = nics.map(|nic| nic.switch_port.as_str()).collect();
         table.add_row([
             &node.name,
             &node.bmc_url,
             &node.bmc_username,
-            &node.mac,
-            &node.switch_port,
+            &macs.join(" "),
+            &ports.join(" "),
             &node.serial,
             &node.bmc_fingerprint.to_string(),
         ]);

@@ -265,33 +265,30 @@ fn cd_drive(line: &mut Line, start: &Start<'_>) {
     line.option("-device", device);
 }
 
-/// One NIC. Without speed and duplex LACP never forms; partial checksums would not survive the
-/// userspace switch. An empty ROM file selects UEFI's own driver; a PC BIOS has none and needs
-/// the ROM.
+/// The NICs, of which the first one boots. Without speed and duplex LACP never forms; partial checksums
+/// would not survive the userspace switch. An empty ROM file selects UEFI's own driver; a PC BIOS has
+/// none and needs the ROM.
 fn network(line: &mut Line, settings: &QemuSettings, inventory: &Inventory, start: &Start<'_>) {
-    line.option(
-        "-netdev",
-        format!(
-            "tap,id=net0,ifname={},script=no,downscript=no,vnet_hdr=off",
-            settings.tap
-        ),
-    );
-    let Some(nic) = inventory.nics.first() else {
-        return;
-    };
-    line.option(
-        "-device",
-        format!(
-            "virtio-net-pci,id={NIC},netdev=net0,mac={},speed={},duplex=full,bootindex={}{}",
-            nic.mac,
-            nic.speed_mbps,
-            start.index_of(NIC),
-            match (start.firmware.mode, start.pxe_script) {
-                (BootMode::Legacy, None) => "",
-                (BootMode::Uefi, _) | (BootMode::Legacy, Some(_)) => ",romfile=",
-            }
-        ),
-    );
+    for (index, (nic, tap)) in inventory.nics.iter().zip(&settings.taps).enumerate() {
+        line.option(
+            "-netdev",
+            format!("tap,id=net{index},ifname={tap},script=no,downscript=no,vnet_hdr=off"),
+        );
+        let boots = index == 0;
+        let needs_rom =
+            boots && start.firmware.mode == BootMode::Legacy && start.pxe_script.is_none();
+        let mut device = format!(
+            "virtio-net-pci,id=nic{index},netdev=net{index},mac={},speed={},duplex=full",
+            nic.mac, nic.speed_mbps
+        );
+        if boots {
+            device.push_str(&format!(",bootindex={}", start.index_of(NIC)));
+        }
+        if !needs_rom {
+            device.push_str(",romfile=");
+        }
+        line.option("-device", device);
+    }
 }
 
 #[cfg(test)]

@@ -252,7 +252,16 @@ fn spawn(
         .create(true)
         .append(true)
         .open(&settings.qemu_log)?;
-    Command::new("qemu-system-x86_64")
+    let mut command = match &settings.namespace {
+        // `ip` becomes what it starts, so that the process is QEMU's own.
+        Some(namespace) => {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", namespace, "qemu-system-x86_64"]);
+            command
+        }
+        None => Command::new("qemu-system-x86_64"),
+    };
+    command
         .args(arguments(settings, inventory, start))
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -67,19 +67,21 @@ impl Demo {
         // An earlier demo may have been killed: its server would be in the way.
         rack::down(directory).await?;
         let options = UpOptions {
+            racks: 1,
             nodes: 1,
             memory_mib: MEMORY_MIB,
         };
         let program = std::env::current_exe()?;
         let rack = rack::up(directory, &options, &program).await?;
         let node = rack.nodes.first().context("the rack has no node")?;
+        let nic = node.nics.first().context("the node has no NIC")?;
         println!(
             "{}: serial {}, BMC {}, NIC {} on switch port {}; accelerator {}",
             node.name,
             node.serial,
             node.bmc_url,
-            node.mac,
-            node.switch_port,
+            nic.mac,
+            nic.switch_port,
             rack.accelerator.name()
         );
 

@@ -95,7 +95,8 @@ async fn enroll(shell: &Shell, directory: &StateDirectory, node: &NodeDescriptio
         None => {
             let password = directory.path().join("bmc-password");
             server::write_secret(&password, node.bmc_password.expose())?;
-            let port = format!("{},switch=rack,port={}", node.mac, node.switch_port);
+            let nic = node.nics.first().context("the node has no NIC")?;
+            let port = nic.enrolled();
             let fingerprint = node.bmc_fingerprint.to_string();
             shell
                 .show(&[

@@ -211,6 +211,18 @@ pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<()> {
     Ok(())
 }
 
+/// A table for each switch of the rack.
+fn switches(rack: &RackDescription) -> String {
+    let each = rack.switches.iter().map(|switch| {
+        format!(
+            "[[switch]]\nname = \"{}\"\ndriver = \"ovsdb\"\naddress = \"unix:{}\"\n",
+            switch.name,
+            switch.ovsdb_socket.display()
+        )
+    });
+    each.collect()
+}
+
 fn configuration(
     directory: &StateDirectory,
     rack: &RackDescription,
@@ -243,11 +255,7 @@ listen = "{bmc}:8483"
 [phone_home]
 listen = "{public}:8482"
 
-[[switch]]
-name = "rack"
-driver = "ovsdb"
-address = "unix:{ovsdb}"
-
+{switches}
 # Emulated machines: firmware is quick, everything else is slow.
 [timing]
 agent_boot_deadline = 240
@@ -269,6 +277,6 @@ expected_write_rate = 50000000
         bmc = host(&rack.addresses.bmc),
         ramdisk = ramdisk.display(),
         public = host(&rack.addresses.public),
-        ovsdb = rack.switch.ovsdb_socket.display(),
+        switches = switches(rack),
     )
 }

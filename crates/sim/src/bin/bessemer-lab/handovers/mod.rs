@@ -86,6 +86,7 @@ impl Handovers {
         rack::down(directory).await?;
         forget(directory).await?;
         let options = UpOptions {
+            racks: 1,
             nodes: 2,
             memory_mib: MEMORY_MIB,
         };

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bessemer_core::Timestamp;
 use bessemer_sim::machine::BootTarget;
 use bessemer_sim::rack::{self, NodeDescription};
@@ -80,15 +80,17 @@ pub(super) async fn come_back(
     flush(scene, server).await?;
     let unchanged = witness(scene, node).await?;
     ensure!(unchanged.provision_state == "active", "{unchanged:?}");
-    let (port, vlans) = (&node.switch_port, &scene.rack.vlans);
+    let nic = node.nics.first().context("the node has no NIC")?;
+    let switch = scene.rack.switch_of(node).context("it has no switch")?;
+    let (port, vlans) = (&nic.switch_port, &scene.rack.vlans);
     let (started, begun) = (Instant::now(), Timestamp::now());
     if answer != Answer::OutOfReach {
-        rack::move_port(scene.directory, port, vlans.provisioning).await?;
+        rack::move_port(switch, port, vlans.provisioning).await?;
     }
     rack::restart_into(node, target).await?;
     if answer != Answer::OutOfReach {
         has_heard(scene, node, answer, begun).await?;
-        rack::move_port(scene.directory, port, vlans.tenant).await?;
+        rack::move_port(switch, port, vlans.tenant).await?;
     }
     let after = another_boot(scene, server, &before.id).await?;
     let now = witness(scene, node).await?;
