@@ -44,7 +44,7 @@ rack-test: dependencies build ramdisk os-image
 boots: dependencies build ramdisk
 	$(SUDO) $(OUT)/bessemer-lab boots --dir target/boots --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --report target/boots.json
 
-# Not part of `make test`: ten minutes of firmware. Every way to hand a machine over, and to have it come back to the network, in target/handovers.json.
+# Not part of `make test`: seven minutes of firmware. Every way to hand a machine over, and to have it come back to the network, in target/handovers.json.
 handovers: dependencies build ramdisk os-image
 	$(SUDO) $(OUT)/bessemer-lab handovers --dir target/handovers --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/handovers.json
 
@@ -53,8 +53,9 @@ rack: demo-dependencies build ramdisk ## Bring up the virtual rack and leave it 
 
 # Standard output has nothing but the figures.
 bench: ## Measure; one JSON line a figure
-	@$(MAKE) --no-print-directory dependencies release >&2
-	@$(CARGO) run --release --quiet --locked -p bessemer-bench
+	@$(MAKE) --no-print-directory dependencies >&2
+	@$(CARGO) build --release --locked -p bessemer -p bessemer-bench >&2
+	@target/release/bessemer-bench
 	@$(CARGO) test --release --quiet --locked -p bessemer-fabric --test ovsdb thousand -- --ignored --nocapture | grep '^{'
 
 lint: ## Formatting, clippy, shell scripts
