@@ -9,11 +9,12 @@
 //! - secrets: [`keyring`].
 //!
 //! Only the conductor changes where a node is; everything else records what is wanted or seen, and
-//! rings the bell.
+//! rings a bell ([`bells`]).
 
 pub mod agents;
 pub mod api;
 mod attachments;
+pub mod bells;
 pub mod bmcs;
 pub mod boot_services;
 pub mod chunk_service;

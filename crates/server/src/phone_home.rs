@@ -47,7 +47,7 @@ async fn phone_home(
     match site.store.os_up(server, generation, site.now()).await {
         Ok(true) => {
             info!(%server, "the operating system is up");
-            site.bell.notify_one();
+            site.bell.ring();
             StatusCode::NO_CONTENT
         }
         Ok(false) => StatusCode::NOT_FOUND,

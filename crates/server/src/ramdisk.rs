@@ -104,7 +104,7 @@ async fn look(site: &Site, digest: &str, now: Timestamp) {
         Ok(0) => {}
         Ok(count) => {
             info!(count, "idle agents are replaced: there is another RAM disk");
-            site.bell.notify_one();
+            site.bell.ring();
         }
         Err(error) => warn!(%error, "cannot have idle agents replaced"),
     }

@@ -11,12 +11,12 @@ use bessemer_store::{Gate, Location, Store, StoreOptions, TokenRecord};
 use bessemer_tls::{Fingerprint, SelfSigned};
 use bessemer_wire::api::Role;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 use uuid::Uuid;
 
+use crate::bells::{self, AgentBells, Bell};
 use crate::bmcs::BmcPool;
 use crate::boot_services::BootServices;
 use crate::conductor::Conductor;
@@ -29,7 +29,7 @@ use crate::keyring::{Keyring, KeyringError, digest};
 use crate::metrics::Metrics;
 use crate::ramdisk::{self, Ramdisk};
 use crate::sightings::Sightings;
-use crate::site::{AgentBells, ProgressBoard, Site};
+use crate::site::{ProgressBoard, Site};
 use crate::tls_listener::TlsListener;
 use crate::{agents, api, chunk_service, phone_home};
 
@@ -171,6 +171,7 @@ impl Server {
             None => (None, None),
         };
         let booted = files_of_a_boot(&config);
+        let (bell, agents) = (Bell::new(store.clone()), AgentBells::new(store.clone()));
         let site = Site {
             images: ImageLibrary::open(&images_folder)?,
             config: Arc::new(config),
@@ -182,10 +183,10 @@ impl Server {
             sightings: Sightings::default(),
             ramdisk: Ramdisk::new(booted),
             heard: Heard::default(),
-            agents: AgentBells::default(),
+            agents,
             phone_home_base,
             boot_media_base,
-            bell: Arc::new(Notify::new()),
+            bell,
         };
         let first_token = first_token(&site).await?;
         let fabric = Fabric::new(&site.config)
@@ -223,6 +224,11 @@ impl Server {
             parts
                 .tracker
                 .spawn(ramdisk::renew(site.clone(), parts.stop.clone()));
+        }
+        if let Some(woken) = site.store.woken() {
+            let stop = parts.stop.clone();
+            let hearing = bells::hear_others(site.clone(), woken, stop);
+            parts.tracker.spawn(hearing);
         }
         start_conductor(&parts, &site, fabric, alone);
         Ok(server)

@@ -9,8 +9,8 @@ use bessemer_core::id::{BootId, NodeId};
 use bessemer_core::lifecycle::NodeSpec;
 use bessemer_store::{NodeRecord, Store};
 use bessemer_wire::agent::Progress;
-use tokio::sync::Notify;
 
+use crate::bells::{AgentBells, Bell};
 use crate::bmcs::BmcPool;
 use crate::config::Config;
 use crate::heard::Heard;
@@ -49,8 +49,8 @@ pub struct Site {
     pub phone_home_base: Option<String>,
     /// The URL under which management controllers reach boot media, without a path.
     pub boot_media_base: Option<String>,
-    /// Rung when a node has become due, so that the conductor looks at once.
-    pub bell: Arc<Notify>,
+    /// Rung when a node has become due, so that a conductor looks at once.
+    pub bell: Bell,
 }
 
 impl Site {
@@ -82,27 +82,6 @@ impl Site {
 /// The time: the only clock of the server; everything else is handed times.
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
-}
-
-/// One bell a node, rung when there is a command for its agent.
-#[derive(Clone, Default)]
-pub struct AgentBells(Arc<Mutex<HashMap<NodeId, Arc<Notify>>>>);
-
-impl AgentBells {
-    /// The bell of `node`.
-    pub fn of(&self, node: NodeId) -> Arc<Notify> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(node)
-            .or_default()
-            .clone()
-    }
-
-    /// Wakes the agent of `node`, or lets its next wait end at once.
-    pub fn ring(&self, node: NodeId) {
-        self.of(node).notify_one();
-    }
 }
 
 /// What agents are doing at this moment. Not stored: it is old news a second later.

@@ -70,7 +70,7 @@ async fn a_node_is_registered_and_its_password_kept_secret() {
         assert!(!answer.text.contains("planted-password"), "{path}");
     }
     // The conductor was rung, and the password can be read by it and by nobody else.
-    tokio::time::timeout(Duration::from_secs(5), api.site.bell.notified())
+    tokio::time::timeout(Duration::from_secs(5), api.site.bell.rung())
         .await
         .unwrap();
     for file in ["bessemer.db", "bessemer.db-wal"] {
@@ -358,7 +358,7 @@ async fn a_resting_node_is_switched_by_the_conductor() {
         let conductor = async {
             loop {
                 // What rings may still be what was asked for before.
-                let rung = tokio::time::timeout(Duration::from_secs(10), api.site.bell.notified());
+                let rung = tokio::time::timeout(Duration::from_secs(10), api.site.bell.rung());
                 rung.await.expect("the conductor is rung for");
                 let (claim, work) = api.claim(id).await;
                 let (intent, state) = (work.intent.clone(), work.node.state.clone());

@@ -14,6 +14,7 @@
 //!   are on; `reservations`: what people do with addresses; `address_history`: who had which;
 //! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
 //! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
+//!   `wake`: telling other servers on the same database;
 //! - `database`, `value`, `page`: one SQL text for both databases.
 
 mod actions;
@@ -46,9 +47,11 @@ mod store;
 mod subnets;
 mod tokens;
 mod value;
+mod wake;
 mod wishes;
 
 pub use error::Error;
 pub use open::Location;
 pub use records::*;
 pub use store::{Gate, GatePoint, Store, StoreOptions, When};
+pub use wake::Wake;

@@ -28,8 +28,9 @@ const OPEN_AGAIN: Duration = Duration::from_millis(20);
 /// used.
 const SQLITE_READERS: u32 = 4;
 
-/// Connections to PostgreSQL per server process, of the hundred it allows by default.
-const POSTGRES_CONNECTIONS: u32 = 16;
+/// Connections to PostgreSQL per server process, of the hundred it allows by default: sixteen for
+/// work, and one that listens.
+const POSTGRES_CONNECTIONS: u32 = 17;
 
 /// Where the database is.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::database::{Database, Transaction};
 use crate::open::{self, Location};
+use crate::wake::{Note, Others};
 
 /// The whole memory of Bessemer. Cheap to clone; clones share their connections.
 ///
@@ -23,6 +24,7 @@ struct Inner {
     database: Database,
     gate: Option<Gate>,
     news: watch::Sender<u64>,
+    others: Option<Others>,
 }
 
 /// How a store is opened.
@@ -65,17 +67,23 @@ impl Store {
     /// [`Error::Setup`] if it cannot be opened, or was made by a newer version.
     pub async fn open(location: &Location, options: StoreOptions) -> Result<Self, Error> {
         let database = open::open(location).await?;
+        let news = watch::Sender::new(0);
+        let others = match &database {
+            Database::Sqlite { .. } => None,
+            Database::Postgres(pool) => Some(Others::on(pool, news.clone())),
+        };
         let inner = Inner {
             database,
             gate: options.gate,
-            news: watch::Sender::new(0),
+            news,
+            others,
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
     }
 
-    /// Rises with every write of this process that somebody may be waiting for. What has changed
+    /// Rises with every write that somebody may be waiting for, of this server or another one. What has changed
     /// is to be read from the store: a wake-up carries nothing.
     pub fn news(&self) -> watch::Receiver<u64> {
         self.inner.news.subscribe()
@@ -84,6 +92,10 @@ impl Store {
     /// Finishes what is running and closes every connection.
     pub async fn close(&self) {
         self.inner.database.close().await;
+    }
+
+    pub(crate) fn others(&self) -> Option<&Others> {
+        self.inner.others.as_ref()
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -118,6 +130,9 @@ impl Write {
         let inner = self.inner.clone();
         self.commit_quietly().await?;
         inner.news.send_modify(|count| *count += 1);
+        if let Some(others) = &inner.others {
+            others.note(Note::News);
+        }
         Ok(())
     }
 

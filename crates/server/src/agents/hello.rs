@@ -48,7 +48,7 @@ pub(super) async fn hello(
         .note(node.id, Place::Agent, true, "an agent called");
     info!(node = %node.name, version = %hello.version.escape_debug(), "agent connected");
     site.metrics.agent_hellos.inc();
-    site.bell.notify_one();
+    site.bell.ring();
     Ok(Json(Welcome {
         node: node.name,
         generation: node.spec.generation,

@@ -126,7 +126,7 @@ async fn take_report(
         let place = Place::AgentWork;
         site.sightings.note(node, place, well, told);
         info!(node = %session.node.name, %command, "agent reported");
-        site.bell.notify_one();
+        site.bell.ring();
         if let Some(way) = &way {
             report::note(agents, &session, way).await;
         }
@@ -293,7 +293,7 @@ async fn wait_for_command(agents: &Agents, session: Session) -> Result<Session, 
             Err(refusal) => {
                 // The ring was meant for the agent of a newer boot: pass it on. This one's machine
                 // lost its power in mid-poll, which nobody told us.
-                agents.site.agents.ring(node);
+                agents.site.agents.ring_here(node);
                 return Err(refusal);
             }
         };

@@ -75,7 +75,7 @@ async fn create(
         root_disk_hint: request.root_disk_hint,
     };
     site.store.create_flavor(&flavor, site.now()).await?;
-    site.bell.notify_one();
+    site.bell.ring();
     let nodes = site.store.available_nodes(MAX_CANDIDATES).await?;
     let location = format!("/v1/flavors/{}", flavor.id);
     Ok(answer_with(
@@ -111,7 +111,7 @@ async fn delete(
     if flavor.standby {
         // Its nodes go dark. Were this missed, they would all the same when they are next looked at.
         site.store.wake_available(site.now()).await?;
-        site.bell.notify_one();
+        site.bell.ring();
     }
     Ok(StatusCode::NO_CONTENT)
 }

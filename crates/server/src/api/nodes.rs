@@ -131,7 +131,7 @@ async fn create(
 ) -> Result<impl IntoResponse, Refusal> {
     let node = enroll::check(&site, request)?;
     let node = site.store.create_node(node, site.now()).await?;
-    site.bell.notify_one();
+    site.bell.ring();
     let location = format!("/v1/nodes/{}", node.id);
     Ok(answer_with(
         StatusCode::CREATED,
@@ -179,7 +179,7 @@ async fn update(
         root_disk_hint: request.root_disk_hint,
     };
     site.store.change_node(node.id, changes, site.now()).await?;
-    site.bell.notify_one();
+    site.bell.ring();
     let node = site.store.node_by_id(node.id).await?;
     Ok(Json(whole_view(&site, node).await?))
 }

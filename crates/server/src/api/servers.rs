@@ -117,7 +117,7 @@ async fn create(
             Placed::Again(known.ok_or(refusal)?)
         }
     };
-    site.bell.notify_one();
+    site.bell.ring();
     match outcome {
         Placed::New(server) => placed(&site, StatusCode::CREATED, server).await,
         Placed::Again(server) => placed(&site, StatusCode::OK, server).await,
@@ -172,7 +172,7 @@ async fn delete(
 ) -> Result<impl IntoResponse, Refusal> {
     let id = site.store.server(caller.scope(), &server).await?.id;
     site.store.release_server(id, site.now()).await?;
-    site.bell.notify_one();
+    site.bell.ring();
     placed(&site, StatusCode::ACCEPTED, id).await
 }
 

@@ -79,7 +79,7 @@ async fn read(conductor: &Conductor, node: NodeId) {
         return;
     }
     match site.store.suspect_ports(node.id, site.now()).await {
-        Ok(()) => site.bell.notify_one(),
+        Ok(()) => site.bell.ring(),
         Err(error) => warn!(%error, "cannot note that ports have drifted"),
     }
 }

@@ -122,7 +122,7 @@ impl Conductor {
         let pause = due.map_or(POLL, |due| until(now, due).min(POLL));
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.site.bell.notified() => {}
+            () = self.site.bell.rung() => {}
             () = sleep_until(Instant::now() + pause) => {}
         }
     }
@@ -132,7 +132,7 @@ impl Conductor {
         self.site.metrics.reconciles.inc();
         match self.reconcile(claim).await {
             // Its next step is often due at once.
-            Ok(()) => self.site.bell.notify_one(),
+            Ok(()) => self.site.bell.ring_here(),
             Err(StoreError::LeaseLost) => debug!("lost to another conductor; dropped"),
             // The lease runs out and the node is claimed again.
             Err(error) => {

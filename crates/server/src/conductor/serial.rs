@@ -286,7 +286,7 @@ impl Watch {
             Ok(recorded) => {
                 if recorded {
                     info!(server = %self.server, "the operating system is up (serial console)");
-                    self.site.bell.notify_one();
+                    self.site.bell.ring();
                 }
                 true
             }

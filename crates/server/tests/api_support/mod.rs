@@ -17,6 +17,7 @@ use bessemer_core::hardware::{
 use bessemer_core::id::{NodeId, ProjectId, TokenId};
 use bessemer_core::lifecycle::{Cleanliness, NodeState, Phase, Step};
 use bessemer_server::api;
+use bessemer_server::bells::{AgentBells, Bell};
 use bessemer_server::bmcs::BmcPool;
 use bessemer_server::config::Config;
 use bessemer_server::heard::Heard;
@@ -25,7 +26,7 @@ use bessemer_server::keyring::{Keyring, digest};
 use bessemer_server::metrics::Metrics;
 use bessemer_server::ramdisk::Ramdisk;
 use bessemer_server::sightings::Sightings;
-use bessemer_server::site::{AgentBells, ProgressBoard, Site};
+use bessemer_server::site::{ProgressBoard, Site};
 use bessemer_store::{Claim, Commit, Location, Store, StoreOptions, TokenRecord, Work};
 use bessemer_tls::{Trust, client_config};
 use bessemer_wire::api::Role;
@@ -33,7 +34,6 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -132,10 +132,10 @@ impl Api {
             sightings: Sightings::default(),
             ramdisk: Ramdisk::new(Vec::new()),
             heard: Heard::default(),
-            agents: AgentBells::default(),
+            agents: AgentBells::new(store.clone()),
             phone_home_base: None,
             boot_media_base: None,
-            bell: Arc::new(Notify::new()),
+            bell: Bell::new(store.clone()),
             store,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -277,7 +277,7 @@ async fn a_redfish_controller_without_a_console_is_not_asked_for_one() {
     let now = site.server().site.now();
     let generation = awaits.state.generation;
     assert!(store.os_up(ordered.id, generation, now).await.unwrap());
-    site.server().site.bell.notify_one();
+    site.server().site.bell.ring();
     site.wait_for_active("one").await;
     assert!(
         !node.machine.serial().write("anybody?"),

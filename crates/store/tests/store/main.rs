@@ -22,6 +22,7 @@ mod servers;
 mod site;
 mod standby;
 mod verbs;
+mod wake;
 
 /// Makes each test function two tests, one on each database.
 macro_rules! on_both {

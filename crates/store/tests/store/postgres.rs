@@ -11,8 +11,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{Connection as _, PgConnection};
-
 /// The user and group `nobody` on Linux. PostgreSQL refuses to run as root.
 const NOBODY: u32 = 65_534;
 
@@ -30,6 +28,7 @@ rm -rf "$DIR"
 
 struct Cluster {
     folder: PathBuf,
+    programs: PathBuf,
     /// Holds the pipe that keeps the cluster alive.
     _keeper: Child,
 }
@@ -42,21 +41,17 @@ pub(crate) async fn new_database() -> String {
     let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(start))
         .await
         .expect("PostgreSQL starts");
-    let url = |name: &str| {
-        let folder = cluster.folder.display();
-        format!("postgres://bessemer@localhost/{name}?host={folder}")
-    };
     let name = format!("test{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    let mut connection = PgConnection::connect(&url("postgres"))
-        .await
-        .expect("connects");
-    let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-    sqlx::raw_sql(create)
-        .execute(&mut connection)
-        .await
-        .expect("makes a database");
-    connection.close().await.expect("disconnects");
-    url(&name)
+    let made = tokio::process::Command::new(cluster.programs.join("createdb"))
+        .arg("--host")
+        .arg(&cluster.folder)
+        .args(["--username=bessemer", &name])
+        .status();
+    assert!(made.await.expect("createdb runs").success(), "no database");
+    format!(
+        "postgres://bessemer@localhost/{name}?host={}",
+        cluster.folder.display()
+    )
 }
 
 fn start() -> Cluster {
@@ -69,7 +64,7 @@ fn start() -> Cluster {
     let mut shell = Command::new("sh");
     shell
         .args(["-c", KEEPER])
-        .env("BIN", programs)
+        .env("BIN", &programs)
         .env("DIR", &folder);
     // A group of its own: Ctrl-C in a terminal ends the tests, and by that the pipe.
     shell.process_group(0).current_dir("/");
@@ -90,6 +85,7 @@ fn start() -> Cluster {
     assert_eq!(answer, "ready\n", "PostgreSQL did not start");
     Cluster {
         folder,
+        programs,
         _keeper: keeper,
     }
 }
@@ -112,7 +108,7 @@ fn find_programs() -> Option<PathBuf> {
     versions.sort();
     folders.extend(versions.iter().rev().map(|version| version.join("bin")));
     folders.into_iter().find(|folder| {
-        ["initdb", "pg_ctl", "postgres"]
+        ["createdb", "initdb", "pg_ctl", "postgres"]
             .iter()
             .all(|name| folder.join(name).is_file())
     })

@@ -139,7 +139,7 @@ pub(super) async fn store(
     };
     let now = site.now();
     site.store.wire_node(node, &wiring, what, by, now).await?;
-    site.bell.notify_one();
+    site.bell.ring();
     Ok(())
 }
 

@@ -43,7 +43,7 @@ pub(super) async fn switch(
     site.store
         .request_action(node.id, &key, action, site.now())
         .await?;
-    site.bell.notify_one();
+    site.bell.ring();
     match timeout_at(Instant::now() + PATIENCE, outcome(&site, node.id, &key)).await {
         Ok(Ok(Outcome::Failed { failure })) => Err(Refusal::new(
             Kind::MachineFailed,

@@ -126,7 +126,7 @@ async fn want(site: &Site, caller: &Caller, node: NodeRecord, goal: Goal) -> Ans
 }
 
 async fn rung(site: &Site, node: &NodeRecord) -> Answer<Node> {
-    site.bell.notify_one();
+    site.bell.ring();
     let node = site.store.node_by_id(node.id).await?;
     Ok(Json(view(site, node)))
 }

@@ -76,7 +76,7 @@ pub(super) async fn switch(
         ),
     };
     site.store.request_of_server(&wanted, site.now()).await?;
-    site.bell.notify_one();
+    site.bell.ring();
     let newest = site.store.newest_intent(server.node).await?;
     if let Some((intent, _)) = &newest
         && intent.key.0 == wanted.key

@@ -66,7 +66,7 @@ pub(super) async fn rebuild(
         Placed::New(_) => StatusCode::ACCEPTED,
         Placed::Again(_) => StatusCode::OK,
     };
-    site.bell.notify_one();
+    site.bell.ring();
     placed(&site, status, server.id).await
 }
 

@@ -15,7 +15,7 @@ pub(crate) mod node;
 mod process;
 pub(crate) mod trap;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -56,6 +56,8 @@ pub(crate) struct Site {
     folder: TempDir,
     config: Config,
     running: Option<Running>,
+    /// Another server on the same database, if there is one.
+    second: Option<Running>,
     booting: Booting,
     machines: AtomicU32,
 }
@@ -105,6 +107,7 @@ impl Site {
             folder,
             config,
             running: None,
+            second: None,
             booting: Booting::default(),
             machines: AtomicU32::new(0),
         };
@@ -137,6 +140,40 @@ impl Site {
         let running = Running::start(self.config.clone(), gate).await;
         assert_eq!(running.server.first_token, None, "there is one already");
         self.run(running);
+    }
+
+    /// Starts another server on the same PostgreSQL database, for other agents.
+    pub(crate) async fn start_second(&mut self, gate: Option<Gate>) {
+        let mut config = self.config.clone();
+        let any_port = SocketAddr::from((own_address(), 0));
+        config.api.listen = any_port;
+        config.phone_home = Some(phone_home(any_port));
+        let provisioning = config.provisioning.as_mut().expect("boot services");
+        (provisioning.agent_port, provisioning.boot_port) = (0, 0);
+        if let IpAddr::V4(address) = any_port.ip() {
+            provisioning.address = address;
+        }
+        let second = Running::start(config, gate).await;
+        self.second = Some(second);
+    }
+
+    /// The one that [`Self::start_second`] started.
+    pub(crate) fn second(&self) -> &Server {
+        &self.second.as_ref().expect("a second server").server
+    }
+
+    /// Machines that boot from now on find the second server.
+    pub(crate) fn boot_from_second(&self) {
+        self.booting
+            .point_to(self.second.as_ref().expect("a second server"));
+    }
+
+    /// Ends the second server as `kill -9` does.
+    pub(crate) async fn kill_second(&mut self) {
+        if let Some(running) = &self.running {
+            self.booting.point_to(running);
+        }
+        self.second.take().expect("a second server").kill().await;
     }
 
     /// What a second server on the same folder says.
@@ -391,7 +428,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.booting.clear();
-        if let Some(running) = self.running.take() {
+        for running in self.running.take().into_iter().chain(self.second.take()) {
             running.abandon();
         }
     }

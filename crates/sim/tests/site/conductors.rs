@@ -1,0 +1,88 @@
+//! Two servers on one PostgreSQL database: they share the work, wake each other, and go on with what
+//! the other one leaves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bessemer_server::Server;
+use bessemer_server::config::DatabaseUrl;
+use bessemer_store::{Gate, When};
+use tokio::sync::Notify;
+
+use crate::harness::disk::{assert_erased, assert_has_image};
+use crate::harness::{Site, eager};
+
+#[path = "../../../store/tests/store/postgres.rs"]
+mod postgres;
+
+async fn site() -> Site {
+    let url = postgres::new_database().await;
+    Site::start_as(eager(), None, |config| {
+        config.database_url = Some(DatabaseUrl(url));
+    })
+    .await
+}
+
+/// Decisions that the conductor of `server` has taken.
+fn decisions(server: &Server) -> u64 {
+    server.site.metrics.reconciles.get()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_share_the_work() {
+    let mut site = site().await;
+    site.start_second(None).await;
+    let node = site.available().await;
+    site.offer(&node).await;
+    // This machine's agent polls the second server, whichever of them gives it something to do; its
+    // system is ordered, and its release asked for, at the first.
+    site.boot_from_second();
+    for name in ["web1", "web2"] {
+        site.deploy(name).await;
+        assert_has_image(node.disk());
+        site.release(name, &node).await;
+        assert_erased(node.disk());
+    }
+    for server in [site.server(), site.second()] {
+        assert!(decisions(server) > 0, "one of them has done nothing");
+    }
+    assert_eq!(
+        node.boots(),
+        1 + 2 * 2,
+        "a POST for each start of the agent"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_conductor_holds_is_taken_over_when_its_lease_ends() {
+    let mut site = site().await;
+    let node = site.available().await;
+    site.offer(&node).await;
+    // The second one dies as soon as it would commit what it has decided about a node.
+    let (dead, died) = (AtomicBool::new(false), Arc::new(Notify::new()));
+    let told = died.clone();
+    let gate: Gate = Arc::new(move |point| {
+        if point.name == "commit" && point.when == When::Before {
+            dead.store(true, Ordering::SeqCst);
+            told.notify_one();
+        }
+        !dead.load(Ordering::SeqCst)
+    });
+    site.start_second(Some(gate)).await;
+    let mut names = (1..).map(|number| format!("web{number}"));
+    let name = loop {
+        let name = names.next().unwrap();
+        let order = site.order(&name).await;
+        tokio::select! {
+            () = died.notified() => break name,
+            _ = site.wait_for_active(&order.name) => site.release(&name, &node).await,
+        }
+    };
+    site.kill_second().await;
+    site.wait_for_active(&name).await;
+    assert_has_image(node.disk());
+    let active = site.events().await;
+    let active = active.iter().filter(|event| event.kind == "server.active");
+    let of_it = active.filter(|event| event.message.contains(&name));
+    assert_eq!(of_it.count(), 1);
+}

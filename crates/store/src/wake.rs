@@ -1,0 +1,192 @@
+//! Waking the other servers on the same database.
+//!
+//! Servers on one PostgreSQL database share its work, so what one of them writes may be what another
+//! waits for: a node that is due, a command for an agent that polls there, news for an event stream.
+//! They tell each other by `NOTIFY`
+//! (<https://www.postgresql.org/docs/current/sql-notify.html>), after the commit and many at a time:
+//! in the transaction it would make all commits take turns. A wake-up carries nothing that is not in
+//! the database, so one that gets lost costs the time until somebody looks anyway, and nothing else.
+//! A SQLite file has one server, which wakes itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bessemer_core::id::NodeId;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::{PgListener, PgPool};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use crate::store::Store;
+
+/// Where servers tell each other.
+const CHANNEL: &str = "bessemer_wake";
+
+/// Wake-ups that wait to be told. More than these are as good as one.
+const WAITING: usize = 1024;
+
+/// Agents named in one message: PostgreSQL takes less than 8,000 bytes.
+const AGENTS_IN_A_MESSAGE: usize = 100;
+
+/// From one try to listen again to the next, while the database is away.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// Something that another server may be waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wake {
+    /// A node has become due.
+    NodesDue,
+    /// There is a command for the agent of this node.
+    Agent(NodeId),
+}
+
+/// What one server tells the others at a time.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Message {
+    /// Who tells: everybody hears what they say themselves.
+    from: Uuid,
+    /// Somebody may wait for what was written.
+    #[serde(default)]
+    news: bool,
+    #[serde(default)]
+    nodes_due: bool,
+    #[serde(default)]
+    agents: BTreeSet<NodeId>,
+}
+
+/// What is told to the others: [`Store::news`], or more than that.
+#[derive(Clone, Copy)]
+pub(crate) enum Note {
+    News,
+    Wake(Wake),
+}
+
+/// The other servers on the same database.
+pub(crate) struct Others {
+    notes: mpsc::Sender<Note>,
+    heard: broadcast::Sender<Wake>,
+    /// End with this value.
+    _tasks: JoinSet<()>,
+}
+
+impl Others {
+    /// Begins to tell and to listen. What is heard of raises `news`.
+    pub(crate) fn on(pool: &PgPool, news: watch::Sender<u64>) -> Self {
+        let (notes, waiting) = mpsc::channel(WAITING);
+        let heard = broadcast::Sender::new(WAITING);
+        let own = Uuid::new_v4();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tell(pool.clone(), own, waiting));
+        tasks.spawn(listen(pool.clone(), own, heard.clone(), news));
+        Self {
+            notes,
+            heard,
+            _tasks: tasks,
+        }
+    }
+
+    /// Tells the others soon.
+    pub(crate) fn note(&self, note: Note) {
+        if self.notes.try_send(note).is_err() {
+            debug!("wake-ups are not told: too many wait, or the store is closing");
+        }
+    }
+
+    /// What the others tell from now on.
+    pub(crate) fn heard(&self) -> broadcast::Receiver<Wake> {
+        self.heard.subscribe()
+    }
+}
+
+impl Store {
+    /// Wakes the other servers on this database. It is a hint and never waits: what it is about must
+    /// have been committed before.
+    pub fn wake_others(&self, wake: Wake) {
+        if let Some(others) = self.others() {
+            others.note(Note::Wake(wake));
+        }
+    }
+
+    /// What other servers on this database wake us for; `None` where there can be none. Who lags
+    /// behind takes it that everything was meant.
+    pub fn woken(&self) -> Option<broadcast::Receiver<Wake>> {
+        self.others().map(Others::heard)
+    }
+}
+
+/// Tells what has come together since the last message.
+async fn tell(pool: PgPool, own: Uuid, mut waiting: mpsc::Receiver<Note>) {
+    let mut notes = Vec::new();
+    while waiting.recv_many(&mut notes, AGENTS_IN_A_MESSAGE).await > 0 {
+        let mut message = Message {
+            from: own,
+            ..Message::default()
+        };
+        for note in notes.drain(..) {
+            match note {
+                Note::News => message.news = true,
+                Note::Wake(Wake::NodesDue) => message.nodes_due = true,
+                Note::Wake(Wake::Agent(node)) => {
+                    message.agents.insert(node);
+                }
+            }
+        }
+        if let Err(error) = notify(&pool, &message).await {
+            debug!(%error, "other servers are not woken; they look anyway");
+        }
+    }
+}
+
+async fn notify(pool: &PgPool, message: &Message) -> Result<(), Box<dyn std::error::Error>> {
+    let message = serde_json::to_string(message)?;
+    let notify = sqlx::query("SELECT pg_notify($1, $2)");
+    notify.bind(CHANNEL).bind(message).execute(pool).await?;
+    Ok(())
+}
+
+/// Hears what the others tell until the pool is closed.
+async fn listen(pool: PgPool, own: Uuid, heard: broadcast::Sender<Wake>, news: watch::Sender<u64>) {
+    while !pool.is_closed() {
+        if let Err(error) = listen_once(&pool, own, &heard, &news).await
+            && !pool.is_closed()
+        {
+            warn!(%error, "cannot hear other servers; trying again in a second");
+            sleep(LISTEN_AGAIN).await;
+        }
+    }
+}
+
+async fn listen_once(
+    pool: &PgPool,
+    own: Uuid,
+    heard: &broadcast::Sender<Wake>,
+    news: &watch::Sender<u64>,
+) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(CHANNEL).await?;
+    loop {
+        // What was told while nobody listened is lost: now, and when the connection was.
+        let message = match listener.try_recv().await? {
+            Some(told) => serde_json::from_str(told.payload()).unwrap_or_default(),
+            None => Message {
+                news: true,
+                nodes_due: true,
+                ..Message::default()
+            },
+        };
+        if message.from == own {
+            continue;
+        }
+        if message.news {
+            news.send_modify(|count| *count += 1);
+        }
+        let agents = message.agents.into_iter().map(Wake::Agent);
+        for wake in agents.chain(message.nodes_due.then_some(Wake::NodesDue)) {
+            // Nobody may be listening yet.
+            let _ = heard.send(wake);
+        }
+    }
+}
