@@ -9,7 +9,7 @@
 //!
 //! Where to look:
 //! - [`Client`]: the methods, in one file for each kind of thing (`nodes`, `images`, `networks`,
-//!   `offers`, `servers`, `tokens`, `events`);
+//!   `offers`, `places`, `servers`, `tokens`, `events`);
 //! - `transport`: one request and its answer, with every bound;
 //! - [`Document`]: an answer, and exactly the JSON that it was;
 //! - [`EventStream`]: events as they happen, by `text/event-stream`.
@@ -31,6 +31,7 @@ mod kexec;
 mod networks;
 mod nodes;
 mod offers;
+mod places;
 mod ports;
 mod servers;
 mod sse;

@@ -185,7 +185,7 @@ impl Client {
 }
 
 /// A query for a whole list, in as few pages as can be.
-fn whole<'a>(query: &Query<'a>) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn whole<'a>(query: &Query<'a>) -> Vec<(&'a str, &'a str)> {
     let mut whole = query.to_vec();
     whole.push(("limit", MOST_PER_PAGE));
     whole

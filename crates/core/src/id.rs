@@ -50,6 +50,12 @@ ids! {
     NetworkId;
     /// A subnet of a network.
     SubnetId;
+    /// A place with racks.
+    SiteId;
+    /// A rack of a site.
+    RackId;
+    /// A switch.
+    SwitchId;
     /// An SSH public key of a project.
     KeyPairId;
     /// Who owns servers and keys.

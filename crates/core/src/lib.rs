@@ -13,8 +13,8 @@
 //!   disk that the operating system goes to;
 //! - [`lifecycle`]: how a node moves ([`lifecycle::step`]); [`plan`]: the same, foretold;
 //! - [`diagnosis`]: the likely cause of what a node waits for;
-//! - [`attach`]: which of a node's NICs carries which network; [`port_plan`]: what each switch port
-//!   must carry; [`overlay`]: tunnels between switches;
+//! - [`attach`]: which of a node's NICs carries which network; [`switch`]: how switches are spoken to;
+//!   [`port_plan`]: what each of their ports must carry; [`overlay`]: tunnels between them;
 //! - [`reason`]: why something is as it is, as data;
 //! - [`network_data`]: how a new server's network is written down for it;
 //! - [`instance`]: the other metadata that it finds at its first boot; [`report`]: how its system says
@@ -38,5 +38,6 @@ pub mod reason;
 pub mod report;
 pub mod root_disk;
 pub mod subnet;
+pub mod switch;
 
 pub use jiff::Timestamp;

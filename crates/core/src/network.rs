@@ -74,6 +74,29 @@ impl IdRange {
     pub fn contains(self, id: u32) -> bool {
         (self.first..=self.last).contains(&id)
     }
+
+    /// What is left of it without `taken`, in rising order.
+    pub fn without(self, taken: &[Self]) -> Vec<Self> {
+        let mut taken = taken.to_vec();
+        taken.sort_unstable_by_key(|range| range.first);
+        let mut left = Vec::new();
+        let mut first = self.first;
+        for range in taken {
+            if range.last < first || range.first > self.last {
+                continue;
+            }
+            if first < range.first {
+                let last = range.first - 1;
+                left.push(Self { first, last });
+            }
+            first = range.last.saturating_add(1);
+        }
+        if first <= self.last {
+            let last = self.last;
+            left.push(Self { first, last });
+        }
+        left
+    }
 }
 
 /// Numbers from which networks are given theirs: ranges such as `100-1999,3000-3999`, in rising
@@ -100,24 +123,19 @@ impl IdPool {
 
     /// What is left of it without `taken`.
     pub fn without(&self, taken: &[u32]) -> Vec<IdRange> {
-        let mut taken: Vec<_> = taken.to_vec();
-        taken.sort_unstable();
-        let mut left = Vec::new();
-        for range in &self.0 {
-            let mut first = range.first;
-            for &id in taken.iter().filter(|id| range.contains(**id)) {
-                if first < id {
-                    let last = id - 1;
-                    left.push(IdRange { first, last });
-                }
-                first = id.saturating_add(1);
-            }
-            if first <= range.last {
-                let last = range.last;
-                left.push(IdRange { first, last });
-            }
-        }
-        left
+        let one = |id: &u32| IdRange {
+            first: *id,
+            last: *id,
+        };
+        let taken: Vec<_> = taken.iter().map(one).collect();
+        let ranges = self.0.iter();
+        ranges.flat_map(|range| range.without(&taken)).collect()
+    }
+}
+
+impl From<IdRange> for IdPool {
+    fn from(range: IdRange) -> Self {
+        Self(vec![range])
     }
 }
 

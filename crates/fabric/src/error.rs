@@ -211,6 +211,23 @@ impl Error {
         }
     }
 
+    /// Whether the switch as a whole is at fault: not a single port, nor what was asked of it.
+    pub fn is_of_the_switch(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::NotBelieved { .. }
+            | Self::NotAdmitted { .. }
+            | Self::NoCredentials { .. }
+            | Self::TimedOut { .. }
+            | Self::Protocol { .. }
+            | Self::NotInEffect { .. } => true,
+            Self::RolledBack { cause, .. } | Self::NotRolledBack { cause, .. } => {
+                cause.is_of_the_switch()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether beginning again in a moment is likely to help.
     pub(crate) fn may_pass_at_once(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Conflict { .. })

@@ -24,9 +24,11 @@ mod nodes;
 mod observe;
 mod openapi;
 mod page;
+mod places;
 mod problem;
 mod servers;
 mod subnets;
+mod switches;
 mod tokens;
 mod values;
 
@@ -63,6 +65,8 @@ pub fn router(site: Site) -> Router {
 fn documented() -> OpenApiRouter<Site> {
     OpenApiRouter::with_openapi(openapi::frame())
         .merge(nodes::routes())
+        .merge(places::routes())
+        .merge(switches::routes())
         .merge(servers::routes())
         .merge(images::routes())
         .merge(flavors::routes())

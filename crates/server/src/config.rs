@@ -19,6 +19,7 @@ mod switch;
 use std::path::{Path, PathBuf};
 
 use bessemer_core::lifecycle::Timing;
+use bessemer_core::port_plan::SiteVlans;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -32,7 +33,6 @@ pub use phone_home::PhoneHome;
 pub use provisioning::{BootNetwork, DhcpMode, ImageTransport, Provisioning};
 pub use reference::reference;
 pub use relayed::Relayed;
-pub use switch::{Switch, SwitchDriver};
 
 use error::{vlan, wrong};
 
@@ -60,10 +60,8 @@ pub struct Config {
     pub phone_home: Option<PhoneHome>,
     /// How images are fetched.
     pub images: Images,
-    /// A switch, once for each. A site without any that we control is *flat*.
-    pub switch: Vec<Switch>,
     /// The VLAN that exists nowhere: where ports are that must not reach anything. 1 to 4094, and
-    /// not the provisioning VLAN.
+    /// not the provisioning VLAN. A switch can have another one.
     pub parked_vlan: u16,
     /// Requests that this conductor has at one switch at the same time, 1 to 1000.
     pub switch_requests: u16,
@@ -87,7 +85,6 @@ impl Default for Config {
             boot_media: None,
             phone_home: None,
             images: Images::default(),
-            switch: Vec::new(),
             parked_vlan: 4094,
             switch_requests: 32,
             port_check: 300,
@@ -107,6 +104,7 @@ impl Config {
             path: path.into(),
             source,
         })?;
+        switch::refuse_sections(&text)?;
         let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
             path: path.into(),
             source: Box::new(source),
@@ -135,27 +133,22 @@ impl Config {
             phone_home.check()?;
         }
         self.images.check()?;
-        switch::check(&self.switch)?;
         self.fabric.check()?;
         if let Some(provisioning) = &self.provisioning {
-            let switched = self.switch.iter().any(Switch::is_ours);
-            provisioning.check(switched, self.parked_vlan)?;
+            provisioning.check(self.parked_vlan)?;
         }
         Ok(())
     }
 
-    /// The VLANs that are the site's own, and no network's.
-    pub fn own_vlans(&self) -> Vec<u32> {
+    /// The VLANs that are the operator's own on every switch that has no others.
+    pub fn usual_vlans(&self) -> SiteVlans {
         let provisioning = self.provisioning.as_ref();
-        let vlan = provisioning.and_then(|network| network.vlan);
-        let standby = provisioning.and_then(|network| network.standby_vlan);
-        let all = [Some(self.parked_vlan), vlan, standby];
-        all.into_iter().flatten().map(u32::from).collect()
-    }
-
-    /// The switch of that name.
-    pub fn switch(&self, name: &str) -> Option<&Switch> {
-        self.switch.iter().find(|switch| switch.name == name)
+        SiteVlans {
+            parked: self.parked_vlan,
+            provisioning: provisioning.and_then(|network| network.vlan),
+            standby: provisioning.and_then(|network| network.standby_vlan),
+            rescue: None,
+        }
     }
 }
 
@@ -209,12 +202,6 @@ mod tests {
             ),
             ("[fabric]\nvlan_pool = '9-1'".to_string(), "rising order"),
             ("[fabric]\nvni_pool = '0-9'".to_string(), "fabric.vni_pool"),
-            (
-                format!(
-                    "{provisioning}'10.77.0.99'\n[[switch]]\nname='a'\ndriver='ovsdb'\naddress='unix:/x'"
-                ),
-                "provisioning.vlan",
-            ),
         ] {
             let error = parse(&text).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");

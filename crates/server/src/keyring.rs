@@ -216,7 +216,7 @@ impl Keyring {
 
 /// What sealed values are bound to.
 pub mod purpose {
-    use bessemer_core::id::{ImageId, NodeId, ServerId};
+    use bessemer_core::id::{ImageId, NodeId, ServerId, SwitchId};
 
     /// The password of a node's management controller.
     pub fn bmc_password(node: NodeId) -> String {
@@ -226,6 +226,11 @@ pub mod purpose {
     /// The key K_g of a node's management controller.
     pub fn ipmi_key(node: NodeId) -> String {
         format!("ipmi-key/{node}")
+    }
+
+    /// The private key by which we show ourselves to a switch.
+    pub fn switch_key(switch: SwitchId) -> String {
+        format!("switch-key/{switch}")
     }
 
     /// User name and password for an image's source.

@@ -6,7 +6,7 @@
 //! - [`conductor`]: the loop that moves nodes, and how intents are carried out;
 //! - [`agents`]: what agents say and fetch; [`boot_services`]: how a machine comes to load one;
 //! - [`api`]: what people and programs ask for; [`phone_home`]: how a new OS says that it is up;
-//! - secrets: [`keyring`].
+//! - [`fabric`]: the switches; secrets: [`keyring`].
 //!
 //! Only the conductor changes where a node is; everything else records what is wanted or seen, and
 //! rings a bell ([`bells`]).
@@ -22,7 +22,7 @@ pub mod commands;
 pub mod conductor;
 pub mod config;
 mod data_folder;
-mod fabric;
+pub mod fabric;
 pub mod heard;
 pub mod images;
 pub mod keyring;

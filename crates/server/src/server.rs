@@ -90,14 +90,6 @@ pub enum StartError {
     /// The image library cannot be opened.
     #[error(transparent)]
     Images(#[from] bessemer_image::Error),
-    /// A switch cannot be spoken to as configured.
-    #[error("switch `{name}`: {message}")]
-    Switch {
-        /// Which one.
-        name: String,
-        /// Why not.
-        message: String,
-    },
 }
 
 /// What tests set that configurations do not.
@@ -184,14 +176,12 @@ impl Server {
             ramdisk: Ramdisk::new(booted),
             heard: Heard::default(),
             agents,
+            fabric: Arc::new(Fabric::default()),
             phone_home_base,
             boot_media_base,
             bell,
         };
         let first_token = first_token(&site).await?;
-        let fabric = Fabric::new(&site.config)
-            .map_err(|(name, message)| StartError::Switch { name, message })?;
-
         let mut server = Self {
             api_address: site.config.api.listen,
             agent_address: None,
@@ -230,7 +220,7 @@ impl Server {
             let hearing = bells::hear_others(site.clone(), woken, stop);
             parts.tracker.spawn(hearing);
         }
-        start_conductor(&parts, &site, fabric, alone);
+        start_conductor(&parts, &site, alone);
         Ok(server)
     }
 
@@ -396,9 +386,9 @@ async fn start_api(parts: &Parts, site: &Site) -> Result<SocketAddr, StartError>
 }
 
 /// The conductor keeps the lock of the data folder until its last turn has ended.
-fn start_conductor(parts: &Parts, site: &Site, fabric: Fabric, alone: Option<Alone>) {
+fn start_conductor(parts: &Parts, site: &Site, alone: Option<Alone>) {
     let worker = Uuid::new_v4().to_string();
-    let conductor = Conductor::new(site.clone(), fabric, worker);
+    let conductor = Conductor::new(site.clone(), worker);
     let running = conductor.run(parts.stop.clone());
     parts.tracker.spawn(async move {
         running.await;

@@ -13,6 +13,7 @@ use bessemer_wire::agent::Progress;
 use crate::bells::{AgentBells, Bell};
 use crate::bmcs::BmcPool;
 use crate::config::Config;
+use crate::fabric::Fabric;
 use crate::heard::Heard;
 use crate::images::ImageLibrary;
 use crate::keyring::Keyring;
@@ -45,6 +46,8 @@ pub struct Site {
     pub heard: Heard,
     /// Wakes agents that wait for a command.
     pub agents: AgentBells,
+    /// The switches.
+    pub fabric: Arc<Fabric>,
     /// The URL under which tenants reach the phone-home service, without a path.
     pub phone_home_base: Option<String>,
     /// The URL under which management controllers reach boot media, without a path.

@@ -41,9 +41,6 @@ async fn a_boot_method_is_given_at_enrolment_changed_and_taken_back() {
     }
 }
 
-/// A site with one switch.
-const SWITCHED: &str = "[[switch]]\nname = 'leaf1'\ndriver = 'ovsdb'\naddress = 'unix:/none'";
-
 #[tokio::test]
 async fn a_node_is_registered_and_its_password_kept_secret() {
     let api = Api::start().await;
@@ -219,11 +216,11 @@ async fn two_nodes_never_share_a_name_a_bmc_or_a_mac() {
 
 #[tokio::test]
 async fn where_switches_are_ours_it_must_be_known_where_a_node_is_cabled_to() {
-    let config = format!(
-        "{SWITCHED}\n[provisioning]\naddress = '10.77.0.1'\nsubnet = '10.77.0.0/24'\n\
-         pool_first = '10.77.0.50'\npool_last = '10.77.0.99'\nvlan = 100"
-    );
-    let api = Api::start_with(&config).await;
+    let config = "[provisioning]\naddress = '10.77.0.1'\nsubnet = '10.77.0.0/24'\n\
+                  pool_first = '10.77.0.50'\npool_last = '10.77.0.99'\nvlan = 100";
+    let api = Api::start_with(config).await;
+    let leaf1 = json!({ "name": "leaf1", "driver": "ovsdb", "address": "unix:/none" });
+    api.post("/v1/switches", leaf1).await.expect(201);
     api.post("/v1/nodes", node(1))
         .await
         .wrong(422, "invalid-field", "ports[0].switch", "leaf1");

@@ -12,6 +12,7 @@
 //!   `catalogue`, `networks`, `subnets`, `tokens`, `events`: a subject each;
 //! - `addresses`: giving them to servers and taking them back; `attachments`: which networks servers
 //!   are on; `reservations`: what people do with addresses; `address_history`: who had which;
+//! - `places`: sites and racks; `switches`, and `switch_ports`: what they were last seen to carry;
 //! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
 //! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
 //!   `wake`: telling other servers on the same database;
@@ -36,6 +37,7 @@ mod open;
 mod orders;
 mod overlay;
 mod page;
+mod places;
 mod ports;
 mod rebuilds;
 mod reconcile;
@@ -45,6 +47,8 @@ mod servers;
 mod standby;
 mod store;
 mod subnets;
+mod switch_ports;
+mod switches;
 mod tokens;
 mod value;
 mod wake;

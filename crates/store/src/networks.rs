@@ -22,6 +22,7 @@ use crate::records::{
 };
 use crate::store::{Store, Write};
 use crate::subnets::{self, select_subnet, subnet_record};
+use crate::switches;
 use crate::value::values;
 
 /// The columns of whole networks, whose rows [`network_record`] reads.
@@ -345,17 +346,7 @@ async fn take_number(write: &mut Write, network: &NewNetwork, now: Timestamp) ->
         NetworkKind::Vlan => (INSERT_VLAN, "VLAN"),
         NetworkKind::Vxlan => (INSERT_VNI, "VNI"),
     };
-    let given;
-    let ranges: &[IdRange] = match &network.number {
-        NumberFrom::Given(number) => {
-            given = [IdRange {
-                first: *number,
-                last: *number,
-            }];
-            &given
-        }
-        NumberFrom::Pool { ranges, .. } => ranges,
-    };
+    let ranges = numbers(write, network).await?;
     for range in ranges {
         let values = values![
             network.id,
@@ -379,6 +370,25 @@ async fn take_number(write: &mut Write, network: &NewNetwork, now: Timestamp) ->
             pool: name.clone(),
         }),
         NumberFrom::Given(number) => Err(number_taken(write, what, *number).await?),
+    }
+}
+
+/// The numbers that the network can have: of VLANs, those that no switch keeps for itself.
+async fn numbers(write: &mut Write, network: &NewNetwork) -> Result<Vec<IdRange>, Error> {
+    match &network.number {
+        NumberFrom::Given(number) => {
+            if network.kind == NetworkKind::Vlan {
+                switches::refuse_reserved(write, *number).await?;
+            }
+            Ok(vec![IdRange {
+                first: *number,
+                last: *number,
+            }])
+        }
+        NumberFrom::Pool { ranges, .. } if network.kind == NetworkKind::Vlan => {
+            switches::unreserved(write, ranges).await
+        }
+        NumberFrom::Pool { ranges, .. } => Ok(ranges.clone()),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::records::{
     BmcRecord, HistoryEntry, NewEvent, NewNode, NodeChanges, NodeFilter, NodeRecord,
 };
 use crate::store::{Store, Write};
+use crate::switch_ports::check_cables;
 use crate::value::{json, name, optional_json, sealed, values};
 use crate::wishes::goal_kind;
 
@@ -346,6 +347,7 @@ async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(),
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
         $19, $20, $21, $3, 0, 0, 0)";
     const MAC: &str = "INSERT INTO mac_address (mac, node) VALUES ($1, $2)";
+    check_cables(write, None, &node.ports).await?;
     let generation = Generation(1);
     let state = NodeState::enrolled(generation, now);
     let goal = Goal::Available;

@@ -12,6 +12,7 @@ use crate::events::append;
 use crate::nodes::about_node;
 use crate::records::{NewWiring, NodeRecord};
 use crate::store::Store;
+use crate::switch_ports::check_cables;
 use crate::value::{json, name, values};
 
 impl Store {
@@ -36,6 +37,7 @@ impl Store {
             ports_suspect = CASE WHEN port_role IS NULL THEN 0 ELSE 1 END,
             due_at = CASE WHEN due_at < $5 THEN due_at ELSE $5 END WHERE id = $1";
         let mut write = self.write("wire_node").await?;
+        check_cables(&mut write, Some(seen.id), &wiring.ports).await?;
         let row = write.row(LOCK, values![seen.id]).await?;
         let row = row.ok_or_else(|| Error::not_found("node", seen.id))?;
         may_be_wired(&row, seen, now)?;

@@ -5,6 +5,7 @@
 
 mod network;
 mod overlay;
+mod place;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -27,6 +28,7 @@ use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort, Role};
 
 pub use network::*;
 pub use overlay::*;
+pub use place::*;
 
 /// A machine to be registered.
 #[derive(Clone)]

@@ -115,9 +115,10 @@ impl Store {
 /// A transaction that writes. Dropping it rolls it back.
 ///
 /// On PostgreSQL, rows are locked in one order, so that no two writes wait for each other: the
-/// `network` counter, then subnets by id, or the `boot_address` counter; then the node, the server,
-/// and whatever belongs to them; then rows of `local_network` by switch and network, and of
-/// `switch_tunnels` by switch; and last the counters `address_history` and `event`.
+/// `network` counter, then the `switch` counter and switches by name, then subnets by id, or the
+/// `boot_address` counter; then the node, the server, and whatever belongs to them; then rows of
+/// `local_network` by switch and network, and of `switch_tunnels` by switch; and last the counters
+/// `address_history` and `event`.
 pub(crate) struct Write {
     transaction: Transaction,
     inner: Arc<Inner>,

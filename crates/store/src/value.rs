@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use base64::Engine as _;
 use bessemer_core::Timestamp;
 use bessemer_core::id::{
-    BootId, FlavorId, Generation, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, ServerId,
-    SubnetId, TokenId,
+    BootId, FlavorId, Generation, ImageId, KeyPairId, NetworkId, NodeId, ProjectId, RackId,
+    ServerId, SiteId, SubnetId, SwitchId, TokenId,
 };
 use bessemer_core::lifecycle::IntentKey;
 use bessemer_core::net::MacAddress;
@@ -127,8 +127,8 @@ macro_rules! as_text {
 }
 
 as_text! {
-    NodeId ServerId ImageId FlavorId NetworkId SubnetId KeyPairId ProjectId TokenId BootId
-    IpAddr IpSubnet MacAddress &IntentKey
+    NodeId ServerId ImageId FlavorId NetworkId SubnetId KeyPairId ProjectId TokenId BootId SiteId RackId
+    SwitchId IpAddr IpSubnet MacAddress &IntentKey
 }
 
 /// A compound value as it is stored.

@@ -7,6 +7,7 @@ mod explanation;
 mod images;
 mod networks;
 mod nodes;
+mod places;
 mod ports;
 mod servers;
 mod verbs;
@@ -29,6 +30,10 @@ pub use networks::{
 pub use nodes::{
     Bmc, BmcCreate, BmcTrust, BmcUpdate, IpmiKey, Node, NodeCreate, NodeHistoryEntry,
     NodePortCreate, NodeUpdate, PowerRequest, PowerState, RootDisk, RootDiskDecision,
+};
+pub use places::{
+    PrivateKey, Rack, RackCreate, RackUpdate, Site, SiteCreate, SiteUpdate, Switch, SwitchCreate,
+    SwitchHealth, SwitchPort, SwitchUpdate,
 };
 pub use ports::{
     NodePort, NodePortDetails, NodePortUpdate, PortGroup, PortGroupCreate, PortGroupUpdate,

@@ -11,9 +11,12 @@ mod key;
 mod manual;
 mod network;
 mod node;
+mod rack;
 mod serve;
 mod server;
+mod site;
 mod subnet;
+mod switch;
 mod token;
 
 use std::fs::File;
@@ -69,6 +72,12 @@ enum Command {
     #[command(subcommand)]
     Node(node::Command),
     #[command(subcommand)]
+    Switch(switch::Command),
+    #[command(subcommand)]
+    Rack(rack::Command),
+    #[command(subcommand)]
+    Site(site::Command),
+    #[command(subcommand)]
     Image(image::Command),
     #[command(subcommand)]
     Flavor(flavor::Command),
@@ -93,6 +102,9 @@ enum Command {
     #[command(hide = true)]
     Man(manual::Arguments),
 }
+
+/// What sites, racks and switches are sorted by.
+const PLACE_SORTS: [&str; 4] = ["name", "-name", "created_at", "-created_at"];
 
 /// What the commands that talk to the API work with.
 struct Context {
@@ -124,6 +136,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
 async fn ask(command: Command, context: &Context) -> anyhow::Result<()> {
     match command {
         Command::Node(command) => node::run(command, context).await,
+        Command::Switch(command) => switch::run(command, context).await,
+        Command::Rack(command) => rack::run(command, context).await,
+        Command::Site(command) => site::run(command, context).await,
         Command::Image(command) => image::run(command, context).await,
         Command::Flavor(command) => flavor::run(command, context).await,
         Command::Network(command) => network::run(command, context).await,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::PlanError;
 
@@ -89,7 +90,7 @@ impl PortMode {
 }
 
 /// Ports that a switch uses as one (IEEE 802.1AX).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Lag {
     /// Its name on the switch, which follows from its members.
     pub name: String,

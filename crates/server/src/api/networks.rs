@@ -358,16 +358,15 @@ fn check_number(config: &Config, kind: NetworkKind, number: u32) -> Result<(), R
     }
 }
 
-/// A tenant's network is never one of the site's own (invariant 5).
+/// A tenant's network is never one of the site's own (invariant 5). Those of single switches are the
+/// store's to refuse, which knows them.
 fn check_vlan(config: &Config, vlan: u16) -> Result<(), Refusal> {
     values::vlan("vlan", vlan)?;
-    let provisioning = config.provisioning.as_ref();
-    let standby = provisioning.and_then(|network| network.standby_vlan);
-    let provisioning = provisioning.and_then(|network| network.vlan);
+    let usual = config.usual_vlans();
     let whose = match vlan {
-        vlan if Some(vlan) == provisioning => "the provisioning network's",
-        vlan if Some(vlan) == standby => "that of nodes in standby",
-        vlan if vlan == config.parked_vlan => "the one that parked ports are in",
+        vlan if Some(vlan) == usual.provisioning => "the provisioning network's",
+        vlan if Some(vlan) == usual.standby => "that of nodes in standby",
+        vlan if vlan == usual.parked => "the one that parked ports are in",
         _ => return Ok(()),
     };
     Err(Refusal::invalid("vlan", format!("VLAN {vlan} is {whose}."))
@@ -376,8 +375,9 @@ fn check_vlan(config: &Config, vlan: u16) -> Result<(), Refusal> {
 
 /// The pool that numbers of this kind are taken from, without the site's own.
 fn from_pool(config: &Config, kind: NetworkKind, field: &str) -> Result<NumberFrom, Refusal> {
+    let own = config.usual_vlans().all().map(u32::from).collect();
     let (key, pool, own) = match kind {
-        NetworkKind::Vlan => ("vlan_pool", &config.fabric.vlan_pool, config.own_vlans()),
+        NetworkKind::Vlan => ("vlan_pool", &config.fabric.vlan_pool, own),
         NetworkKind::Vxlan => ("vni_pool", &config.fabric.vni_pool, Vec::new()),
     };
     let pool = pool.as_ref().ok_or_else(|| {

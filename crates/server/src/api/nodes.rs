@@ -129,7 +129,7 @@ async fn create(
     _: Admin,
     Body(request): Body<NodeCreate>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let node = enroll::check(&site, request)?;
+    let node = enroll::check(&site, request).await?;
     let node = site.store.create_node(node, site.now()).await?;
     site.bell.ring();
     let location = format!("/v1/nodes/{}", node.id);

@@ -28,6 +28,7 @@ use super::problem::CONTENT_TYPE;
         (name = "servers", description = "What tenants rent"),
         (name = "keys", description = "SSH public keys of the caller's project"),
         (name = "nodes", description = "Physical machines (operators)"),
+        (name = "places", description = "Sites, racks and switches (operators)"),
         (name = "images", description = "Disk images"),
         (name = "flavors", description = "Classes of hardware offered for rent"),
         (name = "networks", description = "Where servers are reached"),

@@ -93,6 +93,8 @@ kinds! {
     Internal = 500 "internal" "The server failed",
     /// The machine did not do what it was asked to.
     MachineFailed = 502 "machine-failed" "The machine did not do it",
+    /// The switch did not do what it was asked to.
+    SwitchFailed = 502 "switch-failed" "The switch did not do it",
     /// The database cannot be reached.
     Unavailable = 503 "unavailable" "The server cannot work now",
     /// The machine did not do in time what it was asked to.

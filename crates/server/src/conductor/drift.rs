@@ -65,7 +65,7 @@ async fn read(conductor: &Conductor, node: NodeId) {
         return;
     };
     let deadline = Instant::now() + limit(conductor);
-    let drifts = match conductor.fabric.drifts(&node, role, site, deadline).await {
+    let drifts = match site.fabric.drifts(&node, role, site, deadline).await {
         Ok(drifts) => drifts,
         Err(failure) => {
             info!(
@@ -102,7 +102,7 @@ pub(super) async fn look(
     };
     let site = &conductor.site;
     let deadline = Instant::now() + limit(conductor);
-    let drifts = match conductor.fabric.drifts(node, role, site, deadline).await {
+    let drifts = match site.fabric.drifts(node, role, site, deadline).await {
         Ok(drifts) => drifts,
         // It is read again in its turn.
         Err(failure) => {
@@ -113,7 +113,7 @@ pub(super) async fn look(
     let (mut events, mut reasons) = (Vec::new(), Vec::new());
     for drift in &drifts {
         site.metrics.port_drifts.inc();
-        let after = conductor.fabric.put_back(drift, deadline).await;
+        let after = site.fabric.put_back(drift, site, deadline).await;
         let (event, reason) = told(node, role, drift, after);
         warn!("{}", event.message);
         events.push(event);

@@ -53,10 +53,8 @@ async fn act(
             let bmc = conductor.site.bmcs.of(node)?;
             boot::eject_medium(&conductor.site, node, &*bmc, deadline).await?;
         }
-        return conductor
-            .fabric
-            .connect(node, role, &conductor.site, deadline)
-            .await;
+        let site = &conductor.site;
+        return site.fabric.connect(node, role, site, deadline).await;
     }
     debug_assert_eq!(
         intent.action.executor(),

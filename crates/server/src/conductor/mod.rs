@@ -30,7 +30,6 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info_span, warn};
 
 use self::serial::SerialConsoles;
-use crate::fabric::Fabric;
 use crate::site::Site;
 
 /// How long a claim lasts unless renewed. A node whose conductor dies moves again after this.
@@ -48,18 +47,16 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Moves nodes.
 pub struct Conductor {
     site: Site,
-    fabric: Fabric,
     worker: String,
     consoles: SerialConsoles,
 }
 
 impl Conductor {
     /// A conductor of this site; `worker` names this process among several.
-    pub fn new(site: Site, fabric: Fabric, worker: String) -> Self {
+    pub fn new(site: Site, worker: String) -> Self {
         Self {
             consoles: SerialConsoles::new(site.clone()),
             site,
-            fabric,
             worker,
         }
     }

@@ -28,7 +28,7 @@ pub struct Provisioning {
     /// Last address leased to agents; the pool must not contain `address`. One is used by each node that has an agent
     /// booting or running.
     pub pool_last: Ipv4Addr,
-    /// Its VLAN on the switches, 1 to 4094; required where there is a `[[switch]]`.
+    /// Its VLAN on the switches, 1 to 4094; needed for each switch that has no other one of its own.
     #[serde(default)]
     pub vlan: Option<u16>,
     /// The VLAN of nodes that wait for orders in the agent, if it is another than `vlan`: such as
@@ -147,12 +147,12 @@ impl Provisioning {
         networks.find(|network| network.subnet.contains_host(address))
     }
 
-    pub(super) fn check(&self, switched: bool, parked_vlan: u16) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, parked_vlan: u16) -> Result<(), ConfigError> {
         self.check_addresses()?;
         for relayed in &self.relayed {
             relayed.check(self)?;
         }
-        self.check_vlans(switched, parked_vlan)
+        self.check_vlans(parked_vlan)
     }
 
     fn check_addresses(&self) -> Result<(), ConfigError> {
@@ -180,16 +180,12 @@ impl Provisioning {
         Ok(())
     }
 
-    fn check_vlans(&self, switched: bool, parked: u16) -> Result<(), ConfigError> {
+    fn check_vlans(&self, parked: u16) -> Result<(), ConfigError> {
         if let Some(id) = self.standby_vlan {
             vlan("provisioning.standby_vlan", id)?;
         }
-        match self.vlan {
-            Some(id) => vlan("provisioning.vlan", id)?,
-            None if switched => {
-                return wrong("provisioning.vlan", "needed where there are switches");
-            }
-            None => {}
+        if let Some(id) = self.vlan {
+            vlan("provisioning.vlan", id)?;
         }
         if self.standby_vlan == Some(parked) {
             return wrong(

@@ -30,14 +30,10 @@ pub fn reference() -> String {
         properties(&root).partition(|(_, value)| section(value).is_some());
     text.push_str(&table("Top level", "", "", &root, keys));
     for (name, value) in sections {
-        let Some((fields, many)) = section(value) else {
+        let Some(fields) = section(value) else {
             continue;
         };
-        let heading = if many {
-            format!("`[[{name}]]`")
-        } else {
-            format!("`[{name}]`")
-        };
+        let heading = format!("`[{name}]`");
         let about = sentence(&description(value));
         let prefix = format!("{name}.");
         text.push_str(&table(
@@ -55,20 +51,14 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
     schema["properties"].as_object().into_iter().flatten()
 }
 
-/// The fields of a section, and whether it may be given several times; `None` for a plain key.
-fn section(value: &Value) -> Option<(&Value, bool)> {
+/// The fields of a section; `None` for a plain key.
+fn section(value: &Value) -> Option<&Value> {
     let has_fields = |schema: &&Value| schema.get("properties").is_some();
     if has_fields(&value) {
-        return Some((value, false));
-    }
-    if let Some(items) = value.get("items").filter(has_fields) {
-        return Some((items, true));
+        return Some(value);
     }
     let choices = value.get("anyOf")?.as_array()?;
-    choices
-        .iter()
-        .find(has_fields)
-        .map(|fields| (fields, false))
+    choices.iter().find(has_fields)
 }
 
 fn table<'v>(

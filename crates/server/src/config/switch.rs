@@ -1,108 +1,64 @@
-//! The switches of a site.
+//! Switches, which the configuration used to hold: a file that still has them is told where they went.
 
-use std::path::PathBuf;
+use super::error::ConfigError;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use super::error::{ConfigError, wrong};
-
-/// A switch of the site.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Switch {
-    /// Its name, as nodes' ports refer to it; unique.
-    pub name: String,
-    /// How it is spoken to.
-    pub driver: SwitchDriver,
-    /// Where: `unix:/path`, `tcp:address:port` or, with TLS, `ssl:address:port` for OVSDB; nothing for
-    /// `flat`.
-    #[serde(default)]
-    pub address: String,
-    /// A PEM file with the authority that signs the switch's certificate; needed with `ssl:`.
-    #[serde(default)]
-    pub authority: Option<PathBuf>,
-    /// A PEM file with the certificate that we show the switch, if it asks for one.
-    #[serde(default)]
-    pub certificate: Option<PathBuf>,
-    /// A PEM file with its key, which nobody else should be able to read.
-    #[serde(default)]
-    pub key: Option<PathBuf>,
+/// Refuses a configuration with `[[switch]]` sections, and tells the commands that replace them.
+///
+/// # Errors
+/// If there are any.
+pub(super) fn refuse_sections(text: &str) -> Result<(), ConfigError> {
+    // Text that is no TOML is told of when the whole is read.
+    let table: toml::Table = toml::from_str(text).unwrap_or_default();
+    let Some(sections) = table.get("switch") else {
+        return Ok(());
+    };
+    let sections = sections.as_array().map(Vec::as_slice).unwrap_or_default();
+    let commands: Vec<_> = sections.iter().map(command).collect();
+    Err(ConfigError::Value {
+        field: "switch".into(),
+        message: format!(
+            "switches are no longer in the configuration: take the sections `[[switch]]` out, start the \
+             server, and make each of them once, under the same name: {}",
+            commands.join("; ")
+        ),
+    })
 }
 
-impl Switch {
-    /// Whether its ports are ours to move.
-    pub fn is_ours(&self) -> bool {
-        self.driver != SwitchDriver::Flat
+/// The command that makes the switch of a section.
+fn command(section: &toml::Value) -> String {
+    let text = |key: &str| section.get(key).and_then(toml::Value::as_str);
+    let mut command = format!("bessemer switch create {}", text("name").unwrap_or("NAME"));
+    for (key, option) in [
+        ("driver", "--driver"),
+        ("address", "--address"),
+        ("authority", "--authority-file"),
+        ("certificate", "--certificate-file"),
+        ("key", "--key-file"),
+    ] {
+        if let Some(value) = text(key).filter(|value| !value.is_empty()) {
+            command.push_str(&format!(" {option} {value}"));
+        }
     }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        if self.is_ours() && self.address.is_empty() {
-            return wrong("switch.address", "needed for this driver");
-        }
-        if self.address.starts_with("ssl:") && self.authority.is_none() {
-            return wrong("switch.authority", "needed where TLS is spoken");
-        }
-        if self.certificate.is_some() != self.key.is_some() {
-            return wrong("switch.key", "give `certificate` and `key` together");
-        }
-        Ok(())
-    }
-}
-
-/// How a switch is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SwitchDriver {
-    /// Open vSwitch's database protocol (RFC 7047).
-    Ovsdb,
-    /// None: its ports are not ours to move. They are checked against what LLDP tells.
-    Flat,
-}
-
-pub(super) fn check(switches: &[Switch]) -> Result<(), ConfigError> {
-    for (index, switch) in switches.iter().enumerate() {
-        let mut before = switches[..index].iter();
-        if before.any(|other| other.name == switch.name) {
-            return wrong("switch.name", &format!("`{}` is given twice", switch.name));
-        }
-        switch.check()?;
-    }
-    Ok(())
+    command
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn problem(text: &str) -> Option<String> {
-        let switch: Switch = toml::from_str(&format!("name = 'leaf1'\n{text}")).unwrap();
-        check(&[switch]).err().map(|error| error.to_string())
-    }
-
     #[test]
-    fn a_switch_is_described_as_a_whole_or_refused() {
-        for text in [
-            "driver = 'flat'",
-            "driver = 'ovsdb'\naddress = 'unix:/x'",
-            "driver = 'ovsdb'\naddress = 'ssl:leaf1:6640'\nauthority = '/a'",
-            "driver = 'ovsdb'\naddress = 'ssl:leaf1:6640'\nauthority = '/a'\ncertificate = '/c'\nkey = '/k'",
+    fn sections_of_switches_are_refused_with_what_replaces_them() {
+        assert!(refuse_sections("parked_vlan = 4094").is_ok());
+        assert!(refuse_sections("no toml at all").is_ok());
+        let text = "[[switch]]\nname = 'leaf1'\ndriver = 'ovsdb'\naddress = 'ssl:leaf1:6640'\n\
+                    authority = '/a.pem'\n[[switch]]\nname = 'leaf2'\ndriver = 'flat'";
+        let error = refuse_sections(text).unwrap_err().to_string();
+        for command in [
+            "bessemer switch create leaf1 --driver ovsdb --address ssl:leaf1:6640 --authority-file /a.pem",
+            "bessemer switch create leaf2 --driver flat",
         ] {
-            assert_eq!(problem(text), None, "{text}");
+            assert!(error.contains(command), "{error}");
         }
-        for (text, key) in [
-            ("driver = 'ovsdb'", "switch.address"),
-            (
-                "driver = 'ovsdb'\naddress = 'ssl:leaf1:6640'",
-                "switch.authority",
-            ),
-            (
-                "driver = 'ovsdb'\naddress = 'unix:/x'\ncertificate = '/c'",
-                "switch.key",
-            ),
-        ] {
-            let problem = problem(text).unwrap();
-            assert!(problem.contains(key), "{text}: {problem}");
-        }
+        assert!(refuse_sections("switch = 7").is_err());
     }
 }

@@ -1,19 +1,22 @@
 //! Ports that no longer carry what they were brought to carry.
 
+use std::sync::Arc;
+
 use bessemer_core::lifecycle::PortRole;
 use bessemer_core::port_plan::{Difference, PortPlan, PortState, SwitchPlan};
 use bessemer_core::reason::Failure;
-use bessemer_fabric::OnFailure;
+use bessemer_fabric::{OnFailure, Switch};
 use bessemer_store::NodeRecord;
 use tokio::time::Instant;
 
-use super::{Fabric, Known, failure, plans};
+use super::{Driver, Fabric, failure, health, plans, store_failure, unusable};
 use crate::sightings::Place;
 use crate::site::Site;
 
 /// The ports of one switch that are not as planned.
 pub struct Drift {
     plan: SwitchPlan,
+    driver: Arc<dyn Switch>,
     /// What is not as planned.
     pub differences: Vec<Difference>,
     /// The ports as they were found.
@@ -43,10 +46,13 @@ impl Fabric {
         site: &Site,
         deadline: Instant,
     ) -> Result<Vec<Drift>, Failure> {
+        let switches = self.switches(site).await.map_err(store_failure)?;
         let mut drifts = Vec::new();
-        for plan in plans(node, role, site).await? {
-            let Some(Known::Ours(switch)) = self.switches.get(&plan.switch) else {
-                continue;
+        for plan in plans(node, role, &switches.model, site).await? {
+            let driver = match switches.driver(&plan.switch) {
+                Some(Driver::Ours(driver)) => driver.clone(),
+                Some(Driver::Unusable) => return Err(failure(&unusable(&plan.switch))),
+                Some(Driver::Flat) | None => continue,
             };
             let ports: Vec<_> = plan
                 .ports
@@ -54,7 +60,8 @@ impl Fabric {
                 .flat_map(PortPlan::ports)
                 .cloned()
                 .collect();
-            let read = switch.read(&ports, deadline).await;
+            let read = driver.read(&ports, deadline).await;
+            health::note(site, &plan.switch, read.as_deref()).await;
             let before = read.map_err(|error| {
                 let told = format!("ports {} of {}: {error}", ports.join(", "), plan.switch);
                 site.sightings.note(node.id, Place::Switch, false, told);
@@ -65,6 +72,7 @@ impl Fabric {
             if differences.iter().any(Difference::misdirects) {
                 drifts.push(Drift {
                     plan,
+                    driver,
                     differences,
                     before,
                 });
@@ -78,15 +86,13 @@ impl Fabric {
     pub async fn put_back(
         &self,
         drift: &Drift,
+        site: &Site,
         deadline: Instant,
     ) -> Result<Vec<PortState>, Failure> {
-        let Some(Known::Ours(switch)) = self.switches.get(&drift.plan.switch) else {
-            return Ok(Vec::new());
-        };
-        let applied = switch.apply(&drift.plan.ports, OnFailure::Keep, deadline);
-        match applied.await {
-            Ok(applied) => Ok(applied.after),
-            Err(error) => Err(failure(&error)),
-        }
+        let plan = &drift.plan;
+        let applied = drift.driver.apply(&plan.ports, OnFailure::Keep, deadline);
+        let after = applied.await.map(|applied| applied.after);
+        health::note(site, &plan.switch, after.as_deref()).await;
+        after.map_err(|error| failure(&error))
     }
 }

@@ -5,60 +5,44 @@
 //! last.
 
 mod drift;
+mod health;
+mod switches;
 
-use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use bessemer_core::lifecycle::PortRole;
 use bessemer_core::port_plan::{
-    self, Attachment, DeclaredPort, PlanError, SiteModel, SiteVlans, SwitchModel, SwitchPlan,
+    self, Attachment, DeclaredPort, PlanError, PortState, SiteModel, SwitchPlan,
 };
 use bessemer_core::reason::Failure;
-use bessemer_fabric::{FlatSwitch, OnFailure, OvsdbSwitch, Switch, ThrottledSwitch};
+use bessemer_fabric::{FlatSwitch, OnFailure, Switch};
 use bessemer_store::NodeRecord;
-use bessemer_tls::{ClientIdentity, Trust, authorities_from_pem, client_config, client_config_as};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::config::{self, Config, SwitchDriver};
+use self::switches::Loaded;
 use crate::sightings::Place;
 use crate::site::Site;
 use crate::{attachments, wiring};
 
 pub(crate) use drift::Drift;
+pub(crate) use switches::{Driver, Switches, ovsdb};
 
-/// The switches by name.
+/// The switches of the site. Nothing is kept but what the store has, and how many requests each has at
+/// this moment.
+#[derive(Default)]
 pub struct Fabric {
-    switches: HashMap<String, Known>,
-}
-
-/// A switch of the configuration.
-enum Known {
-    /// Its ports are ours to move.
-    Ours(Arc<dyn Switch>),
-    /// They are not.
-    Flat,
+    loaded: Loaded,
 }
 
 impl Fabric {
-    /// The switches that the configuration names; nothing is connected to yet. The error names
-    /// the switch and what is wrong with it.
-    pub fn new(config: &Config) -> Result<Self, (String, String)> {
-        let mut switches = HashMap::new();
-        for switch in &config.switch {
-            let known = match switch.driver {
-                SwitchDriver::Ovsdb => {
-                    let driver = ovsdb(switch).map_err(|error| (switch.name.clone(), error))?;
-                    let limit = config.switch_requests.into();
-                    Known::Ours(Arc::new(ThrottledSwitch::new(Arc::new(driver), limit)))
-                }
-                SwitchDriver::Flat => Known::Flat,
-            };
-            switches.insert(switch.name.clone(), known);
-        }
-        Ok(Self { switches })
+    /// The switches as they are in the store at this moment.
+    pub(crate) async fn switches(
+        &self,
+        site: &Site,
+    ) -> Result<Arc<Switches>, bessemer_store::Error> {
+        self.loaded.at_present(site).await
     }
 
     /// Puts every port of `node` where `role` wants it and sees it there. Ports without a switch
@@ -74,16 +58,17 @@ impl Fabric {
         site: &Site,
         deadline: Instant,
     ) -> Result<(), Failure> {
-        let plans = plans(node, role, site).await?;
+        let switches = self.switches(site).await.map_err(store_failure)?;
+        let plans = plans(node, role, &switches.model, site).await?;
         // A node that is parked is to stay as far parked as it got.
         let on_failure = match role {
             PortRole::Parked => OnFailure::Keep,
             _ => OnFailure::RollBack,
         };
         let apply = async |plan| {
-            let applied = self.apply(node, plan, on_failure, deadline).await;
-            note(site, node, plan, &applied);
-            applied.map_err(|error| failure(&error))
+            let applied = apply(node, plan, on_failure, &switches, deadline).await;
+            note(site, node, plan, &applied).await;
+            applied.map(drop).map_err(|error| failure(&error))
         };
         if role == PortRole::Parked {
             let all = join_all(plans.iter().map(apply)).await;
@@ -91,80 +76,98 @@ impl Fabric {
         }
         for (index, plan) in plans.iter().enumerate() {
             if let Err(failure) = apply(plan).await {
-                self.take_back(node, &plans[..index], site, deadline).await;
+                take_back(node, &plans[..index], &switches, site, deadline).await;
                 return Err(failure);
             }
         }
         Ok(())
     }
+}
 
-    /// Brings the switches that `done` has changed back to what they carried before, or parks them if
-    /// that is not known: the node is not where it was to go, so none of its ports may be.
-    async fn take_back(
+impl Fabric {
+    /// What the switches of `node` must carry in `role`.
+    pub(crate) async fn wanted(
         &self,
         node: &NodeRecord,
-        done: &[SwitchPlan],
+        role: PortRole,
+        site: &Site,
+    ) -> Result<Vec<SwitchPlan>, Failure> {
+        let switches = self.switches(site).await.map_err(store_failure)?;
+        plans(node, role, &switches.model, site).await
+    }
+
+    /// Reads what these ports of a switch carry, and writes it down. Of a switch that is not ours to
+    /// ask, nothing is read.
+    pub(crate) async fn read(
+        &self,
+        switch: &str,
+        ports: &[String],
         site: &Site,
         deadline: Instant,
-    ) {
-        let role = node.port_role.unwrap_or(PortRole::Parked);
-        let before = match plans(node, role, site).await {
-            Ok(before) => before,
-            Err(failure) => {
-                warn!("ports cannot be taken back: {}", failure.message);
-                return;
-            }
+    ) -> Result<(), Failure> {
+        let switches = self.switches(site).await.map_err(store_failure)?;
+        let driver = match switches.driver(switch) {
+            Some(Driver::Ours(driver)) => driver,
+            Some(Driver::Unusable) => return Err(failure(&unusable(switch))),
+            Some(Driver::Flat) | None => return Ok(()),
         };
-        for plan in before {
-            if done.iter().any(|done| done.switch == plan.switch) {
-                let applied = self.apply(node, &plan, OnFailure::Keep, deadline).await;
-                note(site, node, &plan, &applied);
-            }
-        }
+        let read = driver.read(ports, deadline).await;
+        health::note(site, switch, read.as_deref()).await;
+        read.map(drop).map_err(|error| failure(&error))
     }
+}
 
-    async fn apply(
-        &self,
-        node: &NodeRecord,
-        plan: &SwitchPlan,
-        on_failure: OnFailure,
-        deadline: Instant,
-    ) -> Result<(), bessemer_fabric::Error> {
-        match self.switches.get(&plan.switch) {
-            Some(Known::Ours(switch)) => {
-                let applied = switch.apply(&plan.ports, on_failure, deadline).await;
-                applied.map(drop)
-            }
-            Some(Known::Flat) => {
-                let switch = FlatSwitch::new(plan.switch.clone(), declared(node, &plan.switch));
-                let applied = switch.apply(&plan.ports, on_failure, deadline).await;
-                applied.map(drop)
-            }
-            // The plan knows only switches of the configuration.
-            None => Ok(()),
+/// Brings the switches that `done` has changed back to what they carried before, or parks them if that
+/// is not known: the node is not where it was to go, so none of its ports may be.
+async fn take_back(
+    node: &NodeRecord,
+    done: &[SwitchPlan],
+    switches: &Switches,
+    site: &Site,
+    deadline: Instant,
+) {
+    let role = node.port_role.unwrap_or(PortRole::Parked);
+    let before = match plans(node, role, &switches.model, site).await {
+        Ok(before) => before,
+        Err(failure) => {
+            warn!("ports cannot be taken back: {}", failure.message);
+            return;
+        }
+    };
+    for plan in before {
+        if done.iter().any(|done| done.switch == plan.switch) {
+            let applied = apply(node, &plan, OnFailure::Keep, switches, deadline).await;
+            note(site, node, &plan, &applied).await;
         }
     }
 }
 
-/// The driver of a switch that speaks OVSDB. Files are read here, once.
-fn ovsdb(switch: &config::Switch) -> Result<OvsdbSwitch, String> {
-    let address = switch.address.parse().map_err(|error| format!("{error}"))?;
-    let driver = OvsdbSwitch::new(switch.name.clone(), address);
-    let Some(authority) = &switch.authority else {
-        return Ok(driver);
+/// Applies a plan; the ports as they are then, read back.
+async fn apply(
+    node: &NodeRecord,
+    plan: &SwitchPlan,
+    on_failure: OnFailure,
+    switches: &Switches,
+    deadline: Instant,
+) -> Result<Vec<PortState>, bessemer_fabric::Error> {
+    let flat;
+    let switch: &dyn Switch = match switches.driver(&plan.switch) {
+        Some(Driver::Ours(switch)) => &**switch,
+        // The plan knows only switches of the store: there is always one.
+        Some(Driver::Unusable) | None => return Err(unusable(&plan.switch)),
+        Some(Driver::Flat) => {
+            flat = FlatSwitch::new(plan.switch.clone(), declared(node, &plan.switch));
+            &flat
+        }
     };
-    let trust = authorities_from_pem(&pem(authority)?).map_err(|error| error.to_string())?;
-    let trust = Trust::Authorities(trust);
-    let tls = match (&switch.certificate, &switch.key) {
-        (Some(certificate), Some(key)) => ClientIdentity::from_pem(&pem(certificate)?, &pem(key)?)
-            .and_then(|identity| client_config_as(&trust, &identity)),
-        _ => client_config(&trust),
-    };
-    Ok(driver.with_tls(tls.map_err(|error| error.to_string())?))
+    let applied = switch.apply(&plan.ports, on_failure, deadline).await;
+    applied.map(|applied| applied.after)
 }
 
-fn pem(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+fn unusable(switch: &str) -> bessemer_fabric::Error {
+    bessemer_fabric::Error::NoCredentials {
+        switch: switch.to_owned(),
+    }
 }
 
 /// What is known of the ports of `node` on a switch that is not ours.
@@ -185,22 +188,24 @@ fn declared(node: &NodeRecord, switch: &str) -> Vec<DeclaredPort> {
     known.collect()
 }
 
-fn note(
+/// Notes what became of a plan: with the node for `explain`, and with the switch.
+async fn note(
     site: &Site,
     node: &NodeRecord,
     plan: &SwitchPlan,
-    applied: &Result<(), bessemer_fabric::Error>,
+    applied: &Result<Vec<PortState>, bessemer_fabric::Error>,
 ) {
     for port in &plan.ports {
         let names: Vec<_> = port.ports().iter().map(String::as_str).collect();
         let place = format!("port {} of {}", names.join(" and "), plan.switch);
         let told = match applied {
-            Ok(()) => format!("{place}: {port}, read back"),
+            Ok(_) => format!("{place}: {port}, read back"),
             Err(error) => format!("{place}: {error}"),
         };
         site.sightings
             .note(node.id, Place::Switch, applied.is_ok(), told);
     }
+    health::note(site, &plan.switch, applied.as_deref()).await;
 }
 
 /// Whether the switches of `node` can carry these attachments.
@@ -210,69 +215,45 @@ fn note(
 pub(crate) fn check(
     node: &NodeRecord,
     attachments: &[Attachment],
-    config: &Config,
+    model: &SiteModel,
 ) -> Result<(), PlanError> {
     let tenant = PortRole::Tenant;
-    port_plan::plan(
-        &wiring::of(node).node_ports(),
-        tenant,
-        attachments,
-        &model(config),
-    )
-    .map(drop)
+    port_plan::plan(&wiring::of(node).node_ports(), tenant, attachments, model).map(drop)
 }
 
 /// What the switches of `node` must carry in `role`.
-async fn plans(node: &NodeRecord, role: PortRole, site: &Site) -> Result<Vec<SwitchPlan>, Failure> {
+async fn plans(
+    node: &NodeRecord,
+    role: PortRole,
+    model: &SiteModel,
+    site: &Site,
+) -> Result<Vec<SwitchPlan>, Failure> {
     let attachments = match role {
         PortRole::Tenant => attachments(node, site).await?,
         _ => Vec::new(),
     };
-    port_plan::plan(
-        &wiring::of(node).node_ports(),
-        role,
-        &attachments,
-        &model(&site.config),
-    )
-    .map_err(|error| cannot_be(&error))
-}
-
-/// The switches as the configuration describes them.
-fn model(config: &Config) -> SiteModel {
-    let provisioning = config.provisioning.as_ref();
-    let vlans = SiteVlans {
-        parked: config.parked_vlan,
-        provisioning: provisioning.and_then(|each| each.vlan),
-        standby: provisioning.and_then(|each| each.standby_vlan),
-        rescue: None,
-    };
-    let model = SwitchModel {
-        vlans,
-        largest_mtu: None,
-        storm_limit: None,
-    };
-    let switches = config.switch.iter();
-    SiteModel {
-        switches: switches
-            .map(|switch| (switch.name.clone(), model))
-            .collect(),
-    }
+    let ports = wiring::of(node).node_ports();
+    port_plan::plan(&ports, role, &attachments, model).map_err(|error| cannot_be(&error))
 }
 
 /// What the node's server is attached to.
 async fn attachments(node: &NodeRecord, site: &Site) -> Result<Vec<Attachment>, Failure> {
-    let store = |error: bessemer_store::Error| Failure::transient(error.to_string());
     let server = node.server.ok_or_else(|| {
         Failure::permanent("the node has no server whose networks it could be put on")
     })?;
     let server = site.store.server(None, &server.to_string()).await;
-    let server = server.map_err(store)?;
+    let server = server.map_err(store_failure)?;
     let placed = attachments::of_server(&site.store, &server, node).await;
     let placed = placed.map_err(|error| match error {
-        attachments::Error::Store(error) => store(error),
+        attachments::Error::Store(error) => store_failure(error),
         error => Failure::operator(error.to_string()),
     })?;
     Ok(placed.into_iter().map(|each| each.plan).collect())
+}
+
+/// What cannot be read from the store at this moment may be in the next.
+fn store_failure(error: bessemer_store::Error) -> Failure {
+    Failure::transient(error.to_string())
 }
 
 /// A plan that cannot be is an operator's to mend.

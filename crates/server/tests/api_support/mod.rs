@@ -20,6 +20,7 @@ use bessemer_server::api;
 use bessemer_server::bells::{AgentBells, Bell};
 use bessemer_server::bmcs::BmcPool;
 use bessemer_server::config::Config;
+use bessemer_server::fabric::Fabric;
 use bessemer_server::heard::Heard;
 use bessemer_server::images::ImageLibrary;
 use bessemer_server::keyring::{Keyring, digest};
@@ -133,6 +134,7 @@ impl Api {
             ramdisk: Ramdisk::new(Vec::new()),
             heard: Heard::default(),
             agents: AgentBells::new(store.clone()),
+            fabric: Arc::new(Fabric::default()),
             phone_home_base: None,
             boot_media_base: None,
             bell: Bell::new(store.clone()),

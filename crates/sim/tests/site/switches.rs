@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use bessemer_core::lifecycle::{Step, Timing};
 use bessemer_core::network::NetworkKind;
-use bessemer_server::config::{Switch, SwitchDriver};
 use bessemer_store::{Gate, When};
-use bessemer_wire::api::{NetworkCreate, NetworkRequest, NodeCreate, NodePortCreate, ServerStatus};
+use bessemer_wire::api::{
+    NetworkCreate, NetworkRequest, NodeCreate, NodePortCreate, ServerStatus, SwitchUpdate,
+};
 
 use self::vswitch::Vswitch;
 use crate::harness::{SimNode, Site, order};
@@ -31,26 +32,21 @@ async fn site(sockets: &[PathBuf], gate: Option<Gate>) -> (Site, SimNode) {
 
 /// A site with the switches behind these sockets, `leaf1` and so on, where ports are read every second.
 pub(crate) async fn site_with(sockets: &[PathBuf], gate: Option<Gate>) -> Site {
-    let switch = |(index, socket): (usize, &PathBuf)| Switch {
-        name: format!("leaf{}", index + 1),
-        driver: SwitchDriver::Ovsdb,
-        address: format!("unix:{}", socket.display()),
-        authority: None,
-        certificate: None,
-        key: None,
-    };
-    let switches = sockets.iter().enumerate().map(switch).collect();
     let timing = Timing {
         retry_pause: 1,
         ..Timing::default()
     };
-    Site::start_as(timing, gate, |config| {
-        config.switch = switches;
+    let site = Site::start_as(timing, gate, |config| {
         config.port_check = 1;
         let provisioning = config.provisioning.as_mut().unwrap();
         provisioning.vlan = Some(10);
     })
-    .await
+    .await;
+    for (index, socket) in sockets.iter().enumerate() {
+        site.know_switch(&format!("leaf{}", index + 1), socket)
+            .await;
+    }
+    site
 }
 
 /// The second NIC of the first machine.
@@ -169,6 +165,50 @@ async fn a_switch_that_is_away_delays_a_hand_over_and_says_so() {
     site.wait_for_active("web").await;
     assert_eq!(vlan_of_p1(&vswitch.lock().unwrap()), "100");
     assert_eq!(vlan_of_p1(&second), "200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_about_a_switch_counts_at_once() {
+    let vswitch = Vswitch::start();
+    let (site, node) = site(&[vswitch.socket()], None).await;
+    let ports = site.api.switch_ports("leaf1", true).await.unwrap();
+    assert_eq!(ports.len(), 1);
+    assert_eq!((&*ports[0].port, &*ports[0].node_name), ("p1", &*node.name));
+    let state = ports[0].state.as_ref().expect("it was read");
+    assert!(state.carries.to_string().contains("4094"), "{state:?}");
+    assert!(ports[0].wanted.as_ref().unwrap().contains("4094"));
+    assert_eq!(ports[0].differences, Vec::<String>::new());
+
+    let parked = SwitchUpdate {
+        parked_vlan: Some(Some(4000)),
+        ..SwitchUpdate::default()
+    };
+    site.api.update_switch("leaf1", &parked).await.unwrap();
+    let moved = async || (vlan_of_p1(&vswitch) == "4000").then_some(());
+    site.wait("the port to be where parked ports are now", moved)
+        .await;
+
+    let told = async |kind: &str| {
+        let told = async || {
+            let mut events = site.events().await.into_iter();
+            events.find(|event| event.kind == kind)
+        };
+        site.wait(kind, told).await
+    };
+    let address = |address: String| SwitchUpdate {
+        address: Some(address),
+        ..SwitchUpdate::default()
+    };
+    let nowhere = address("unix:/nowhere/db.sock".into());
+    site.api.update_switch("leaf1", &nowhere).await.unwrap();
+    let failing = told("switch.failing").await;
+    assert!(failing.message.contains("/nowhere/db.sock"), "{failing:?}");
+    let shown = site.api.switch("leaf1").await.unwrap();
+    assert!(shown.health.failing && shown.health.error.is_some());
+    let back = address(format!("unix:{}", vswitch.socket().display()));
+    site.api.update_switch("leaf1", &back).await.unwrap();
+    told("switch.recovered").await;
+    assert!(!site.api.switch("leaf1").await.unwrap().health.failing);
 }
 
 pub(crate) fn storage() -> NetworkCreate {

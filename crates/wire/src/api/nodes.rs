@@ -175,8 +175,7 @@ pub enum BmcTrust {
 pub struct NodePortCreate {
     /// Its MAC address; unique.
     pub mac: MacAddress,
-    /// The switch it is cabled to, by its name in the configuration; absent on a site without
-    /// switch control.
+    /// The switch it is cabled to, by its name; absent on a site without switch control.
     #[serde(default)]
     pub switch: Option<String>,
     /// The switch's port, by the switch's own name for it.

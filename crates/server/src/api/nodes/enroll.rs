@@ -12,17 +12,18 @@ use uuid::Uuid;
 use super::access;
 use crate::api::problem::{Refusal, sentence};
 use crate::api::values;
-use crate::config::Switch;
+use crate::fabric::Switches;
 use crate::site::Site;
 use crate::wiring;
 
 /// The node as it is to be stored, with its password sealed.
-pub(super) fn check(site: &Site, request: NodeCreate) -> Result<NewNode, Refusal> {
+pub(super) async fn check(site: &Site, request: NodeCreate) -> Result<NewNode, Refusal> {
     let id = NodeId(Uuid::now_v7());
     values::dns_label("name", &request.name)?;
+    let switches = site.fabric.switches(site).await?;
     let ports = request.ports.into_iter().enumerate();
     let mut ports: Vec<_> = ports
-        .map(|(index, port)| check_port(site, index, port))
+        .map(|(index, port)| check_port(&switches, index, port))
         .collect::<Result<_, _>>()?;
     check_ports(&ports)?;
     let port_groups = check_groups(&request.name, &mut ports, &request.port_groups)?;
@@ -38,7 +39,7 @@ pub(super) fn check(site: &Site, request: NodeCreate) -> Result<NewNode, Refusal
         id,
         name: request.name,
         bmc: access::check(site, id, request.bmc)?,
-        port_control: port_control(site, &ports)?,
+        port_control: port_control(&switches, &ports)?,
         standby: request.standby,
         boot_method: request.boot_method,
         root_disk_hint: request.root_disk_hint,
@@ -107,10 +108,14 @@ pub(super) fn wrong_wiring(field: &str, error: &WiringError) -> Refusal {
     Refusal::invalid(field, sentence(error))
 }
 
-fn check_port(site: &Site, index: usize, port: NodePortCreate) -> Result<NodePort, Refusal> {
+fn check_port(
+    switches: &Switches,
+    index: usize,
+    port: NodePortCreate,
+) -> Result<NodePort, Refusal> {
     let within = format!("ports[{index}].");
     check_cable(
-        site,
+        switches,
         &within,
         port.switch.as_deref(),
         port.switch_port.as_deref(),
@@ -130,7 +135,7 @@ fn check_port(site: &Site, index: usize, port: NodePortCreate) -> Result<NodePor
 
 /// Checks where a cable is said to lead. The fields' names begin with `within`.
 pub(super) fn check_cable(
-    site: &Site,
+    switches: &Switches,
     within: &str,
     switch: Option<&str>,
     switch_port: Option<&str>,
@@ -147,32 +152,25 @@ pub(super) fn check_cable(
             "`switch` is given without `switch_port`.",
         )),
         (Some(switch), Some(switch_port)) => {
-            if site.config.switch(switch).is_none() {
-                return Err(Refusal::unknown(
-                    field("switch"),
-                    format!(
-                        "The configuration has no switch {}.",
-                        values::quoted(switch)
-                    ),
-                )
-                .remedy(known_switches(site)));
+            if switches.record(switch).is_none() {
+                let detail = format!("There is no switch {}.", values::quoted(switch));
+                return Err(
+                    Refusal::unknown(field("switch"), detail).remedy(known_switches(switches))
+                );
             }
             values::text(&field("switch_port"), switch_port, 64)
         }
     }
 }
 
-fn known_switches(site: &Site) -> String {
-    let names: Vec<_> = site
-        .config
-        .switch
-        .iter()
-        .map(|switch| switch.name.as_str())
-        .collect();
+fn known_switches(switches: &Switches) -> String {
+    let names: Vec<_> = switches.names().collect();
     if names.is_empty() {
-        return "This site controls no switches: leave `switch` and `switch_port` out.".into();
+        return "There are no switches: make it first (`bessemer switch create`), or leave `switch` \
+                and `switch_port` out on a flat site."
+            .into();
     }
-    format!("It has: {}.", names.join(", "))
+    format!("There are: {}.", names.join(", "))
 }
 
 fn check_ports(ports: &[NodePort]) -> Result<(), Refusal> {
@@ -210,21 +208,24 @@ fn check_ports(ports: &[NodePort]) -> Result<(), Refusal> {
 
 /// Where switches are ours, a node whose boot NIC is not on one would meet the agent and the
 /// tenant on the same network unnoticed (invariant 5).
-pub(super) fn port_control(site: &Site, ports: &[NodePort]) -> Result<PortControl, Refusal> {
-    if site.config.switch.is_empty() {
+pub(super) fn port_control(
+    switches: &Switches,
+    ports: &[NodePort],
+) -> Result<PortControl, Refusal> {
+    if switches.names().next().is_none() {
         return Ok(PortControl::Flat);
     }
     let boots = ports.iter().position(|port| port.boots).unwrap_or(0);
     if ports.get(boots).is_some_and(|port| port.switch.is_none()) {
         return Err(Refusal::invalid(
             format!("ports[{boots}].switch"),
-            "This site controls its switches: it must be known where the boot NIC is cabled to.",
+            "This site has switches: it must be known where the boot NIC is cabled to.",
         )
-        .remedy(known_switches(site)));
+        .remedy(known_switches(switches)));
     }
     let switch = ports.get(boots).and_then(|port| port.switch.as_deref());
-    let ours = switch.and_then(|name| site.config.switch(name));
-    Ok(match ours.is_some_and(Switch::is_ours) {
+    let switch = switch.and_then(|name| switches.record(name));
+    Ok(match switch.is_some_and(|switch| switch.driver.is_ours()) {
         true => PortControl::Switched,
         false => PortControl::Flat,
     })

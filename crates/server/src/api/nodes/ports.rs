@@ -48,7 +48,8 @@ pub(super) async fn update(
     let (ports, index) = changed(&node, &mac, request)?;
     let port = &ports[index];
     let (switch, switch_port) = (port.switch.as_deref(), port.switch_port.as_deref());
-    enroll::check_cable(&site, "", switch, switch_port)?;
+    let switches = site.fabric.switches(&site).await?;
+    enroll::check_cable(&switches, "", switch, switch_port)?;
     if let Some(physical_network) = &port.physical_network {
         values::name("physical_network", physical_network)?;
     }
@@ -132,8 +133,9 @@ pub(super) async fn store(
     if let Err(error) = declared.check() {
         return Err(enroll::wrong_wiring(field(&error), &error));
     }
+    let switches = site.fabric.switches(site).await?;
     let wiring = NewWiring {
-        port_control: enroll::port_control(site, &ports)?,
+        port_control: enroll::port_control(&switches, &ports)?,
         ports,
         port_groups,
     };

@@ -5,8 +5,8 @@ use bessemer_store::NodeRecord;
 use super::networks::Ordered;
 use super::order::Resolved;
 use crate::api::problem::{Kind, Refusal};
-use crate::site::Site;
-use crate::{attachments, fabric, wiring};
+use crate::fabric::{self, Switches};
+use crate::{attachments, wiring};
 
 /// Nodes whose reasons are told when none can carry an order's networks.
 const REASONS_TOLD: usize = 3;
@@ -14,8 +14,8 @@ const REASONS_TOLD: usize = 3;
 /// Keeps the nodes whose ports can carry the order's networks; if there is none, says why not, node
 /// by node.
 pub(super) fn keep_carriers(
-    site: &Site,
     order: &Resolved,
+    switches: &Switches,
     nodes: &mut Vec<NodeRecord>,
 ) -> Result<(), Refusal> {
     let wanted: Vec<_> = order.networks.iter().map(Ordered::wanted).collect();
@@ -24,7 +24,7 @@ pub(super) fn keep_carriers(
         let placed = attachments::place(&wanted, &wiring::of(node));
         let placed = placed.map_err(|error| error.to_string());
         let carried = placed.and_then(|placed| {
-            let checked = fabric::check(node, &placed, &site.config);
+            let checked = fabric::check(node, &placed, &switches.model);
             checked.map_err(|error| error.to_string())
         });
         match carried {

@@ -85,7 +85,8 @@ async fn nodes_with_root_disk(
     if nodes.is_empty() {
         return Err(what_is_short(site, order).await?);
     }
-    keep_carriers(site, order, &mut nodes)?;
+    let switches = site.fabric.switches(site).await?;
+    keep_carriers(order, &switches, &mut nodes)?;
     let (mut good, mut refused) = (Vec::new(), Vec::new());
     for node in nodes {
         match root_disk(order, &node, needed) {

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use crate::demo::server::BessemerServer;
 use crate::demo::shell::Shell;
 use crate::ending::with_rack_down_after;
-use crate::enroll::enroll;
+use crate::enroll::{enroll, know_switches};
 use crate::neighbors::Neighbors;
 
 /// Enough for kernel and initramfs, twice.
@@ -174,6 +174,7 @@ impl Boots {
             )
             .await?;
             let shell = Shell::new(&self.bessemer, &rack, server.token());
+            know_switches(&shell, &rack).await?;
             for way in ways {
                 let before = log(directory)?.len();
                 let seconds = boot(&shell, directory, node, way)

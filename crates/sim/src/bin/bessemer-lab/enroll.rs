@@ -1,10 +1,43 @@
-//! Registering a node of the rack, quietly.
+//! Making the rack's switches known and registering its nodes, quietly.
 
 use anyhow::Result;
-use bessemer_sim::rack::{NicDescription, NodeDescription, StateDirectory};
+use bessemer_sim::rack::{
+    NicDescription, NodeDescription, RackDescription, StateDirectory, SwitchDescription,
+};
 
 use crate::demo::server::write_secret;
 use crate::demo::shell::Shell;
+
+/// The command that makes a switch of the rack known.
+pub(crate) fn switch_command(switch: &SwitchDescription) -> Vec<String> {
+    let address = format!("unix:{}", switch.ovsdb_socket.display());
+    let words = [
+        "switch",
+        "create",
+        &switch.name,
+        "--driver",
+        "ovsdb",
+        "--address",
+        &address,
+    ];
+    let mut words = words.map(str::to_owned).to_vec();
+    if let Some(address) = switch.tunnel_address {
+        words.extend(["--tunnel-address".to_owned(), address.to_string()]);
+    }
+    words
+}
+
+/// Makes the rack's switches known, unless they are.
+pub(crate) async fn know_switches(shell: &Shell, rack: &RackDescription) -> Result<()> {
+    for switch in &rack.switches {
+        if shell.find("switch", &switch.name).await?.is_none() {
+            let command = switch_command(switch);
+            let command: Vec<_> = command.iter().map(String::as_str).collect();
+            shell.json(&command).await?;
+        }
+    }
+    Ok(())
+}
 
 /// Registers `node`, which is then inspected and erased by an agent that is booted this way.
 pub(crate) async fn enroll(

@@ -30,7 +30,7 @@ use bessemer_sim::agent::{Firmware, Parameters};
 use bessemer_store::Gate;
 use bessemer_wire::api::{
     FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate, NetworkRequest, Node,
-    Server as Rented, ServerCreate, ServerStatus, SubnetCreate,
+    Server as Rented, ServerCreate, ServerStatus, SubnetCreate, SwitchCreate,
 };
 use bessemer_wire::event::Event;
 use bessemer_wire::problem::Problem;
@@ -231,6 +231,17 @@ impl Site {
     pub(crate) async fn machine_with_two_drives(&self) -> SimNode {
         let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
         SimNode::with_two_drives(self, number as u16).await
+    }
+
+    /// Makes the switch of this name known, whose database is at this socket.
+    pub(crate) async fn know_switch(&self, name: &str, socket: &Path) {
+        let request = serde_json::json!({
+            "name": name,
+            "driver": "ovsdb",
+            "address": format!("unix:{}", socket.display()),
+        });
+        let request: SwitchCreate = serde_json::from_value(request).unwrap();
+        self.api.create_switch(&request).await.unwrap();
     }
 
     /// A new machine that is registered and for rent.

@@ -88,7 +88,7 @@ impl Demo {
         heading("Bessemer: one program");
         let server = BessemerServer::start(&self.bessemer, directory, &rack, &self.ramdisk).await?;
         let shell = Shell::new(&self.bessemer, &rack, server.token());
-        operator::prepare(&shell, directory, node, &self.os_image).await?;
+        operator::prepare(&shell, directory, &rack, node, &self.os_image).await?;
 
         let [first, second] = SERVERS;
         let scene = Scene {

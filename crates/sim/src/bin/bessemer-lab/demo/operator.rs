@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use bessemer_sim::rack::{NodeDescription, StateDirectory};
+use bessemer_sim::rack::{NodeDescription, RackDescription, StateDirectory};
 use tokio::time::sleep;
 
 use super::shell::Shell;
 use super::{SERVERS, USER, heading, server, tenant, text};
+use crate::enroll::switch_command;
 
 /// Addresses for servers: each order takes the first one, as the pool is empty.
 const POOL: &str = "192.168.100.10-192.168.100.99";
@@ -19,12 +20,20 @@ const NODE_LIMIT: Duration = Duration::from_secs(900);
 pub(super) async fn prepare(
     shell: &Shell,
     directory: &StateDirectory,
+    rack: &RackDescription,
     node: &NodeDescription,
     os_image: &Path,
 ) -> Result<()> {
-    heading("The operator: a machine, an image, a flavor, a network");
+    heading("The operator: a switch, a machine, an image, a flavor, a network");
     let key = tenant::make_key(directory).await?;
     clear_old_orders(shell).await?;
+    for switch in &rack.switches {
+        let command = switch_command(switch);
+        let command: Vec<_> = command.iter().map(String::as_str).collect();
+        shell
+            .show_unless_there("switch", &switch.name, &command)
+            .await?;
+    }
     enroll(shell, directory, node).await?;
     let image = os_image.join("debian-12.qcow2").canonicalize()?;
     let sum = os_image.join("debian-12.qcow2.sha256").canonicalize()?;

@@ -211,18 +211,6 @@ pub(crate) fn write_secret(path: &Path, secret: &str) -> Result<()> {
     Ok(())
 }
 
-/// A table for each switch of the rack.
-fn switches(rack: &RackDescription) -> String {
-    let each = rack.switches.iter().map(|switch| {
-        format!(
-            "[[switch]]\nname = \"{}\"\ndriver = \"ovsdb\"\naddress = \"unix:{}\"\n",
-            switch.name,
-            switch.ovsdb_socket.display()
-        )
-    });
-    each.collect()
-}
-
 fn configuration(
     directory: &StateDirectory,
     rack: &RackDescription,
@@ -255,7 +243,6 @@ listen = "{bmc}:8483"
 [phone_home]
 listen = "{public}:8482"
 
-{switches}
 # Emulated machines: firmware is quick, everything else is slow.
 [timing]
 agent_boot_deadline = 240
@@ -277,6 +264,5 @@ expected_write_rate = 50000000
         bmc = host(&rack.addresses.bmc),
         ramdisk = ramdisk.display(),
         public = host(&rack.addresses.public),
-        switches = switches(rack),
     )
 }

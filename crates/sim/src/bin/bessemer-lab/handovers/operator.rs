@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::Scene;
 use crate::demo::{USER, tenant};
-use crate::enroll::enroll;
+use crate::enroll::{enroll, know_switches};
 
 /// The longest that a node may take to be for rent. Emulated machines are slow.
 const NODE_LIMIT: Duration = Duration::from_secs(600);
@@ -24,6 +24,7 @@ pub(super) async fn prepare(
     first: &NodeDescription,
     os_image: &Path,
 ) -> Result<()> {
+    know_switches(&scene.shell, &scene.rack).await?;
     tokio::try_join!(
         available(scene, first, "uefi_http"),
         catalogue(scene, os_image)
