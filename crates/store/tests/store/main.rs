@@ -17,6 +17,7 @@ mod nodes;
 mod opening;
 mod orders;
 mod overlay;
+mod places;
 mod postgres;
 mod servers;
 mod site;
