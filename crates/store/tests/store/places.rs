@@ -255,6 +255,9 @@ fn cabled(number: u32, switch: &str, port: &str) -> bessemer_store::NewNode {
             mac: mac(number),
             switch: Some(switch.into()),
             switch_port: Some(port.into()),
+            physical_network: None,
+            group: None,
+            boots: true,
         }],
         ..new_node(number)
     }
