@@ -75,6 +75,73 @@ async fn a_network_goes_through_its_own_tunnels_and_comes_out_in_its_vlan() {
     assert!(goes(&vswitch, "p2").is_empty() && goes(&vswitch, "p4").is_empty());
 }
 
+/// An Ethernet frame of type 0x88b5 (for experiments, IEEE 802) that says `what`.
+fn frame(to: [u8; 6], from: u8, what: u8) -> Vec<u8> {
+    let mut frame = [to.as_slice(), &[0x52, 0x54, 0, 0, 0, from], &[0x88, 0xb5]].concat();
+    frame.resize(64, what);
+    frame
+}
+
+#[tokio::test]
+async fn frames_pass_between_switches_within_a_network_and_nowhere_else() {
+    const EVERYBODY: [u8; 6] = [0xff; 6];
+    let (one, two) = (Vswitch::with_tunnels(), Vswitch::with_tunnels());
+    one.join(&two);
+    // VNI 5000 is VLAN 100 here and VLAN 101 there; VNI 6000 the other way round.
+    let plans = [plan("p1", 100), plan("p2", 101), plan("p3", 100)];
+    apply(&one.driver(), &plans).await.unwrap();
+    let plans = [plan("p1", 101), plan("p2", 100), plan("p3", 200)];
+    apply(&two.driver(), &plans).await.unwrap();
+    let here = [
+        network(5000, 100, &["10.50.0.2"]),
+        network(6000, 101, &["10.50.0.2"]),
+    ];
+    let there = [
+        network(5000, 101, &["10.50.0.1"]),
+        network(6000, 100, &["10.50.0.1"]),
+    ];
+    let applied = one.driver().set_tunnels(&here, soon()).await.unwrap();
+    assert!(applied.changed && applied.before.is_empty());
+    assert_eq!(applied.after.len(), 2);
+    two.driver().set_tunnels(&there, soon()).await.unwrap();
+    let again = one.driver().set_tunnels(&here, soon()).await.unwrap();
+    assert!(!again.changed && again.before == again.after);
+
+    let first = frame(EVERYBODY, 1, 0xa1);
+    one.receive("p1", &first);
+    one.until(|| two.sent("p1").contains(&first));
+    assert!(one.sent("p3").contains(&first), "the network here, too");
+    // An answer goes to the one that is meant, and the other way through the tunnel.
+    let answer = frame([0x52, 0x54, 0, 0, 0, 1], 2, 0xa2);
+    two.receive("p1", &answer);
+    one.until(|| one.sent("p1").contains(&answer));
+    let other = frame(EVERYBODY, 3, 0xa3);
+    one.receive("p2", &other);
+    one.until(|| two.sent("p2").contains(&other));
+    for (switch, port, seen) in [
+        (&one, "p1", &[&answer][..]),
+        (&one, "p2", &[]),
+        (&one, "p3", &[&first]),
+        (&two, "p1", &[&first]),
+        (&two, "p2", &[&other]),
+        (&two, "p3", &[]),
+        (&two, "p4", &[]),
+    ] {
+        let sent = switch.sent(port);
+        let expected: Vec<_> = seen.iter().map(|frame| (*frame).clone()).collect();
+        assert_eq!(sent, expected, "{port}");
+    }
+    // Without the tunnel nothing passes: what comes later by the other one shows it.
+    let only = [network(6000, 101, &["10.50.0.2"])];
+    one.driver().set_tunnels(&only, soon()).await.unwrap();
+    let lost = frame(EVERYBODY, 1, 0xa4);
+    one.receive("p1", &lost);
+    let last = frame(EVERYBODY, 3, 0xa5);
+    one.receive("p2", &last);
+    one.until(|| two.sent("p2").contains(&last));
+    assert!(!two.sent("p1").contains(&lost));
+}
+
 #[tokio::test]
 async fn tunnels_come_and_go_and_only_ours() {
     let vswitch = start().await;

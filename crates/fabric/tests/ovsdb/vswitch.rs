@@ -17,6 +17,8 @@ pub(crate) struct Vswitch {
     folder: TempDir,
     database: Child,
     daemon: Option<Child>,
+    /// Which devices are made up.
+    dummies: &'static str,
 }
 
 impl Drop for Vswitch {
@@ -92,8 +94,18 @@ fn spawn(mut command: Command, name: &str) -> Child {
 }
 
 impl Vswitch {
-    /// A switch with the bridge `br0` and its ports `p1` to `p4`, all in VLAN 1.
+    /// A switch with the bridge `br0` and its ports `p1` to `p4`, all in VLAN 1. Its tunnels lead
+    /// nowhere.
     pub(crate) fn start() -> Self {
+        Self::start_as("override")
+    }
+
+    /// The same with tunnels that frames go through: see `join`.
+    pub(crate) fn with_tunnels() -> Self {
+        Self::start_as("system")
+    }
+
+    fn start_as(dummies: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         let mut create = program("ovsdb-tool", path);
@@ -104,6 +116,7 @@ impl Vswitch {
             folder,
             database,
             daemon: None,
+            dummies,
         };
         vswitch.wait_for_database();
         vswitch.vsctl(&["--no-wait", "init"]);
@@ -118,6 +131,7 @@ impl Vswitch {
             "datapath_type=dummy",
         ]);
         for port in ["p1", "p2", "p3", "p4"] {
+            let sent = vswitch.sent_file(port);
             vswitch.vsctl(&[
                 "add-port",
                 "br0",
@@ -128,6 +142,7 @@ impl Vswitch {
                 "interface",
                 port,
                 "type=dummy",
+                &format!("options:tx_pcap={}", sent.display()),
             ]);
         }
         vswitch
@@ -135,6 +150,76 @@ impl Vswitch {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("db.sock")
+    }
+
+    /// The file in which the switch notes what it sends out by `port`.
+    fn sent_file(&self, port: &str) -> PathBuf {
+        self.folder.path().join(format!("{port}.pcap"))
+    }
+
+    /// The frames that have left the switch by `port`. (A file of libpcap: 24 bytes, and 16 before
+    /// each frame, with its length in the third word, in this machine's order of bytes.)
+    pub(crate) fn sent(&self, port: &str) -> Vec<Vec<u8>> {
+        let file = std::fs::read(self.sent_file(port)).unwrap();
+        let mut rest = file.get(24..).unwrap_or_default();
+        let mut frames = Vec::new();
+        while let Some(length) = rest.get(8..12) {
+            let length = u32::from_ne_bytes(length.try_into().unwrap()) as usize;
+            // The switch may be writing the last one.
+            let Some(frame) = rest.get(16..16 + length) else {
+                break;
+            };
+            frames.push(frame.to_vec());
+            rest = &rest[16 + length..];
+        }
+        frames
+    }
+
+    /// Has a machine at `port` send this frame.
+    pub(crate) fn receive(&self, port: &str, frame: &[u8]) {
+        let digits: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.appctl(&["netdev-dummy/receive", port, &digits]);
+    }
+
+    /// Gives both switches a network between them (frames go through a Unix socket) and addresses in
+    /// it, where tunnels end: 10.50.0.1 and 10.50.0.2.
+    pub(crate) fn join(&self, other: &Self) {
+        let socket = self.folder.path().join("wire.sock");
+        let socket = socket.display();
+        self.underlay(&format!("pstream=punix:{socket}"), "10.50.0.1");
+        other.underlay(&format!("stream=unix:{socket}"), "10.50.0.2");
+        // The first frame to a neighbour that is not known yet is lost.
+        let own = [(self, "10.50.0.2", other), (other, "10.50.0.1", self)];
+        for (switch, neighbour, at) in own {
+            let mac = at.vsctl(&["get", "interface", "under", "mac_in_use"]);
+            let mac = mac.trim().trim_matches('"');
+            switch.appctl(&["tnl/neigh/set", "under", neighbour, mac]);
+        }
+    }
+
+    fn underlay(&self, wire: &str, address: &str) {
+        self.vsctl(&[
+            "add-br",
+            "under",
+            "--",
+            "set",
+            "bridge",
+            "under",
+            "datapath_type=dummy",
+            "--",
+            "add-port",
+            "under",
+            "wire",
+            "--",
+            "set",
+            "interface",
+            "wire",
+            "type=dummy",
+            &format!("options:{wire}"),
+        ]);
+        let network = format!("{address}/24");
+        self.appctl(&["netdev-dummy/ip4addr", "under", &network]);
+        self.appctl(&["ovs/route/add", &network, "under"]);
     }
 
     pub(crate) fn driver(&self) -> OvsdbSwitch {
@@ -185,11 +270,8 @@ impl Vswitch {
 
     pub(crate) fn start_daemon(&mut self) {
         let mut daemon = program("ovs-vswitchd", self.folder.path());
-        daemon.args([
-            "unix:db.sock",
-            "--disable-system",
-            "--enable-dummy=override",
-        ]);
+        daemon.args(["unix:db.sock", "--disable-system"]);
+        daemon.arg(format!("--enable-dummy={}", self.dummies));
         daemon.arg("--unixctl=vswitchd.ctl");
         self.daemon = Some(spawn(daemon, "ovs-vswitchd"));
     }
