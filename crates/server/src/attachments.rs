@@ -4,9 +4,12 @@
 //! ([`bessemer_core::attach`]): for an order, to see whether a node will do; for its switch ports; and
 //! for what its system is told. All three come from the same answer.
 
+use std::collections::{BTreeSet, HashMap};
+
 use bessemer_core::attach::{AttachError, Link, NodeWiring, Wish, attach};
+use bessemer_core::id::{NetworkId, ServerId};
 use bessemer_core::network::NetworkKind;
-use bessemer_core::port_plan::{Attachment, AttachmentMode};
+use bessemer_core::port_plan::{Attachment, AttachmentMode, Cable, Carrier};
 use bessemer_store::{AttachmentRecord, NetworkRecord, NodeRecord, ServerRecord, Store};
 
 use crate::wiring;
@@ -33,12 +36,70 @@ pub(crate) struct Placed {
     pub(crate) link: Option<Link>,
 }
 
+/// The VLANs of VXLAN networks on switches; or why there is none.
+#[derive(Default)]
+pub(crate) struct LocalVlans(HashMap<(NetworkId, String), Result<u16, String>>);
+
+impl LocalVlans {
+    /// Notes the VLAN of a network on a switch, or why it can have none there.
+    pub(crate) fn set(&mut self, network: NetworkId, switch: &str, vlan: Result<u16, String>) {
+        self.0.insert((network, switch.to_owned()), vlan);
+    }
+
+    /// Those of a server.
+    async fn of(store: &Store, server: ServerId) -> Result<Self, Error> {
+        let mut vlans = Self::default();
+        for each in store.local_vlans(server).await? {
+            vlans.set(each.network, &each.switch, Ok(each.vlan));
+        }
+        Ok(vlans)
+    }
+}
+
 /// Why a network cannot be carried.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The network has no VLAN on this switch.
+    /// The network has no VLAN.
     #[error("network `{0}` has no VLAN")]
     NoVlan(String),
+    /// A VXLAN network has none on this switch.
+    #[error(
+        "network `{network}` has no VLAN on switch `{switch}`: the node's cables are not those of the \
+         order any more; delete the server and order it again"
+    )]
+    NoLocalVlan {
+        /// The network.
+        network: String,
+        /// The switch.
+        switch: String,
+    },
+    /// A VXLAN network can have none on the switch.
+    #[error("{0}")]
+    NotOnSwitch(String),
+    /// It is not known which switch would give a VXLAN network its VLAN.
+    #[error(
+        "network `{network}` is a VXLAN network, and not every cable of {carrier} is known to lead to a \
+         switch: say where it leads, or ask for another port"
+    )]
+    NotCabled {
+        /// The network.
+        network: String,
+        /// What would carry it.
+        carrier: Carrier,
+    },
+    /// A VXLAN network has another VLAN on each switch, and a bond only one.
+    #[error(
+        "network `{network}` is a VXLAN network, and {carrier} is on switches {switches}: it can only be \
+         on ports of one"
+    )]
+    SeveralSwitches {
+        /// The network.
+        network: String,
+        /// What would carry it.
+        carrier: Carrier,
+        /// The switches' names.
+        switches: String,
+    },
     /// Nothing on the node can carry it.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -47,19 +108,24 @@ pub(crate) enum Error {
     Store(#[from] bessemer_store::Error),
 }
 
-/// Finds what carries each of these networks on the node that is wired so.
+/// Finds what carries each of these networks on the node that is wired so; `local` knows the VLANs of
+/// VXLAN networks on its switches.
 ///
 /// # Errors
 /// The first network that cannot be carried, and why.
-pub(crate) fn place(wanted: &[Wanted<'_>], wiring: &NodeWiring) -> Result<Vec<Attachment>, Error> {
+pub(crate) fn place(
+    wanted: &[Wanted<'_>],
+    wiring: &NodeWiring,
+    local: &LocalVlans,
+) -> Result<Vec<Attachment>, Error> {
     let wishes: Vec<_> = wanted.iter().map(wish).collect();
     let places = attach(&wishes, wiring)?;
     let placed = wanted.iter().zip(places).map(|(wanted, place)| {
         let network = wanted.network;
         Ok(Attachment {
             network: network.name.clone(),
+            vlan: vlan(network, &place.carrier, wiring, local)?,
             carrier: place.carrier,
-            vlan: vlan(network)?,
             mode: place.mode,
             mtu: network.mtu,
             segment: network.physical_network.clone(),
@@ -79,9 +145,53 @@ fn wish(wanted: &Wanted<'_>) -> Wish {
     }
 }
 
-fn vlan(network: &NetworkRecord) -> Result<u16, Error> {
-    let vlan = network.vlan.filter(|_| network.kind == NetworkKind::Vlan);
-    vlan.ok_or_else(|| Error::NoVlan(network.name.clone()))
+fn vlan(
+    network: &NetworkRecord,
+    carrier: &Carrier,
+    wiring: &NodeWiring,
+    local: &LocalVlans,
+) -> Result<u16, Error> {
+    let name = || network.name.clone();
+    if network.kind == NetworkKind::Vlan {
+        return network.vlan.ok_or_else(|| Error::NoVlan(name()));
+    }
+    let switch = &cable(network, carrier, wiring)?.switch;
+    match local.0.get(&(network.id, switch.clone())) {
+        Some(vlan) => vlan.clone().map_err(Error::NotOnSwitch),
+        None => Err(Error::NoLocalVlan {
+            network: name(),
+            switch: switch.clone(),
+        }),
+    }
+}
+
+/// The first cable of what carries a VXLAN network. All of them lead to one switch.
+pub(crate) fn cable<'wiring>(
+    network: &NetworkRecord,
+    carrier: &Carrier,
+    wiring: &'wiring NodeWiring,
+) -> Result<&'wiring Cable, Error> {
+    let ports = wiring.nics.iter().map(|nic| &nic.port);
+    let ports = ports.filter(|port| match carrier {
+        Carrier::Port(mac) => port.mac == *mac,
+        Carrier::Group(group) => port.group.as_ref() == Some(group),
+    });
+    let cables: Option<BTreeSet<&Cable>> = ports.map(|port| port.cable.as_ref()).collect();
+    let cables = cables.unwrap_or_default();
+    let switches: BTreeSet<_> = cables.iter().map(|cable| cable.switch.as_str()).collect();
+    let (name, carrier) = (network.name.clone(), carrier.clone());
+    match (cables.first(), switches.len()) {
+        (Some(cable), 1) => Ok(cable),
+        (Some(_), _) => Err(Error::SeveralSwitches {
+            network: name,
+            carrier,
+            switches: switches.into_iter().collect::<Vec<_>>().join(" and "),
+        }),
+        (None, _) => Err(Error::NotCabled {
+            network: name,
+            carrier,
+        }),
+    }
 }
 
 /// What carries the networks of `server`, which is on `node`.
@@ -109,7 +219,8 @@ pub(crate) async fn of_server(
         })
         .collect();
     let wiring = wiring::of(node);
-    let plans = place(&wanted, &wiring)?;
+    let local = LocalVlans::of(store, server.id).await?;
+    let plans = place(&wanted, &wiring, &local)?;
     let attachments = server.attachments.iter().cloned();
     let placed = networks.into_iter().zip(attachments).zip(plans);
     Ok(placed

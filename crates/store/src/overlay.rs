@@ -332,3 +332,41 @@ async fn raise(write: &mut Write, networks: &[NetworkId], now: Timestamp) -> Res
     }
     Ok(())
 }
+
+/// Refuses to take the tunnel address of a switch away whose servers need it.
+pub(crate) async fn check_unused(write: &mut Write, switch: &str) -> Result<(), Error> {
+    const SQL: &str = "SELECT network.name FROM local_network_server
+        JOIN network ON network.id = local_network_server.network
+        WHERE local_network_server.switch = $1 ORDER BY network.name LIMIT 1";
+    match write.row(SQL, values![switch]).await? {
+        None => Ok(()),
+        Some(row) => Err(Error::conflict(
+            "tunnel_address",
+            format!(
+                "servers on the switch are on VXLAN network `{}`: delete them first",
+                row.text("name")?
+            ),
+        )),
+    }
+}
+
+/// Has the tunnels of all switches brought about anew: one of them is reached elsewhere.
+pub(crate) async fn bring_all_anew(write: &mut Write, now: Timestamp) -> Result<(), Error> {
+    const SWITCHES: &str = "SELECT switch FROM switch_tunnels ORDER BY switch";
+    const RAISE: &str = "UPDATE switch_tunnels SET wanted = wanted + 1, due_at = $2
+        WHERE switch = $1";
+    for row in write.rows(SWITCHES, values![]).await? {
+        let values = values![row.text("switch")?, now];
+        write.execute(RAISE, values).await?;
+    }
+    Ok(())
+}
+
+/// Forgets what is known of a switch that is forgotten itself, and has no servers.
+pub(crate) async fn forget_switch(write: &mut Write, switch: &str) -> Result<(), Error> {
+    const NETWORKS: &str = "DELETE FROM local_network WHERE switch = $1";
+    const TUNNELS: &str = "DELETE FROM switch_tunnels WHERE switch = $1";
+    write.execute(NETWORKS, values![switch]).await?;
+    write.execute(TUNNELS, values![switch]).await?;
+    Ok(())
+}

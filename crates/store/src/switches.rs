@@ -16,6 +16,7 @@ use crate::database::Row;
 use crate::events::append;
 use crate::networks;
 use crate::nodes::{as_id, by_id_first};
+use crate::overlay;
 use crate::page::rows_for;
 use crate::places::{about_place, sorted_pages};
 use crate::records::{
@@ -150,10 +151,17 @@ impl Store {
             physical_network = $10, largest_mtu = $11, parked_vlan = $12, provisioning_vlan = $13,
             standby_vlan = $14, rescue_vlan = $15, generation = $16
             WHERE id = $1 AND generation = $2 RETURNING name";
+        const ADDRESS: &str = "SELECT name, tunnel_address FROM switch WHERE id = $1";
         let mut write = self.write("change_switch").await?;
         networks::lock(&mut write).await?;
         let next = raise(&mut write).await?;
         check_vlans(&mut write, changed).await?;
+        let before = write.row(ADDRESS, values![id]).await?;
+        let before = before.ok_or_else(|| Error::not_found("switch", id))?;
+        let tunnels_move = before.optional_parsed("tunnel_address")? != changed.tunnel_address;
+        if changed.tunnel_address.is_none() {
+            overlay::check_unused(&mut write, &before.text("name")?).await?;
+        }
         let mut values = values![id, generation];
         values.extend(settings(changed));
         values.extend(values![next]);
@@ -162,6 +170,9 @@ impl Store {
                 "somebody else has changed or forgotten the switch a moment ago: try again",
             )
         })?;
+        if tunnels_move {
+            overlay::bring_all_anew(&mut write, now).await?;
+        }
         let event = about_place(
             "switch.changed",
             ("switch", &row.text("name")?),
@@ -206,6 +217,7 @@ impl Store {
         }
         write.execute(TUNNELS, values![&name]).await?;
         write.execute(DELETE, values![id]).await?;
+        overlay::forget_switch(&mut write, &name).await?;
         let event = about_place("switch.deleted", ("switch", &name), "is forgotten");
         append(&mut write, &[event], now).await?;
         write.commit().await

@@ -5,7 +5,7 @@ use bessemer_core::port_plan::{PortMode, PortPlan};
 use bessemer_fabric::{Error, Switch};
 
 use crate::real::{apply, plan, soon};
-use crate::vswitch::Vswitch;
+use crate::vswitch::{EVERYBODY, Vswitch, frame};
 
 /// The tunnels of VNI 5000 to 10.50.0.2 and 10.50.0.3.
 const FIRST: &str = "x0013880a320002";
@@ -75,16 +75,8 @@ async fn a_network_goes_through_its_own_tunnels_and_comes_out_in_its_vlan() {
     assert!(goes(&vswitch, "p2").is_empty() && goes(&vswitch, "p4").is_empty());
 }
 
-/// An Ethernet frame of type 0x88b5 (for experiments, IEEE 802) that says `what`.
-fn frame(to: [u8; 6], from: u8, what: u8) -> Vec<u8> {
-    let mut frame = [to.as_slice(), &[0x52, 0x54, 0, 0, 0, from], &[0x88, 0xb5]].concat();
-    frame.resize(64, what);
-    frame
-}
-
 #[tokio::test]
 async fn frames_pass_between_switches_within_a_network_and_nowhere_else() {
-    const EVERYBODY: [u8; 6] = [0xff; 6];
     let (one, two) = (Vswitch::with_tunnels(), Vswitch::with_tunnels());
     one.join(&two);
     // VNI 5000 is VLAN 100 here and VLAN 101 there; VNI 6000 the other way round.

@@ -93,6 +93,16 @@ fn spawn(mut command: Command, name: &str) -> Child {
         .unwrap_or_else(|error| panic!("{}", missing(name, &error)))
 }
 
+/// Where a broadcast goes.
+pub(crate) const EVERYBODY: [u8; 6] = [0xff; 6];
+
+/// An Ethernet frame of type 0x88b5 (for experiments, IEEE 802) that says `what`.
+pub(crate) fn frame(to: [u8; 6], from: u8, what: u8) -> Vec<u8> {
+    let mut frame = [to.as_slice(), &[0x52, 0x54, 0, 0, 0, from], &[0x88, 0xb5]].concat();
+    frame.resize(64, what);
+    frame
+}
+
 impl Vswitch {
     /// A switch with the bridge `br0` and its ports `p1` to `p4`, all in VLAN 1. Its tunnels lead
     /// nowhere.

@@ -198,7 +198,7 @@ async fn place(site: &Site, resolved: &Resolved, order: &mut Order) -> Result<Pl
                 node: candidate.node.id,
                 plan: candidate.plan,
                 root_disk: candidate.root_disk,
-                local_networks: Vec::new(),
+                local_networks: candidate.local_networks,
             })
             .collect();
         match site.store.place(order.clone(), site.now()).await {

@@ -10,7 +10,7 @@ use bessemer_store::NodeRecord;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Conductor, boot, power};
+use super::{Conductor, boot, power, tunnels};
 
 /// Carries `intent` out. Never fails: what goes wrong is the outcome.
 pub(super) async fn carry_out(
@@ -52,6 +52,7 @@ async fn act(
         if role == PortRole::Tenant {
             let bmc = conductor.site.bmcs.of(node)?;
             boot::eject_medium(&conductor.site, node, &*bmc, deadline).await?;
+            tunnels::bring_for(conductor, node, deadline).await?;
         }
         let site = &conductor.site;
         return site.fabric.connect(node, role, site, deadline).await;

@@ -16,6 +16,7 @@ mod marker;
 mod power;
 mod serial;
 mod tell;
+mod tunnels;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,7 @@ impl Conductor {
         conductor.consoles.resume().await;
         let turns = TaskTracker::new();
         turns.spawn(drift::watch(conductor.clone(), stop.clone()));
+        turns.spawn(tunnels::watch(conductor.clone(), stop.clone()));
         let places = Arc::new(Semaphore::new(CONCURRENCY));
         while !stop.is_cancelled() {
             let Ok(place) = places.clone().acquire_owned().await else {

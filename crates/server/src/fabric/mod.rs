@@ -6,6 +6,7 @@
 
 mod drift;
 mod health;
+pub(crate) mod overlay;
 mod switches;
 
 use std::sync::Arc;

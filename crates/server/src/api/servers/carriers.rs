@@ -1,34 +1,48 @@
 //! Which free nodes have the ports that an order's networks need.
 
-use bessemer_store::NodeRecord;
+use std::collections::HashMap;
+
+use bessemer_core::id::NodeId;
+use bessemer_store::{NewLocalNetwork, NodeRecord};
 
 use super::networks::Ordered;
 use super::order::Resolved;
 use crate::api::problem::{Kind, Refusal};
-use crate::fabric::{self, Switches};
+use crate::fabric::{self, overlay};
+use crate::site::Site;
 use crate::{attachments, wiring};
 
 /// Nodes whose reasons are told when none can carry an order's networks.
 const REASONS_TOLD: usize = 3;
 
-/// Keeps the nodes whose ports can carry the order's networks; if there is none, says why not, node
-/// by node.
-pub(super) fn keep_carriers(
+/// Keeps the nodes whose ports can carry the order's networks, and tells what each would take of its
+/// switches for VXLAN networks; if there is none, says why not, node by node.
+pub(super) async fn keep_carriers(
+    site: &Site,
     order: &Resolved,
-    switches: &Switches,
     nodes: &mut Vec<NodeRecord>,
-) -> Result<(), Refusal> {
+) -> Result<HashMap<NodeId, Vec<NewLocalNetwork>>, Refusal> {
+    let switches = site.fabric.switches(site).await?;
     let wanted: Vec<_> = order.networks.iter().map(Ordered::wanted).collect();
-    let mut reasons = Vec::new();
+    let networks: Vec<_> = order.networks.iter().map(|each| &each.network).collect();
+    let local = overlay::foresee(site, &switches, &networks, nodes).await?;
+    let (mut taken, mut reasons) = (HashMap::new(), Vec::new());
     nodes.retain(|node| {
-        let placed = attachments::place(&wanted, &wiring::of(node));
+        let wiring = wiring::of(node);
+        let placed = attachments::place(&wanted, &wiring, &local);
         let placed = placed.map_err(|error| error.to_string());
         let carried = placed.and_then(|placed| {
             let checked = fabric::check(node, &placed, &switches.model);
-            checked.map_err(|error| error.to_string())
+            checked.map_err(|error| error.to_string())?;
+            Ok(overlay::local_networks(
+                &wanted, &placed, &wiring, &switches,
+            ))
         });
         match carried {
-            Ok(()) => true,
+            Ok(networks) => {
+                taken.insert(node.id, networks);
+                true
+            }
             Err(reason) => {
                 reasons.push((node.name.clone(), reason));
                 false
@@ -36,7 +50,7 @@ pub(super) fn keep_carriers(
         }
     });
     if !nodes.is_empty() {
-        return Ok(());
+        return Ok(taken);
     }
     let told = reasons.iter().take(REASONS_TOLD);
     let told: Vec<_> = told

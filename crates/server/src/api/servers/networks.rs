@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use bessemer_core::net::MacAddress;
-use bessemer_core::network::NetworkKind;
 use bessemer_store::{NetworkRecord, NewAttachment};
 use bessemer_wire::api::NetworkRequest;
 
@@ -84,10 +83,6 @@ fn port(field: &str, port: Option<&str>) -> Result<Option<String>, Refusal> {
 /// could not tell whom to send a packet to.
 fn check_apart(field: &str, others: &[Ordered], network: &NetworkRecord) -> Result<(), Refusal> {
     let field = format!("{field}.network");
-    if network.kind == NetworkKind::Vxlan {
-        let detail = "Servers cannot be put on VXLAN networks.";
-        return Err(Refusal::invalid(field, detail).remedy("Take a network of kind vlan."));
-    }
     for Ordered { network: other, .. } in others {
         if other.id == network.id {
             let detail = format!("Network {} is named twice.", network.name);

@@ -7,7 +7,7 @@ use bessemer_core::id::{ImageId, ServerId};
 use bessemer_core::lifecycle::{Deployment, Goal, NodeSpec, Observed, Step};
 use bessemer_core::plan::{Plan, foretell};
 use bessemer_core::root_disk::{self, NoRootDisk};
-use bessemer_store::NodeRecord;
+use bessemer_store::{NewLocalNetwork, NodeRecord};
 
 use super::carriers::keep_carriers;
 use super::order::Resolved;
@@ -29,6 +29,8 @@ pub(super) struct Candidate {
     pub(super) root_disk: DiskIdentity,
     /// What would happen to it.
     pub(super) plan: Plan,
+    /// The order's VXLAN networks on its switches.
+    pub(super) local_networks: Vec<NewLocalNetwork>,
 }
 
 /// The free nodes that the order can have, at least one, the quickest first.
@@ -44,12 +46,12 @@ pub(super) async fn candidates(
         .values_mut()
         .for_each(|agent| site.heard.freshen(agent));
     // Those that wait in the agent first: they are the quickest.
-    nodes.sort_by_key(|(node, _)| {
+    nodes.sort_by_key(|(node, ..)| {
         node.state.step != Step::Standby || !agents.contains_key(&node.id)
     });
     nodes.truncate(ENOUGH);
     let mut planned = Vec::with_capacity(nodes.len());
-    for (node, root_disk) in nodes {
+    for (node, root_disk, local_networks) in nodes {
         let seen = Observed {
             agent: agents.get(&node.id).copied(),
             kexec_failed: kexec_failed(site, &node, order.image.id).await?,
@@ -66,6 +68,7 @@ pub(super) async fn candidates(
             plan: plan(site, deployment, &node, &seen, now),
             node,
             root_disk,
+            local_networks,
         });
     }
     // An agent that has fallen silent costs a POST after all.
@@ -73,11 +76,12 @@ pub(super) async fn candidates(
     Ok(planned)
 }
 
-/// The free nodes of the order's flavor on which it is known where the image goes, at least one.
+/// The free nodes of the order's flavor on which it is known where the image goes, at least one; with
+/// their root disk and the order's VXLAN networks on their switches.
 async fn nodes_with_root_disk(
     site: &Site,
     order: &Resolved,
-) -> Result<Vec<(NodeRecord, DiskIdentity)>, Refusal> {
+) -> Result<Vec<(NodeRecord, DiskIdentity, Vec<NewLocalNetwork>)>, Refusal> {
     let needed = order.image_size.saturating_add(BESIDE_IMAGE);
     may_fit(order, needed)?;
     let mut nodes = site.store.available_nodes(MAX_CANDIDATES).await?;
@@ -85,12 +89,14 @@ async fn nodes_with_root_disk(
     if nodes.is_empty() {
         return Err(what_is_short(site, order).await?);
     }
-    let switches = site.fabric.switches(site).await?;
-    keep_carriers(order, &switches, &mut nodes)?;
+    let mut local_networks = keep_carriers(site, order, &mut nodes).await?;
     let (mut good, mut refused) = (Vec::new(), Vec::new());
     for node in nodes {
         match root_disk(order, &node, needed) {
-            Ok(disk) => good.push((node, disk)),
+            Ok(disk) => {
+                let local_networks = local_networks.remove(&node.id).unwrap_or_default();
+                good.push((node, disk, local_networks));
+            }
             Err(reason) => refused.push((node, reason)),
         }
     }
