@@ -110,6 +110,7 @@ async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<()> {
     let new = NewNode {
         id,
         name: format!("idle-{number}"),
+        rack: None,
         bmc: BmcRecord {
             url: format!("http://127.4.{high}.{low}:1"),
             username: "bessemer".into(),

@@ -50,6 +50,7 @@ fn node(name: String, bmc: SocketAddr, mac: [u8; 4]) -> anyhow::Result<Bytes> {
     let node = NodeCreate {
         standby: Standby::ByFlavor,
         name,
+        rack: None,
         bmc: BmcCreate {
             url: format!("http://{bmc}"),
             username: "bessemer".into(),

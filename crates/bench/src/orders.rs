@@ -123,6 +123,7 @@ impl Enclosure {
     fn registration(&self) -> NodeCreate {
         NodeCreate {
             name: NODE.into(),
+            rack: None,
             bmc: BmcCreate {
                 url: self.server.url(),
                 username: ACCOUNT.0.into(),

@@ -35,13 +35,23 @@ impl Client {
         phase: Option<Phase>,
         detail: bool,
     ) -> Result<Vec<Document<Node>>, Error> {
+        self.nodes_in(None, phase, detail).await
+    }
+
+    /// The same, of one rack (by name or id) if one is given.
+    ///
+    /// # Errors
+    /// When the API does not answer with them.
+    pub async fn nodes_in(
+        &self,
+        rack: Option<&str>,
+        phase: Option<Phase>,
+        detail: bool,
+    ) -> Result<Vec<Document<Node>>, Error> {
         let mut query = vec![("limit", MOST_PER_PAGE)];
-        if let Some(phase) = phase {
-            query.push(("phase", phase.name()));
-        }
-        if detail {
-            query.push(("detail", "true"));
-        }
+        query.extend(rack.map(|rack| ("rack", rack)));
+        query.extend(phase.map(|phase| ("phase", phase.name())));
+        query.extend(detail.then_some(("detail", "true")));
         self.list(&["nodes"], &query).await
     }
 

@@ -12,6 +12,7 @@ use bessemer_core::network::NetworkKind;
 use bessemer_core::port_plan::{Attachment, AttachmentMode, Cable, Carrier};
 use bessemer_store::{AttachmentRecord, NetworkRecord, NodeRecord, ServerRecord, Store};
 
+use crate::fabric::Switches;
 use crate::wiring;
 
 /// A network that a server is to be on.
@@ -201,6 +202,7 @@ pub(crate) fn cable<'wiring>(
 /// any more.
 pub(crate) async fn of_server(
     store: &Store,
+    switches: &Switches,
     server: &ServerRecord,
     node: &NodeRecord,
 ) -> Result<Vec<Placed>, Error> {
@@ -218,7 +220,7 @@ pub(crate) async fn of_server(
             mode: attachment.mode,
         })
         .collect();
-    let wiring = wiring::of(node);
+    let wiring = wiring::of(node, switches);
     let local = LocalVlans::of(store, server.id).await?;
     let plans = place(&wanted, &wiring, &local)?;
     let attachments = server.attachments.iter().cloned();

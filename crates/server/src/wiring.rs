@@ -6,19 +6,27 @@ use bessemer_core::port_plan::{Cable, Port, PortGroup};
 use bessemer_store::NodeRecord;
 use bessemer_wire::api::NodePort;
 
+use crate::fabric::Switches;
+
 /// The wiring of `node`.
-pub(crate) fn of(node: &NodeRecord) -> NodeWiring {
+pub(crate) fn of(node: &NodeRecord, switches: &Switches) -> NodeWiring {
     let (ports, groups) = (&node.ports, &node.port_groups);
-    declared(&node.name, ports, groups, node.inventory.as_ref())
+    declared(
+        &node.name,
+        (ports, groups),
+        node.inventory.as_ref(),
+        switches,
+    )
 }
 
 /// The wiring of the node with this name, these ports and groups, and what was found of it. If none
-/// of the ports says that it boots, the first one does.
+/// of the ports says that it boots, the first one does. A port of which no physical network is declared
+/// is on that of its switch.
 pub(crate) fn declared(
     node: &str,
-    ports: &[NodePort],
-    groups: &[PortGroup],
+    (ports, groups): (&[NodePort], &[PortGroup]),
     inventory: Option<&Inventory>,
+    switches: &Switches,
 ) -> NodeWiring {
     let said = ports.iter().any(|port| port.boots);
     let nics = ports.iter().enumerate().map(|(index, port)| {
@@ -32,7 +40,7 @@ pub(crate) fn declared(
                 group: port.group.clone(),
                 boots: port.boots || (!said && index == 0),
             },
-            physical_network: port.physical_network.clone(),
+            physical_network: physical_network(port, switches),
             name: found.map(|nic| nic.name.clone()),
             link: found.map(|nic| nic.link),
             speed_mbps: found.and_then(|nic| nic.speed_mbps),
@@ -43,4 +51,11 @@ pub(crate) fn declared(
         nics: nics.collect(),
         groups: groups.to_vec(),
     }
+}
+
+/// The physical network that a port is on, as declared of it or of its switch.
+pub(crate) fn physical_network(port: &NodePort, switches: &Switches) -> Option<String> {
+    let switch = port.switch.as_ref().and_then(|name| switches.record(name));
+    let of_switch = switch.and_then(|switch| switch.settings.physical_network.as_ref());
+    port.physical_network.as_ref().or(of_switch).cloned()
 }

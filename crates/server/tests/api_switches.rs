@@ -3,12 +3,14 @@
 
 mod api_support;
 
+use bessemer_core::lifecycle::Phase;
 use bessemer_wire::api::Role;
 use rcgen::{CertificateParams, KeyPair};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use api_support::{Answer, Api, node};
+use api_support::offer::{M1, offer};
+use api_support::{Answer, Api, at_rest, machine, node};
 
 const PROVISIONING: &str = "[provisioning]\naddress = '10.77.0.1'\nsubnet = '10.77.0.0/24'\n\
                             pool_first = '10.77.0.50'\npool_last = '10.77.0.99'\nvlan = 10\n\
@@ -82,6 +84,23 @@ async fn sites_racks_and_switches_are_made_changed_and_deleted() {
         (&Value::Null, &json!("a07"))
     );
 
+    let mut machine = node(1);
+    set(&mut machine, "/rack", json!("a07"));
+    set(&mut machine, "/ports/0/switch", json!("leaf1"));
+    set(&mut machine, "/ports/0/switch_port", json!("p1"));
+    let machine = api.post("/v1/nodes", machine).await.expect(201);
+    assert_eq!(machine["rack"], "a07");
+    assert_eq!(names(&api, "/v1/nodes?rack=a07").await, ["n1"]);
+    assert_eq!(api.get("/v1/racks/a07").await.json()["nodes"], 1);
+    patch(&api, "/v1/nodes/n1", json!({ "rack": "a08" }))
+        .await
+        .wrong(422, "unknown-reference", "rack", "a08");
+    let out = patch(&api, "/v1/nodes/n1", json!({ "rack": null })).await;
+    assert_eq!(out.expect(200)["rack"], Value::Null);
+    let none = names(&api, "/v1/nodes?rack=a07").await;
+    assert!(none.is_empty(), "{none:?}");
+    api.delete("/v1/nodes/n1?force=true").await.expect(204);
+
     let moved = json!({ "position": "row B" });
     let moved = patch(&api, "/v1/racks/a07", moved).await.expect(200);
     assert_eq!(
@@ -109,7 +128,8 @@ async fn sites_racks_and_switches_are_made_changed_and_deleted() {
     let kinds: Vec<_> = kinds.map(|event| event["kind"].as_str().unwrap()).collect();
     assert_eq!(
         kinds.join(" "),
-        "site.created rack.created switch.created switch.changed switch.changed rack.changed \
+        "site.created rack.created switch.created switch.changed switch.changed \
+         node.enrolled node.deleted rack.changed \
          site.changed switch.deleted rack.deleted site.deleted"
     );
 }
@@ -383,6 +403,44 @@ async fn a_switch_that_nodes_are_cabled_to_stays() {
     assert_eq!(shown["health"]["failing"], true);
     api.delete("/v1/nodes/n1?force=true").await.expect(204);
     api.delete("/v1/switches/leaf_1").await.expect(204);
+}
+
+#[tokio::test]
+async fn a_port_is_on_the_physical_network_of_its_switch() {
+    let api = Api::start_with(PROVISIONING).await;
+    let mut leaf1 = switch("leaf1");
+    set(&mut leaf1, "/physical_network", json!("storage"));
+    api.post("/v1/switches", leaf1).await.expect(201);
+    let mut cabled = node(1);
+    set(&mut cabled, "/ports/0/switch", json!("leaf1"));
+    set(&mut cabled, "/ports/0/switch_port", json!("p1"));
+    let made = api.post("/v1/nodes", cabled).await.expect(201);
+    let id = made["id"].as_str().unwrap().parse().unwrap();
+    let store = &api.site.store;
+    store.set_inventory(id, &machine(M1.0, M1.1)).await.unwrap();
+    api.move_node(id, |state| at_rest(state, Phase::Available))
+        .await;
+    offer(&api).await;
+    patch(
+        &api,
+        "/v1/networks/web",
+        json!({ "physical_network": "dc" }),
+    )
+    .await
+    .expect(200);
+    let order = json!({
+        "name": "web1", "flavor": "m1", "image": "os", "networks": [{ "network": "web" }],
+        "keys": ["laptop"],
+    });
+    let refused = api.post("/v1/servers", order.clone()).await;
+    refused.problem(409, "networks-not-carried");
+    assert!(refused.text.contains("storage"), "{}", refused.text);
+    // What is said of the port goes before what is said of its switch.
+    let said = json!({ "physical_network": "dc" });
+    patch(&api, "/v1/nodes/n1/ports/52:54:00:00:00:01", said)
+        .await
+        .expect(200);
+    api.post("/v1/servers", order).await.expect(201);
 }
 
 #[tokio::test]

@@ -31,7 +31,8 @@ macro_rules! select_node {
              port_control, standby, goal, generation, abort, server, state, identity, ",
             $inventory,
             ", os_up, news, boot_method, boot_abilities, root_disk_hint, port_role, \
-             ports_suspect FROM node ",
+             ports_suspect, (SELECT rack.name FROM rack WHERE rack.id = node.rack) AS rack_name \
+             FROM node ",
             $rest
         )
     };
@@ -93,7 +94,7 @@ impl Store {
     ) -> Result<(Vec<NodeRecord>, Option<String>), Error> {
         const SQL: &str = select_node!(
             "WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
-             ORDER BY created_at, id LIMIT $4"
+             AND ($4 IS NULL OR rack = $4) ORDER BY created_at, id LIMIT $5"
         );
         self.page_of_nodes(SQL, filter, cursor, limit).await
     }
@@ -108,7 +109,7 @@ impl Store {
         const SQL: &str = select_node!(
             inventory: "CAST(NULL AS TEXT) AS inventory",
             "WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
-             ORDER BY created_at, id LIMIT $4"
+             AND ($4 IS NULL OR rack = $4) ORDER BY created_at, id LIMIT $5"
         );
         self.page_of_nodes(SQL, filter, cursor, limit).await
     }
@@ -122,7 +123,13 @@ impl Store {
     ) -> Result<(Vec<NodeRecord>, Option<String>), Error> {
         let from = Cursor::read(cursor.as_deref())?;
         let phase = filter.phase.map(|phase| phase.name().to_owned());
-        let values = values![from.created_at, from.id, phase, rows_for(limit)];
+        let values = values![
+            from.created_at,
+            from.id,
+            phase,
+            filter.rack,
+            rows_for(limit)
+        ];
         let mut rows = self.database().rows(sql, values).await?;
         let next = next_page(&mut rows, limit)?;
         let nodes: Result<_, _> = rows.iter().map(node_record).collect();
@@ -207,6 +214,7 @@ impl Store {
     ) -> Result<(), Error> {
         const BOOT_METHOD: &str = "UPDATE node SET boot_method = $2 WHERE id = $1";
         const STANDBY: &str = "UPDATE node SET standby = $2 WHERE id = $1";
+        const RACK: &str = "UPDATE node SET rack = $2 WHERE id = $1";
         const ROOT_DISK: &str = "UPDATE node SET root_disk_hint = $2 WHERE id = $1";
         let mut write = self.write("change_node").await?;
         if let Some(method) = changes.boot_method {
@@ -222,6 +230,9 @@ impl Store {
             } else {
                 error
             });
+        }
+        if let Some(rack) = changes.rack {
+            found(write.execute(RACK, values![id, rack]).await?, id)?;
         }
         if let Some(hint) = changes.root_disk_hint {
             let hint = optional_json("root_disk_hint", hint.as_ref())?;
@@ -342,10 +353,10 @@ fn refuse_repeated_mac(node: &NewNode) -> Result<(), Error> {
 async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(), Error> {
     const NODE: &str = "INSERT INTO node (id, name, created_at, bmc_url, bmc_username,
         bmc_password, bmc_trust, ports, port_control, goal, goal_kind, generation, state, phase,
-        at_rest, clean, boot_method, standby, bmc_ipmi_key, root_disk_hint, port_groups, due_at,
-        news, lease_until, fence)
+        at_rest, clean, boot_method, standby, bmc_ipmi_key, root_disk_hint, port_groups, rack,
+        due_at, news, lease_until, fence)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $19, $20, $21, $3, 0, 0, 0)";
+        $19, $20, $21, $22, $3, 0, 0, 0)";
     const MAC: &str = "INSERT INTO mac_address (mac, node) VALUES ($1, $2)";
     check_cables(write, None, &node.ports).await?;
     let generation = Generation(1);
@@ -373,6 +384,7 @@ async fn insert(write: &mut Write, node: &NewNode, now: Timestamp) -> Result<(),
         node.bmc.ipmi_key_sealed.as_deref().map(sealed),
         optional_json("root_disk_hint", node.root_disk_hint.as_ref())?,
         json("port_groups", &node.port_groups)?,
+        node.rack,
     ];
     write.execute(NODE, values).await?;
     for port in &node.ports {
@@ -477,6 +489,7 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
     Ok(NodeRecord {
         id,
         name: row.text("name")?,
+        rack: row.optional_text("rack_name")?,
         bmc: BmcRecord {
             url: row.text("bmc_url")?,
             username: row.text("bmc_username")?,

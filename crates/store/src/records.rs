@@ -14,7 +14,7 @@ use bessemer_core::boot_method::{BootAbilities, BootMethod};
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::hardware::{DiskIdentity, Inventory, MachineIdentity};
 use bessemer_core::id::{
-    BootId, FlavorId, Generation, ImageId, KeyPairId, NodeId, ProjectId, ServerId, TokenId,
+    BootId, FlavorId, Generation, ImageId, KeyPairId, NodeId, ProjectId, RackId, ServerId, TokenId,
 };
 use bessemer_core::lifecycle::{
     Action, Goal, HandOver, Intent, NodeSpec, NodeState, Observed, PortControl, PortRole, Standby,
@@ -37,6 +37,8 @@ pub struct NewNode {
     pub id: NodeId,
     /// Unique.
     pub name: String,
+    /// The rack that it is in.
+    pub rack: Option<RackId>,
     /// Its management controller; the URL is unique.
     pub bmc: BmcRecord,
     /// Its NICs; each MAC address is unique over all nodes.
@@ -75,6 +77,8 @@ pub struct NodeRecord {
     pub id: NodeId,
     /// Its name.
     pub name: String,
+    /// The name of the rack that it is in.
+    pub rack: Option<String>,
     /// Its management controller.
     pub bmc: BmcRecord,
     /// Its NICs.
@@ -131,6 +135,8 @@ pub struct NewWiring {
 /// What is changed of a node; what is absent stays.
 #[derive(Clone, Default)]
 pub struct NodeChanges {
+    /// The rack that it is in; `Some(None)` for none.
+    pub rack: Option<Option<RackId>>,
     /// How it is to boot the agent; `Some(None)` chooses by what it can do.
     pub boot_method: Option<Option<BootMethod>>,
     /// Whether it waits for orders in the agent.
@@ -147,6 +153,8 @@ pub struct NodeChanges {
 pub struct NodeFilter {
     /// Only those in this phase.
     pub phase: Option<bessemer_core::lifecycle::Phase>,
+    /// Only those in this rack.
+    pub rack: Option<RackId>,
 }
 
 /// The right to move one node until the lease ends, proven by the fence.

@@ -94,7 +94,10 @@ async fn networking_of(
     session: &Session,
     server: &ServerRecord,
 ) -> Result<CheckedNetworking, Refusal> {
-    let placed = attachments::of_server(&site.store, server, &session.node).await;
+    let switches = site.fabric.switches(site).await;
+    let switches = switches.map_err(Refusal::unavailable)?;
+    let node = &session.node;
+    let placed = attachments::of_server(&site.store, &switches, server, node).await;
     let placed = placed.map_err(Refusal::unavailable)?;
     networking::of(&placed).map_err(Refusal::unavailable)
 }

@@ -28,6 +28,7 @@ use utoipa_axum::routes;
 use super::answer_with;
 use super::extract::{Admin, Answer, Body, Path, Query};
 use super::page;
+use super::places::rack_of;
 use super::problem::Refusal;
 use super::values;
 use crate::site::Site;
@@ -62,6 +63,8 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
 struct NodeQuery {
     /// Only nodes in this phase.
     phase: Option<Phase>,
+    /// Only nodes in this rack, by name or id.
+    rack: Option<String>,
     /// Whether `inventory` is filled in: false unless given. It is most of a node's bytes.
     #[serde(default)]
     detail: bool,
@@ -101,7 +104,10 @@ async fn list(
     Query(query): Query<NodeQuery>,
 ) -> Answer<Page<Node>> {
     let limit = page::limit(query.limit)?;
-    let filter = NodeFilter { phase: query.phase };
+    let filter = NodeFilter {
+        phase: query.phase,
+        rack: rack_of(&site, query.rack.as_deref()).await?,
+    };
     let (nodes, next) = if query.detail {
         site.store.nodes(filter, query.cursor, limit).await?
     } else {
@@ -170,6 +176,10 @@ async fn update(
     }
     let node = site.store.node(&node).await?;
     let changes = NodeChanges {
+        rack: match &request.rack {
+            Some(rack) => Some(rack_of(&site, rack.as_deref()).await?),
+            None => None,
+        },
         boot_method: request.boot_method,
         standby: request.standby,
         bmc: match request.bmc {
@@ -243,6 +253,7 @@ fn view(site: &Site, node: NodeRecord) -> Node {
         progress: site.progress.get(node.id),
         id: node.id,
         name: node.name,
+        rack: node.rack,
         provision_state: node.state.provision_state().to_owned(),
         state: node.state,
         generation: node.spec.generation,

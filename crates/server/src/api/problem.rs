@@ -299,7 +299,7 @@ mod tests {
          409 addresses-exhausted\n\
              413 body-too-large\n415 unsupported-media-type\n422 invalid-field\n\
              422 unknown-reference\n422 image-larger-than-disk\n422 idempotency-mismatch\n\
-             429 too-many-streams\n500 internal\n502 machine-failed\n503 unavailable\n\
+             429 too-many-streams\n500 internal\n502 machine-failed\n502 switch-failed\n503 unavailable\n\
              504 machine-timeout"
         );
     }

@@ -45,7 +45,7 @@ fn placed(network: &NetworkRecord, local: &LocalVlans) -> Result<Vec<Attachment>
     }];
     place(
         &wanted,
-        &wiring::declared("node1", &ports, &[], None),
+        &wiring::declared("node1", (&ports, &[]), None, &Switches::default()),
         local,
     )
 }
@@ -92,7 +92,7 @@ fn bond(switches: [&str; 2]) -> Result<Vec<Attachment>, Error> {
         name: "bond0".into(),
         mode: GroupMode::ActiveBackup,
     };
-    let wiring = wiring::declared("node1", &ports, &[group], None);
+    let wiring = wiring::declared("node1", (&ports, &[group]), None, &Switches::default());
     let far = NetworkRecord {
         kind: NetworkKind::Vxlan,
         vlan: None,

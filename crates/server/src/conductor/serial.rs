@@ -82,6 +82,7 @@ impl SerialConsoles {
         loop {
             let deploying = NodeFilter {
                 phase: Some(Phase::Deploying),
+                ..NodeFilter::default()
             };
             let page = self
                 .site

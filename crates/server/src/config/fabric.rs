@@ -10,8 +10,8 @@ use super::error::{ConfigError, wrong};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fabric {
-    /// The VLAN ids of networks for which none is given, such as `100-1999,3000-3999`; the site's own
-    /// are left out. Without them only operators make VLAN networks, and give each its id. The
+    /// The VLAN ids of networks for which none is given, such as `100-1999,2500-2999`; the operator's own
+    /// and those that switches keep are left out. Without them only operators make VLAN networks, and give each its id. The
     /// trunks between switches must carry all of them.
     #[schemars(with = "Option<String>")]
     pub vlan_pool: Option<IdPool>,

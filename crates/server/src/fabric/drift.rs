@@ -48,7 +48,7 @@ impl Fabric {
     ) -> Result<Vec<Drift>, Failure> {
         let switches = self.switches(site).await.map_err(store_failure)?;
         let mut drifts = Vec::new();
-        for plan in plans(node, role, &switches.model, site).await? {
+        for plan in plans(node, role, &switches, site).await? {
             let driver = match switches.driver(&plan.switch) {
                 Some(Driver::Ours(driver)) => driver.clone(),
                 Some(Driver::Unusable) => return Err(failure(&unusable(&plan.switch))),

@@ -12,9 +12,7 @@ mod switches;
 use std::sync::Arc;
 
 use bessemer_core::lifecycle::PortRole;
-use bessemer_core::port_plan::{
-    self, Attachment, DeclaredPort, PlanError, PortState, SiteModel, SwitchPlan,
-};
+use bessemer_core::port_plan::{self, Attachment, DeclaredPort, PlanError, PortState, SwitchPlan};
 use bessemer_core::reason::Failure;
 use bessemer_fabric::{FlatSwitch, OnFailure, Switch};
 use bessemer_store::NodeRecord;
@@ -60,7 +58,7 @@ impl Fabric {
         deadline: Instant,
     ) -> Result<(), Failure> {
         let switches = self.switches(site).await.map_err(store_failure)?;
-        let plans = plans(node, role, &switches.model, site).await?;
+        let plans = plans(node, role, &switches, site).await?;
         // A node that is parked is to stay as far parked as it got.
         let on_failure = match role {
             PortRole::Parked => OnFailure::Keep,
@@ -94,7 +92,7 @@ impl Fabric {
         site: &Site,
     ) -> Result<Vec<SwitchPlan>, Failure> {
         let switches = self.switches(site).await.map_err(store_failure)?;
-        plans(node, role, &switches.model, site).await
+        plans(node, role, &switches, site).await
     }
 
     /// Reads what these ports of a switch carry, and writes it down. Of a switch that is not ours to
@@ -128,7 +126,7 @@ async fn take_back(
     deadline: Instant,
 ) {
     let role = node.port_role.unwrap_or(PortRole::Parked);
-    let before = match plans(node, role, &switches.model, site).await {
+    let before = match plans(node, role, switches, site).await {
         Ok(before) => before,
         Err(failure) => {
             warn!("ports cannot be taken back: {}", failure.message);
@@ -157,7 +155,7 @@ async fn apply(
         // The plan knows only switches of the store: there is always one.
         Some(Driver::Unusable) | None => return Err(unusable(&plan.switch)),
         Some(Driver::Flat) => {
-            flat = FlatSwitch::new(plan.switch.clone(), declared(node, &plan.switch));
+            flat = FlatSwitch::new(plan.switch.clone(), declared(node, &plan.switch, switches));
             &flat
         }
     };
@@ -172,7 +170,7 @@ fn unusable(switch: &str) -> bessemer_fabric::Error {
 }
 
 /// What is known of the ports of `node` on a switch that is not ours.
-fn declared(node: &NodeRecord, switch: &str) -> Vec<DeclaredPort> {
+fn declared(node: &NodeRecord, switch: &str, switches: &Switches) -> Vec<DeclaredPort> {
     let ports = node
         .ports
         .iter()
@@ -182,7 +180,7 @@ fn declared(node: &NodeRecord, switch: &str) -> Vec<DeclaredPort> {
         let nic = nics.clone().find(|nic| nic.mac == port.mac);
         Some(DeclaredPort {
             port: port.switch_port.clone()?,
-            segment: port.physical_network.clone(),
+            segment: wiring::physical_network(port, switches),
             neighbor: nic.and_then(|nic| nic.lldp.clone()),
         })
     });
@@ -216,35 +214,45 @@ async fn note(
 pub(crate) fn check(
     node: &NodeRecord,
     attachments: &[Attachment],
-    model: &SiteModel,
+    switches: &Switches,
 ) -> Result<(), PlanError> {
-    let tenant = PortRole::Tenant;
-    port_plan::plan(&wiring::of(node).node_ports(), tenant, attachments, model).map(drop)
+    let (tenant, model) = (PortRole::Tenant, &switches.model);
+    port_plan::plan(
+        &wiring::of(node, switches).node_ports(),
+        tenant,
+        attachments,
+        model,
+    )
+    .map(drop)
 }
 
 /// What the switches of `node` must carry in `role`.
 async fn plans(
     node: &NodeRecord,
     role: PortRole,
-    model: &SiteModel,
+    switches: &Switches,
     site: &Site,
 ) -> Result<Vec<SwitchPlan>, Failure> {
     let attachments = match role {
-        PortRole::Tenant => attachments(node, site).await?,
+        PortRole::Tenant => attachments(node, switches, site).await?,
         _ => Vec::new(),
     };
-    let ports = wiring::of(node).node_ports();
-    port_plan::plan(&ports, role, &attachments, model).map_err(|error| cannot_be(&error))
+    let ports = wiring::of(node, switches).node_ports();
+    port_plan::plan(&ports, role, &attachments, &switches.model).map_err(|error| cannot_be(&error))
 }
 
 /// What the node's server is attached to.
-async fn attachments(node: &NodeRecord, site: &Site) -> Result<Vec<Attachment>, Failure> {
+async fn attachments(
+    node: &NodeRecord,
+    switches: &Switches,
+    site: &Site,
+) -> Result<Vec<Attachment>, Failure> {
     let server = node.server.ok_or_else(|| {
         Failure::permanent("the node has no server whose networks it could be put on")
     })?;
     let server = site.store.server(None, &server.to_string()).await;
     let server = server.map_err(store_failure)?;
-    let placed = attachments::of_server(&site.store, &server, node).await;
+    let placed = attachments::of_server(&site.store, switches, &server, node).await;
     let placed = placed.map_err(|error| match error {
         attachments::Error::Store(error) => store_failure(error),
         error => Failure::operator(error.to_string()),

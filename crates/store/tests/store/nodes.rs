@@ -180,6 +180,7 @@ async fn lists_go_on_where_the_page_before_ended(site: Site) {
     assert_eq!(seen, (1..=7).map(node_id).collect::<Vec<_>>());
     let held = NodeFilter {
         phase: Some(Phase::Held),
+        ..NodeFilter::default()
     };
     assert!(store.nodes(held, None, 3).await.unwrap().0.is_empty());
     for wrong in [

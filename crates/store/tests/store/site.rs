@@ -110,6 +110,7 @@ pub(crate) fn new_node(number: u32) -> NewNode {
         standby: Standby::ByFlavor,
         id: node_id(number),
         name: format!("node{number}"),
+        rack: None,
         bmc: BmcRecord {
             url: format!("https://bmc{number}"),
             username: "root".into(),

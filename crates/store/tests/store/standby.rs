@@ -13,6 +13,7 @@ on_both! {
 }
 
 const ALWAYS: NodeChanges = NodeChanges {
+    rack: None,
     boot_method: None,
     root_disk_hint: None,
     standby: Some(Standby::Always),

@@ -27,6 +27,9 @@ pub struct NodeCreate {
     /// Which of them are bonded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub port_groups: Vec<PortGroupCreate>,
+    /// The rack that it is in, by name or id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rack: Option<String>,
     /// How it is to boot the agent; if absent, chosen from what its management controller says
     /// that it can be made to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,6 +47,14 @@ pub struct NodeCreate {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeUpdate {
+    /// The rack that it is in, by name or id; `null` for none.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>)]
+    pub rack: Option<Option<String>>,
     /// How it is to boot the agent from its next boot on; `null` chooses from what its management
     /// controller says that it can be made to do.
     #[serde(
@@ -210,6 +221,9 @@ pub struct Node {
     pub id: NodeId,
     /// Its name.
     pub name: String,
+    /// The name of the rack that it is in.
+    #[serde(default)]
+    pub rack: Option<String>,
     /// Where it is, in the words that the field knows: `available`, `wait call-back`, ….
     pub provision_state: String,
     /// Where it is, exactly, and why.

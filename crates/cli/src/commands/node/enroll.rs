@@ -63,6 +63,9 @@ pub(in crate::commands) struct Enroll {
     /// How the ports of a group are bonded, unless by LACP: lacp, active_backup or none.
     #[arg(long, value_name = "GROUP=MODE")]
     port_group: Vec<GroupArgument>,
+    /// The rack that it is in, by name or id.
+    #[arg(long)]
+    rack: Option<String>,
     /// How it is to boot the agent; unless given, chosen from what its controller can make it do.
     #[arg(long, value_name = "METHOD", value_parser = super::set::boot_method_parser())]
     boot_method: Option<BootMethod>,
@@ -194,6 +197,7 @@ impl Enroll {
         };
         Ok(NodeCreate {
             name: self.name,
+            rack: self.rack,
             bmc: BmcCreate {
                 url: self.bmc,
                 username: self.bmc_user,

@@ -55,12 +55,15 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bessemer node list
-  bessemer node list --phase failed
+  bessemer node list --phase failed --rack a07
   bessemer node list --detail -o json | jq '.items[].inventory.memory_mib'")]
 pub(super) struct List {
     /// Only nodes in this phase.
     #[arg(long, value_parser = phase_parser())]
     phase: Option<Phase>,
+    /// Only nodes in this rack.
+    #[arg(long)]
+    rack: Option<String>,
     /// Also what they are made of.
     #[arg(long)]
     detail: bool,
@@ -152,8 +155,12 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
             let node = client.create_node(&arguments.request()?).await?;
             changed(context, node, wait.then_some(Phase::Available)).await?;
         }
-        Command::List(List { phase, detail }) => {
-            let list = client.nodes(phase, detail).await?;
+        Command::List(List {
+            phase,
+            rack,
+            detail,
+        }) => {
+            let list = client.nodes_in(rack.as_deref(), phase, detail).await?;
             let now = Timestamp::now();
             format.list(&list, |list| view::list(list, detail, now))?;
         }

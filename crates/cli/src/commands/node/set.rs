@@ -16,7 +16,7 @@ use crate::secret;
 /// What leaves the choice to the conductor.
 const AUTOMATIC: &str = "auto";
 
-/// What takes a hint back.
+/// What takes a hint, or a rack, back.
 const NONE: &str = "none";
 
 /// Change a node. What is not given stays as it is.
@@ -27,6 +27,7 @@ const NONE: &str = "none";
   bessemer node set rack1-u07 --boot-method auto    choose by what its controller can make it do
   bessemer node set rack1-u07 --root-disk serial=S6CKNX0T
   bessemer node set rack1-u07 --root-disk none      leave that to its flavor, or the rule
+  bessemer node set rack1-u07 --rack a07
   bessemer node set rack1-u07 --bmc-user bessemer --bmc-password-file -
   bessemer node set rack1-u07 --bmc-fingerprint b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c
 
@@ -39,12 +40,15 @@ pub(in crate::commands) struct Set {
     #[arg(
         long, value_name = "METHOD",
         required_unless_present_any = [
-            "standby", "root_disk", "bmc", "bmc_user", "bmc_password_file", "bmc_fingerprint",
+            "rack", "standby", "root_disk", "bmc", "bmc_user", "bmc_password_file", "bmc_fingerprint",
             "bmc_insecure", "bmc_ipmi_key_file", "no_bmc_ipmi_key",
         ],
         value_parser = PossibleValuesParser::new(names().chain([AUTOMATIC]))
     )]
     boot_method: Option<String>,
+    /// The rack that it is in, by name or id; `none` for none.
+    #[arg(long)]
+    rack: Option<String>,
     /// Whether it waits for orders in the agent, so that they cost no POST.
     #[arg(long, value_name = "WHEN", value_parser = standby_parser())]
     standby: Option<Standby>,
@@ -89,7 +93,9 @@ fn hint_or_none(text: &str) -> Result<Hint, HintError> {
 impl Set {
     /// The request, after the secrets have been read.
     pub(super) fn request(&self) -> anyhow::Result<NodeUpdate> {
+        let rack = self.rack.clone();
         Ok(NodeUpdate {
+            rack: rack.map(|rack| Some(rack).filter(|rack| rack != NONE)),
             boot_method: self.boot_method.as_deref().map(named),
             standby: self.standby,
             root_disk_hint: self.root_disk.as_ref().map(|hint| hint.0.clone()),

@@ -54,6 +54,7 @@ pub(super) fn details(node: &Node, now: Timestamp) -> String {
     let mut text = pairs([
         ("Name", Some(node.name.clone())),
         ("Id", Some(node.id.to_string())),
+        ("Rack", node.rack.clone()),
         (
             "State",
             Some(format!(

@@ -10,6 +10,7 @@ use bessemer_wire::api::{NodeCreate, NodePort, NodePortCreate, PortGroupCreate};
 use uuid::Uuid;
 
 use super::access;
+use crate::api::places::rack_of;
 use crate::api::problem::{Refusal, sentence};
 use crate::api::values;
 use crate::fabric::Switches;
@@ -26,7 +27,7 @@ pub(super) async fn check(site: &Site, request: NodeCreate) -> Result<NewNode, R
         .map(|(index, port)| check_port(&switches, index, port))
         .collect::<Result<_, _>>()?;
     check_ports(&ports)?;
-    let port_groups = check_groups(&request.name, &mut ports, &request.port_groups)?;
+    let port_groups = check_groups(&request.name, &mut ports, &request.port_groups, &switches)?;
     let boots = ports.iter().any(|port| port.boots);
     // Said once, so that nothing hangs on their order.
     if let Some(first) = ports.first_mut().filter(|_| !boots) {
@@ -38,6 +39,7 @@ pub(super) async fn check(site: &Site, request: NodeCreate) -> Result<NewNode, R
     Ok(NewNode {
         id,
         name: request.name,
+        rack: rack_of(site, request.rack.as_deref()).await?,
         bmc: access::check(site, id, request.bmc)?,
         port_control: port_control(&switches, &ports)?,
         standby: request.standby,
@@ -53,6 +55,7 @@ fn check_groups(
     node: &str,
     ports: &mut [NodePort],
     groups: &[PortGroupCreate],
+    switches: &Switches,
 ) -> Result<Vec<PortGroup>, Refusal> {
     for (index, group) in groups.iter().enumerate() {
         let field = format!("port_groups[{index}].members");
@@ -63,7 +66,7 @@ fn check_groups(
         mode: group.mode,
     });
     let groups: Vec<_> = groups.collect();
-    let wiring = wiring::declared(node, ports, &groups, None);
+    let wiring = wiring::declared(node, (ports, &groups), None, switches);
     wiring.check().map_err(|error| match error {
         WiringError::TwoBoot(..) => wrong_wiring("ports", &error),
         _ => wrong_wiring("port_groups", &error),

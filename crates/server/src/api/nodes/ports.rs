@@ -129,11 +129,11 @@ pub(super) async fn store(
     by: &str,
     field: impl FnOnce(&WiringError) -> &'static str,
 ) -> Result<(), Refusal> {
-    let declared = wiring::declared(&node.name, &ports, &port_groups, None);
+    let switches = site.fabric.switches(site).await?;
+    let declared = wiring::declared(&node.name, (&ports, &port_groups), None, &switches);
     if let Err(error) = declared.check() {
         return Err(enroll::wrong_wiring(field(&error), &error));
     }
-    let switches = site.fabric.switches(site).await?;
     let wiring = NewWiring {
         port_control: enroll::port_control(&switches, &ports)?,
         ports,

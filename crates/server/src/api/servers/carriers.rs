@@ -28,11 +28,11 @@ pub(super) async fn keep_carriers(
     let local = overlay::foresee(site, &switches, &networks, nodes).await?;
     let (mut taken, mut reasons) = (HashMap::new(), Vec::new());
     nodes.retain(|node| {
-        let wiring = wiring::of(node);
+        let wiring = wiring::of(node, &switches);
         let placed = attachments::place(&wanted, &wiring, &local);
         let placed = placed.map_err(|error| error.to_string());
         let carried = placed.and_then(|placed| {
-            let checked = fabric::check(node, &placed, &switches.model);
+            let checked = fabric::check(node, &placed, &switches);
             checked.map_err(|error| error.to_string())?;
             Ok(overlay::local_networks(
                 &wanted, &placed, &wiring, &switches,

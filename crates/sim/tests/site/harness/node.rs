@@ -144,6 +144,7 @@ impl SimNode {
         NodeCreate {
             standby: Standby::ByFlavor,
             name: self.name.clone(),
+            rack: None,
             bmc: BmcCreate {
                 url: self.server().url(),
                 username: USERNAME.into(),
