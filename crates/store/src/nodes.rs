@@ -27,7 +27,7 @@ macro_rules! select_node {
     (inventory: $inventory:literal, $rest:literal) => {
         concat!(
             "SELECT id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_ipmi_key, \
-             bmc_trust, ports, port_groups, \
+             bmc_trust, ports, port_groups, wirings, \
              port_control, standby, goal, generation, abort, server, state, identity, ",
             $inventory,
             ", os_up, news, boot_method, boot_abilities, root_disk_hint, port_role, \
@@ -42,7 +42,8 @@ pub(crate) use select_node;
 impl Store {
     /// Registers a machine: enrolled, wanted available, due at once.
     ///
-    /// [`Error::Conflict`] if its name, BMC or one of its MAC addresses belongs to a node already.
+    /// [`Error::Conflict`] if its name, BMC, one of its MAC addresses or of the switch ports that its
+    /// cables lead to belongs to a node already.
     pub async fn create_node(&self, node: NewNode, now: Timestamp) -> Result<NodeRecord, Error> {
         refuse_repeated_mac(&node)?;
         let mut write = self.write("create_node").await?;
@@ -499,6 +500,7 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
         },
         ports: row.json("ports")?,
         port_groups: row.json("port_groups")?,
+        wirings: row.integer("wirings")?,
         spec: NodeSpec {
             node: id,
             generation: Generation(row.number("generation")?),

@@ -171,7 +171,7 @@ async fn claim<'o>(
         generation = generation + 1, abort = NULL, os_up = NULL, news = news + 1,
         due_at = CASE WHEN due_at < $4 THEN due_at ELSE $4 END
         WHERE id = $1 AND phase = 'available' AND clean = 1 AND goal_kind = 'available'
-        AND server IS NULL RETURNING state";
+        AND server IS NULL AND wirings = $5 RETURNING state";
     for candidate in &order.candidates {
         let goal = Goal::Deployed(Deployment {
             server: order.server,
@@ -180,7 +180,13 @@ async fn claim<'o>(
             root_disk: Some(candidate.root_disk.clone()),
             hand_over: order.hand_over,
         });
-        let values = values![candidate.node, order.server, json("goal", &goal)?, now];
+        let values = values![
+            candidate.node,
+            order.server,
+            json("goal", &goal)?,
+            now,
+            candidate.wirings
+        ];
         if let Some(row) = write.row(SQL, values).await? {
             return Ok((candidate, row.json("state")?));
         }

@@ -1,10 +1,11 @@
 //! How the ports of nodes are wired: where their cables lead, and which of them are bonded.
+//!
+//! How often a node has been wired is counted: whoever has looked at it, to order it or to wire it,
+//! finds out when somebody else was faster.
 
 use bessemer_core::Timestamp;
 use bessemer_core::id::ServerId;
 use bessemer_core::lifecycle::Phase;
-use bessemer_core::port_plan::PortGroup;
-use bessemer_wire::api::NodePort;
 
 use crate::Error;
 use crate::database::Row;
@@ -21,7 +22,8 @@ impl Store {
     /// rest of the sentence that the event says.
     ///
     /// [`Error::Conflict`], saying what to do, while the node has a server, whose networks its ports
-    /// carry; while it is not at rest, or is being worked on; or if somebody else was faster.
+    /// carry; while it is not at rest, or is being worked on; if somebody else was faster; or if a
+    /// cable leads to no switch, or to where another node's does.
     pub async fn wire_node(
         &self,
         seen: &NodeRecord,
@@ -31,8 +33,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         // Before the node is read, so that nobody can claim it or order it meanwhile.
-        const LOCK: &str = "UPDATE node SET news = news + 1 WHERE id = $1
-            RETURNING phase, at_rest, server, lease_until, ports, port_groups";
+        const LOCK: &str = "UPDATE node SET wirings = wirings + 1, news = news + 1 WHERE id = $1
+            RETURNING phase, at_rest, server, lease_until, wirings";
         const CHANGE: &str = "UPDATE node SET ports = $2, port_groups = $3, port_control = $4,
             ports_suspect = CASE WHEN port_role IS NULL THEN 0 ELSE 1 END,
             due_at = CASE WHEN due_at < $5 THEN due_at ELSE $5 END WHERE id = $1";
@@ -76,9 +78,7 @@ fn may_be_wired(row: &Row, seen: &NodeRecord, now: Timestamp) -> Result<(), Erro
             "node `{node}` is being worked on at this moment: try again in a few seconds"
         )));
     }
-    let ports: Vec<NodePort> = row.json("ports")?;
-    let groups: Vec<PortGroup> = row.json("port_groups")?;
-    if ports != seen.ports || groups != seen.port_groups {
+    if row.integer("wirings")? != seen.wirings + 1 {
         return Err(Error::not_now(format!(
             "the ports of node `{node}` were changed by somebody else a moment ago: look at them, and \
              try again"

@@ -85,6 +85,8 @@ pub struct NodeRecord {
     pub ports: Vec<NodePort>,
     /// The groups that they are in.
     pub port_groups: Vec<PortGroup>,
+    /// How often that was changed.
+    pub wirings: i64,
     /// What is wanted of it. (`timing` is the default: the server overlays the configured one.
     /// `standby` is false but in [`Work`]: it takes a look at the flavors.)
     pub spec: NodeSpec,
@@ -364,6 +366,9 @@ pub struct Order {
 pub struct Candidate {
     /// Which node.
     pub node: NodeId,
+    /// How often it had been wired anew when it was looked at ([`NodeRecord::wirings`]): if it has been
+    /// since, it may not carry the networks.
+    pub wirings: i64,
     /// What is foretold for it.
     pub plan: Plan,
     /// The disk that the operating system goes to.

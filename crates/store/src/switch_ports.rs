@@ -16,12 +16,10 @@ use crate::switches::named_in_ports;
 use crate::value::{self, values};
 
 impl Store {
-    /// Every node with a port on this switch, in order of registration, without its inventory.
+    /// Every node with a port on this switch, in order of registration.
     pub async fn nodes_on_switch(&self, switch: &SwitchRecord) -> Result<Vec<NodeRecord>, Error> {
-        const SQL: &str = select_node!(
-            inventory: "CAST(NULL AS TEXT) AS inventory",
-            "WHERE REPLACE(ports, $1, '') <> ports ORDER BY created_at, id"
-        );
+        const SQL: &str =
+            select_node!("WHERE REPLACE(ports, $1, '') <> ports ORDER BY created_at, id");
         let values = values![named_in_ports(&switch.name)];
         let rows = self.database().rows(SQL, values).await?;
         rows.iter().map(node_record).collect()

@@ -138,7 +138,8 @@ impl Store {
 
     /// Changes all that can be changed about a switch of which `generation` was read.
     ///
-    /// [`Error::Conflict`] if somebody has changed it since, or a network has one of its VLANs.
+    /// [`Error::Conflict`] if somebody has changed it since, a network has one of its VLANs, or servers
+    /// were put on its ports by the physical network that it is not to be part of any more.
     pub async fn change_switch(
         &self,
         id: SwitchId,
@@ -162,6 +163,7 @@ impl Store {
         if changed.tunnel_address.is_none() {
             overlay::check_unused(&mut write, &before.text("name")?).await?;
         }
+        check_physical_network(&mut write, id, changed).await?;
         let mut values = values![id, generation];
         values.extend(settings(changed));
         values.extend(values![next]);
@@ -307,6 +309,38 @@ fn reserved(switch: &str, vlans: VlanOverrides, pool: &[IdRange], tunnels: bool)
         range,
     });
     all.collect()
+}
+
+/// What servers' ports were chosen by stays; and orders of nodes on the switch look again.
+async fn check_physical_network(
+    write: &mut Write,
+    id: SwitchId,
+    changed: &SwitchSettings,
+) -> Result<(), Error> {
+    const SWITCH: &str = "SELECT name, physical_network FROM switch WHERE id = $1";
+    const SERVER: &str = "SELECT name FROM node WHERE server IS NOT NULL
+        AND REPLACE(ports, $1, '') <> ports ORDER BY name LIMIT 1";
+    const LOOK_AGAIN: &str = "UPDATE node SET wirings = wirings + 1
+        WHERE REPLACE(ports, $1, '') <> ports";
+    let Some(row) = write.row(SWITCH, values![id]).await? else {
+        return Ok(());
+    };
+    if row.optional_text("physical_network")? == changed.physical_network {
+        return Ok(());
+    }
+    let cables = named_in_ports(&row.text("name")?);
+    write.execute(LOOK_AGAIN, values![&cables]).await?;
+    match write.row(SERVER, values![&cables]).await? {
+        Some(row) => {
+            let node = row.text("name")?;
+            let message = format!(
+                "node `{node}` has a server, which may be on these ports because of the physical \
+                 network that they lead to: delete the server first"
+            );
+            Err(Error::conflict("physical_network", message))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses settings that take VLANs which networks have.

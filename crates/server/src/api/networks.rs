@@ -253,12 +253,12 @@ async fn check(
 ) -> Result<NewNetwork, Refusal> {
     values::name("name", &request.name)?;
     let scope = check_scope(caller, &request)?;
-    let number = number(&site.config, caller, &request)?;
-    let mtu = request.mtu.unwrap_or(USUAL_MTU);
-    check_mtu(mtu)?;
     if request.physical_network.is_some() {
         check_physical_network(caller, request.physical_network.as_deref())?;
     }
+    let number = number(&site.config, caller, &request)?;
+    let mtu = request.mtu.unwrap_or(USUAL_MTU);
+    check_mtu(mtu)?;
     let private = scope == NetworkScope::Private;
     let project = if private {
         let name = request.project.as_deref();

@@ -196,6 +196,7 @@ async fn place(site: &Site, resolved: &Resolved, order: &mut Order) -> Result<Pl
             .into_iter()
             .map(|candidate| Candidate {
                 node: candidate.node.id,
+                wirings: candidate.node.wirings,
                 plan: candidate.plan,
                 root_disk: candidate.root_disk,
                 local_networks: candidate.local_networks,

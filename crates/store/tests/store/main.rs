@@ -18,6 +18,7 @@ mod opening;
 mod orders;
 mod overlay;
 mod places;
+mod ports;
 mod postgres;
 mod servers;
 mod site;

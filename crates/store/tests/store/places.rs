@@ -24,7 +24,7 @@ on_both! {
     ports_and_health_are_as_they_were_last_seen
 }
 
-fn settings() -> SwitchSettings {
+pub(crate) fn settings() -> SwitchSettings {
     SwitchSettings {
         rack: None,
         address: "unix:/x".into(),
@@ -39,7 +39,7 @@ fn settings() -> SwitchSettings {
     }
 }
 
-fn new_switch(number: u128, name: &str) -> NewSwitch {
+pub(crate) fn new_switch(number: u128, name: &str) -> NewSwitch {
     NewSwitch {
         id: SwitchId(Uuid::from_u128(0x900 + number)),
         name: name.into(),

@@ -339,6 +339,7 @@ pub(crate) fn order(number: u32, candidates: u32) -> Order {
         candidates: (1..=candidates)
             .map(|node| Candidate {
                 node: node_id(node),
+                wirings: 0,
                 plan: plan.clone(),
                 root_disk: inventory().disks[0].identity(),
                 local_networks: vec![],

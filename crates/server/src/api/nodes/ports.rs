@@ -135,14 +135,30 @@ pub(super) async fn store(
         return Err(enroll::wrong_wiring(field(&error), &error));
     }
     let wiring = NewWiring {
-        port_control: enroll::port_control(&switches, &ports)?,
+        port_control: enroll::port_control(&switches, &ports)
+            .map_err(|refusal| refusal.field("switch"))?,
         ports,
         port_groups,
     };
     let now = site.now();
-    site.store.wire_node(node, &wiring, what, by, now).await?;
+    let wired = site.store.wire_node(node, &wiring, what, by, now).await;
+    wired.map_err(of_one_port)?;
     site.bell.ring();
     Ok(())
+}
+
+/// The field as the request of one port has it: `switch_port` rather than `ports[1].switch_port`.
+fn of_one_port(error: bessemer_store::Error) -> Refusal {
+    match error {
+        bessemer_store::Error::Conflict {
+            field: Some(field),
+            message,
+        } => {
+            let name = field.rsplit('.').next().unwrap_or(&field);
+            Refusal::new(Kind::Conflict, sentence(&message)).field(name)
+        }
+        error => error.into(),
+    }
 }
 
 fn details(node: &NodeRecord, port: &NodePort) -> NodePortDetails {
