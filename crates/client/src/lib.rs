@@ -23,6 +23,7 @@
 //! # Ok(()) }
 //! ```
 
+mod audit;
 mod document;
 mod error;
 mod events;

@@ -12,6 +12,7 @@
 //! nothing about tenants: numbers of nodes, servers and requests are all that `/metrics` tells.
 
 mod addresses;
+mod audit;
 mod events;
 mod extract;
 mod flavors;
@@ -57,6 +58,7 @@ pub fn router(site: Site) -> Router {
         .layer(DefaultBodyLimit::max(extract::MAX_BODY))
         .layer(Extension(events::Streams::default()))
         .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(from_fn_with_state(site.clone(), audit::write_down))
         .layer(from_fn_with_state(site.clone(), observe::observe))
         .with_state(site)
 }
@@ -77,6 +79,7 @@ fn documented() -> OpenApiRouter<Site> {
         .merge(keys::routes())
         .merge(events::routes())
         .merge(tokens::routes())
+        .merge(audit::routes())
         .merge(monitor::routes())
 }
 

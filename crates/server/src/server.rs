@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::ramdisk::{self, Ramdisk};
 use crate::sightings::Sightings;
 use crate::site::{ProgressBoard, Site};
-use crate::tls_listener::TlsListener;
+use crate::tls_listener::{Peer, TlsListener};
 use crate::{agents, api, chunk_service, phone_home};
 
 /// The certificate that agents pin, in the data folder.
@@ -343,7 +343,8 @@ impl Parts {
     fn serve_tls(&self, listener: TlsListener, router: Router) {
         let stop = self.stop.clone();
         self.tracker.spawn(async move {
-            let serving = axum::serve(listener, router)
+            let service = router.into_make_service_with_connect_info::<Peer>();
+            let serving = axum::serve(listener, service)
                 .with_graceful_shutdown(stop.clone().cancelled_owned());
             end_in_time(serving.into_future(), stop).await;
         });

@@ -4,10 +4,14 @@
 //! nothing holds up nobody.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
+use axum::extract::connect_info::Connected;
+use axum::http::Extensions;
+use axum::serve::IncomingStream;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -69,6 +73,24 @@ async fn accept(
             }
         });
     }
+}
+
+/// Where a TLS connection comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer(SocketAddr);
+
+impl Connected<IncomingStream<'_, TlsListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// Where the connection of a request comes from, with TLS or without.
+pub(crate) fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
+    let plain = extensions.get::<ConnectInfo<SocketAddr>>();
+    let plain = plain.map(|ConnectInfo(peer)| peer.ip());
+    let tls = extensions.get::<ConnectInfo<Peer>>();
+    plain.or_else(|| tls.map(|ConnectInfo(Peer(peer))| peer.ip()))
 }
 
 impl axum::serve::Listener for TlsListener {

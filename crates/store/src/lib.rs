@@ -9,7 +9,7 @@
 //! - `records`: rows as the rest of the server sees them;
 //! - `reconcile`: claim, read, commit: how the conductor moves a node;
 //! - `nodes`, `ports`, `wishes`, `actions`, `boots`, `servers`, `orders`, `rebuilds`, `images`,
-//!   `catalogue`, `networks`, `subnets`, `tokens`, `events`: a subject each;
+//!   `catalogue`, `networks`, `subnets`, `tokens`, `events`, `audit`: a subject each;
 //! - `addresses`: giving them to servers and taking them back; `attachments`: which networks servers
 //!   are on; `reservations`: what people do with addresses; `address_history`: who had which;
 //! - `places`: sites and racks; `switches`, and `switch_ports`: what they were last seen to carry;
@@ -22,6 +22,7 @@ mod actions;
 mod address_history;
 mod addresses;
 mod attachments;
+mod audit;
 mod boots;
 mod catalogue;
 mod database;
@@ -54,6 +55,7 @@ mod value;
 mod wake;
 mod wishes;
 
+pub use audit::NewAuditRequest;
 pub use error::Error;
 pub use open::Location;
 pub use records::*;

@@ -2,6 +2,7 @@
 //!
 //! Requests refuse fields they do not know, so that a misspelt one is an error and not a surprise.
 
+mod audit;
 mod bmc;
 mod explanation;
 mod images;
@@ -18,6 +19,7 @@ use utoipa::ToSchema;
 
 use bessemer_core::id::{ProjectId, TokenId};
 
+pub use audit::{AuditEntry, AuditOutcome};
 pub use bmc::{
     BmcBootOption, BmcCpu, BmcDrive, BmcInventory, BmcMediaDrive, BmcNic, BmcStorageController,
 };

@@ -1,6 +1,7 @@
 //! The commands: one file for each noun, with its arguments beside what they do.
 
 mod address;
+mod audit;
 mod completions;
 mod config;
 mod event;
@@ -93,6 +94,8 @@ enum Command {
     Server(server::Command),
     Events(event::Arguments),
     #[command(subcommand)]
+    Audit(audit::Command),
+    #[command(subcommand)]
     Kexec(kexec::Command),
     #[command(subcommand)]
     Token(token::Command),
@@ -147,6 +150,7 @@ async fn ask(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Key(command) => key::run(command, context).await,
         Command::Server(command) => server::run(command, context).await,
         Command::Events(arguments) => event::run(arguments, context).await,
+        Command::Audit(command) => audit::run(command, context).await,
         Command::Kexec(command) => kexec::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
         Command::Serve(_) | Command::Config(_) | Command::Completions(_) | Command::Man(_) => {

@@ -30,6 +30,28 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Who `headers` say it is.
+    pub(super) async fn of(headers: &HeaderMap, site: &Site) -> Result<Self, Refusal> {
+        let secret = bearer(headers)?;
+        let secret_hash = digest(secret);
+        let token = site.store.token_by_hash(&secret_hash).await?;
+        let token = token.ok_or_else(|| {
+            Refusal::new(
+                Kind::Unauthenticated,
+                "The token is not, or no longer, valid.",
+            )
+            .remedy("Check it for typing errors, or ask an operator for a new one.")
+        })?;
+        // For the access log: what was done by whom.
+        tracing::Span::current().record("token", token.name.as_str());
+        Ok(Self { token, secret_hash })
+    }
+
+    /// Its token.
+    pub(super) fn token(&self) -> &TokenRecord {
+        &self.token
+    }
+
     /// The name of its token, for what is told of who did what.
     pub(super) fn name(&self) -> &str {
         &self.token.name
@@ -55,19 +77,11 @@ impl FromRequestParts<Site> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Refusal> {
-        let secret = bearer(&parts.headers)?;
-        let secret_hash = digest(secret);
-        let token = site.store.token_by_hash(&secret_hash).await?;
-        let token = token.ok_or_else(|| {
-            Refusal::new(
-                Kind::Unauthenticated,
-                "The token is not, or no longer, valid.",
-            )
-            .remedy("Check it for typing errors, or ask an operator for a new one.")
-        })?;
-        // For the access log: what was done by whom.
-        tracing::Span::current().record("token", token.name.as_str());
-        Ok(Self { token, secret_hash })
+        // The audit trail has asked already.
+        match parts.extensions.get::<Self>() {
+            Some(caller) => Ok(caller.clone()),
+            None => Self::of(&parts.headers, site).await,
+        }
     }
 }
 

@@ -16,10 +16,19 @@ use crate::site::Site;
 /// The header that tells a caller how this request is named in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// How a request is named in its answer, in the log and in the audit trail.
+#[derive(Clone)]
+pub(super) struct RequestId(pub(super) String);
+
 /// The layer around everything. The id is always ours: one made up by a caller could be that of
 /// another request.
-pub(super) async fn observe(State(site): State<Site>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    State(site): State<Site>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let id = Uuid::now_v7().simple().to_string();
+    request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let span = info_span!(

@@ -28,7 +28,7 @@ use bessemer_server::metrics::Metrics;
 use bessemer_server::ramdisk::Ramdisk;
 use bessemer_server::sightings::Sightings;
 use bessemer_server::site::{ProgressBoard, Site};
-use bessemer_store::{Claim, Commit, Location, Store, StoreOptions, TokenRecord, Work};
+use bessemer_store::{Claim, Commit, Gate, Location, Store, StoreOptions, TokenRecord, Work};
 use bessemer_tls::{Trust, client_config};
 use bessemer_wire::api::Role;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -115,13 +115,20 @@ impl Api {
 
     /// With this configuration (TOML, without `data`).
     pub(crate) async fn start_with(config: &str) -> Self {
+        Self::start_as(config, StoreOptions::default()).await
+    }
+
+    /// Whose store calls `gate` at every commit.
+    pub(crate) async fn start_through(gate: Gate) -> Self {
+        Self::start_as("", StoreOptions { gate: Some(gate) }).await
+    }
+
+    async fn start_as(config: &str, options: StoreOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config: Config = toml::from_str(config).unwrap();
         config.check().unwrap();
         let location = Location::Sqlite(folder.path().join("bessemer.db"));
-        let store = Store::open(&location, StoreOptions::default())
-            .await
-            .unwrap();
+        let store = Store::open(&location, options).await.unwrap();
         let keyring = Arc::new(Keyring::load_or_create(&folder.path().join("key")).unwrap());
         let site = Site {
             config: Arc::new(config),

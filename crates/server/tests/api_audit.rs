@@ -1,0 +1,120 @@
+//! The audit trail: what is in it, what is not, and who reads it.
+
+mod api_support;
+
+use api_support::{Api, PUBLIC_KEY};
+use bessemer_store::{Gate, When};
+use bessemer_wire::api::Role;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+async fn entries(api: &Api) -> Vec<Value> {
+    let page = api.get("/v1/audit").await.expect(200);
+    page["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn whoever_changes_something_is_written_down_with_the_outcome() {
+    let api = Api::start().await;
+    let member = api.token("m", Role::Member, "web").await;
+    let key = json!({ "name": "laptop", "public_key": PUBLIC_KEY });
+    let created = api
+        .call_as(&member, Method::POST, "/v1/keys", Some(key.clone()))
+        .await;
+    let location = created.headers["location"].to_str().unwrap().to_owned();
+    let id = created.headers["x-request-id"].to_str().unwrap().to_owned();
+    created.expect(201);
+    api.call_as(&member, Method::POST, "/v1/keys", Some(key))
+        .await
+        .problem(409, "conflict");
+    api.call_as(&member, Method::DELETE, "/v1/nodes/n1?force=true", None)
+        .await
+        .problem(403, "forbidden");
+
+    let entries = entries(&api).await;
+    let ours: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry["token_name"] == "m")
+        .collect();
+    assert_eq!(ours.len(), 3, "{entries:#?}");
+    let [made, again, forbidden] = ours[..] else {
+        panic!("three");
+    };
+    assert_eq!(made["request"], id);
+    assert_eq!(made["method"], "POST");
+    assert_eq!(made["path"], "/v1/keys");
+    assert_eq!(made["role"], "member");
+    assert_eq!(made["peer"], "127.0.0.1");
+    assert_eq!(made["outcome"]["status"], 201);
+    assert_eq!(made["outcome"]["location"], location);
+    assert_eq!(again["outcome"]["problem"], "urn:bessemer:problem:conflict");
+    assert_eq!(forbidden["path"], "/v1/nodes/n1");
+    assert_eq!(forbidden["outcome"]["status"], 403);
+    let numbers: Vec<_> = ours
+        .iter()
+        .map(|entry| entry["sequence"].as_i64())
+        .collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    // What was sent is nowhere: it may be a secret.
+    assert!(!json!(entries).to_string().contains("ssh-ed25519"));
+}
+
+#[tokio::test]
+async fn reading_and_strangers_are_not_written_down() {
+    let api = Api::start().await;
+    let before = entries(&api).await.len();
+    api.get("/v1/nodes").await.expect(200);
+    api.call_as("not-a-token", Method::DELETE, "/v1/nodes/n1", None)
+        .await
+        .problem(401, "unauthenticated");
+    assert_eq!(entries(&api).await.len(), before);
+}
+
+#[tokio::test]
+async fn operators_read_it_page_by_page() {
+    let api = Api::start().await;
+    for number in 0..3 {
+        let path = format!("/v1/keys/none-{number}");
+        api.delete(&path).await.problem(404, "not-found");
+    }
+    let first = api.get("/v1/audit?limit=2").await.expect(200);
+    assert_eq!(first["items"].as_array().unwrap().len(), 2);
+    let next = first["next"].as_str().unwrap();
+    let rest = api
+        .get(&format!("/v1/audit?limit=2&cursor={next}"))
+        .await
+        .expect(200);
+    assert_eq!(rest["items"][0]["path"], "/v1/keys/none-2");
+    assert!(rest["next"].is_null());
+    api.get("/v1/audit?limit=0")
+        .await
+        .wrong(400, "invalid-parameter", "limit", "1 to");
+    let member = api.token("m", Role::Member, "web").await;
+    api.call_as(&member, Method::GET, "/v1/audit", None)
+        .await
+        .problem(403, "forbidden");
+}
+
+/// A server that dies in the middle of a request leaves the request, without an outcome.
+#[tokio::test]
+async fn what_is_cut_off_is_there_without_an_outcome() {
+    let gate: Gate =
+        std::sync::Arc::new(|point| point.name != "audit_outcome" || point.when != When::Before);
+    let api = Api::start_through(gate).await;
+    let asking = api.delete("/v1/keys/none");
+    let seen = async {
+        loop {
+            let entries = entries(&api).await;
+            let found = entries
+                .into_iter()
+                .find(|entry| entry["path"] == "/v1/keys/none");
+            if let Some(found) = found {
+                return found;
+            }
+        }
+    };
+    tokio::select! {
+        cut_off = seen => assert!(cut_off["outcome"].is_null(), "{cut_off}"),
+        answer = asking => panic!("answered without an outcome: {}", answer.text),
+    }
+}
