@@ -17,7 +17,7 @@ CARGO_DEB := target/tools/cargo-deb-$(CARGO_DEB_VERSION)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test rack bench lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers ramdisk-hardware ramdisk-test
+.PHONY: help demo test rack bench lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -47,6 +47,10 @@ boots: dependencies build ramdisk
 # Not part of `make test`: seven minutes of firmware. Every way to hand a machine over, and to have it come back to the network, in target/handovers.json.
 handovers: dependencies build ramdisk os-image
 	$(SUDO) $(OUT)/bessemer-lab handovers --dir target/handovers --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/handovers.json
+
+# Not part of `make test` either: four machines in two racks, two tenants, bonds and tagged networks, in target/networks.json.
+networks: dependencies build ramdisk os-image
+	$(SUDO) $(OUT)/bessemer-lab networks --dir target/networks --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/networks.json
 
 rack: demo-dependencies build ramdisk ## Bring up the virtual rack and leave it running (bessemer-lab down ends it)
 	$(SUDO) $(OUT)/bessemer-lab up --dir $(LAB)

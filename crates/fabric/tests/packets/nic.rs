@@ -63,6 +63,22 @@ impl Nic {
         }
     }
 
+    /// Whether the frame with this number is heard before `limit` has passed without any frame.
+    pub(crate) fn hears(&mut self, number: u32, limit: Duration) -> bool {
+        self.stream.set_read_timeout(Some(limit)).unwrap();
+        loop {
+            let mut length = [0; 2];
+            if self.stream.read_exact(&mut length).is_err() {
+                return false;
+            }
+            let mut frame = vec![0; u16::from_be_bytes(length).into()];
+            self.stream.read_exact(&mut frame).unwrap();
+            if frames::number(&frame) == Some(number) {
+                return true;
+            }
+        }
+    }
+
     /// The frames of these tests that it has heard since it was last asked.
     pub(crate) fn take_heard(&mut self) -> Vec<Vec<u8>> {
         let heard = std::mem::take(&mut self.heard);

@@ -117,7 +117,14 @@ impl Rack {
 
     /// A node with NICs in these ports of a switch; several are bonded. Parked.
     pub(crate) async fn node(&self, number: u8, leaf: usize, ports: &[&str]) -> Machine {
-        let mut machine = Machine {
+        let mut machine = self.cabled(number, leaf, ports).await;
+        machine.nics = ports.iter().map(|port| self.plug(leaf, port)).collect();
+        machine
+    }
+
+    /// The same with nothing at the far end of the cables yet.
+    pub(crate) async fn cabled(&self, number: u8, leaf: usize, ports: &[&str]) -> Machine {
+        let machine = Machine {
             name: format!("node{number} at {} of leaf{leaf}", ports.join("+")),
             station: Station::new(number),
             cables: ports
@@ -128,7 +135,6 @@ impl Rack {
         };
         // Devices are added anew when their ports are bonded, and a stream would break.
         self.connect(&machine, PortRole::Parked, &[]).await;
-        machine.nics = ports.iter().map(|port| self.plug(leaf, port)).collect();
         machine
     }
 
@@ -322,7 +328,7 @@ fn add_port(leaf: &Vswitch, port: &str, column: &str) {
 }
 
 /// The socket at which the device of `port` listens.
-fn wire(leaf: &Vswitch, port: &str) -> String {
+pub(crate) fn wire(leaf: &Vswitch, port: &str) -> String {
     let socket = leaf.socket().with_file_name(format!("{port}.wire"));
     socket.to_str().unwrap().to_owned()
 }

@@ -10,7 +10,7 @@ use nix::unistd::Uid;
 use super::cleanup::{HostLock, note_owner, refuse_other_rack, remove_rack, wait_for_burial};
 use super::command::require_programs;
 use super::description::RackDescription;
-use super::directory::StateDirectory;
+use super::directory::{StateDirectory, remove};
 use super::layout::{FIRMWARE_CODE, FIRMWARE_VARIABLES, NS_SWITCH, Shape};
 use super::{accelerator, bmc, namespace, node, switch};
 use crate::Error;
@@ -99,6 +99,19 @@ pub async fn reset(directory: &StateDirectory) -> Result<(), Error> {
     for entry in entries {
         let entry = entry.map_err(Error::file("list", &nodes))?;
         node::forget(directory, &entry.file_name().to_string_lossy())?;
+    }
+    Ok(())
+}
+
+/// Forgets all of a rack that is down but its certificates and passwords, with what a server in its folder
+/// knew of it: a story that begins anew would stumble over that.
+///
+/// # Errors
+/// As for [`reset`].
+pub async fn forget(directory: &StateDirectory) -> Result<(), Error> {
+    reset(directory).await?;
+    for name in ["data", "token"] {
+        remove(&directory.path().join(name))?;
     }
     Ok(())
 }

@@ -53,7 +53,7 @@ pub use layout::{
     NS_TENANT, VLAN_OTHER_TENANT, VLAN_PARKED, VLAN_PROVISIONING, VLAN_REMOTE, VLAN_TENANT,
     VLANS_OF_TENANTS,
 };
-pub use lifecycle::{UpOptions, down, reset, up};
-pub use namespace::{run_in_namespace, set_tenant_uplink};
+pub use lifecycle::{UpOptions, down, forget, reset, up};
+pub use namespace::{run_in_namespace, set_link, set_tenant_uplink};
 pub use status::{NodeStatus, status};
 pub use switch::{ask_switch, move_port};

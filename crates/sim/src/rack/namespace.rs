@@ -7,6 +7,7 @@ use nix::sched::{CloneFlags, setns};
 use tokio::sync::oneshot;
 
 use super::command::{run, run_words};
+use super::description::SwitchDescription;
 use super::layout::{
     BMC_INTERFACE, CONTROL_BMC, CONTROL_PROVISIONING, CONTROL_PUBLIC, NAMESPACES, NS_CONTROL,
     NS_OTHER_TENANT, NS_REMOTE, NS_SECOND_SWITCH, NS_SWITCH, NS_TENANT, OTHER_TENANT_GATEWAY,
@@ -184,6 +185,17 @@ pub async fn set_tenant_uplink(up: bool) -> Result<(), Error> {
         "ip -n {NS_TENANT} link set {PUBLIC_INTERFACE} {state}"
     ))
     .await?;
+    Ok(())
+}
+
+/// Pulls the cable out of a switch's port, or puts it back.
+///
+/// # Errors
+/// When there is no such port.
+pub async fn set_link(switch: &SwitchDescription, port: &str, up: bool) -> Result<(), Error> {
+    let state = if up { "up" } else { "down" };
+    let namespace = &switch.namespace;
+    run_words(&format!("ip -n {namespace} link set {port} {state}")).await?;
     Ok(())
 }
 

@@ -1,12 +1,22 @@
-//! Making the rack's switches known and registering its nodes, quietly.
+//! Making the rack's switches known, registering its nodes, quietly, and waiting for them.
 
-use anyhow::Result;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
 use bessemer_sim::rack::{
     NicDescription, NodeDescription, RackDescription, StateDirectory, SwitchDescription,
 };
+use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::demo::server::write_secret;
 use crate::demo::shell::Shell;
+
+/// The longest that a node may take to be for rent. Emulated machines are slow.
+const NODE_LIMIT: Duration = Duration::from_secs(600);
+
+/// From one look to the next.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The command that makes a switch of the rack known.
 pub(crate) fn switch_command(switch: &SwitchDescription) -> Vec<String> {
@@ -70,4 +80,28 @@ pub(crate) async fn enroll(
         arguments.extend(["--mac", nic]);
     }
     shell.json(&arguments).await.map(drop)
+}
+
+/// Waits until `node` is as it is to be.
+pub(crate) async fn wait_for(
+    shell: &Shell,
+    node: &NodeDescription,
+    is_there: impl Fn(&Value) -> bool,
+) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let seen = shell.json(&["node", "show", &node.name]).await?;
+        if is_there(&seen) {
+            return Ok(());
+        }
+        if seen["state"]["phase"] == "failed" || started.elapsed() > NODE_LIMIT {
+            bail!(
+                "{} is `{}`: {}",
+                node.name,
+                seen["provision_state"],
+                seen["state"]["reason"]
+            );
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
 }

@@ -9,6 +9,7 @@ mod ending;
 mod enroll;
 mod handovers;
 mod neighbors;
+mod networks;
 mod status;
 mod table;
 mod up;
@@ -69,6 +70,8 @@ enum Command {
     Boots(boots::Boots),
     /// Hand machines over in every way, and have them come back to the network
     Handovers(handovers::Handovers),
+    /// Have two tenants on two racks, with bonds and tagged networks, and see what passes between them
+    Networks(networks::Networks),
     /// Serve the BMCs (started by `up`)
     #[command(hide = true)]
     Daemon,
@@ -101,6 +104,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Command::Demo(demo) => demo.run(&directory).await,
         Command::Boots(boots) => boots.run(&directory).await,
         Command::Handovers(handovers) => handovers.run(&directory).await,
+        Command::Networks(networks) => networks.run(&directory).await,
         Command::Reset => Ok(rack::reset(&directory).await?),
         Command::Daemon => {
             // Away from the terminal `up` was typed into, which may close. An error means that

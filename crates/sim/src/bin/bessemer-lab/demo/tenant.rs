@@ -150,9 +150,19 @@ pub(crate) fn ssh(
     address: &str,
     line: &str,
 ) -> Command {
+    ssh_from(&rack.namespaces.tenant, directory, address, line)
+}
+
+/// The same from another network.
+pub(crate) fn ssh_from(
+    namespace: &str,
+    directory: &StateDirectory,
+    address: &str,
+    line: &str,
+) -> Command {
     let mut command = Command::new("ip");
     command
-        .args(["netns", "exec", &rack.namespaces.tenant, "ssh", "-i"])
+        .args(["netns", "exec", namespace, "ssh", "-i"])
         .arg(directory.path().join("demo-key"))
         .args([
             "-o",

@@ -84,7 +84,7 @@ impl Handovers {
 
     async fn tell(&self, directory: &StateDirectory) -> Result<()> {
         rack::down(directory).await?;
-        forget(directory).await?;
+        rack::forget(directory).await?;
         let options = UpOptions {
             racks: 1,
             nodes: 2,
@@ -140,18 +140,4 @@ impl Handovers {
         std::fs::write(&self.report, serde_json::to_string_pretty(&report)? + "\n")
             .with_context(|| format!("cannot write {}", self.report.display()))
     }
-}
-
-/// Everything begins anew: what an earlier run knew of its nodes would be in the way.
-async fn forget(directory: &StateDirectory) -> Result<()> {
-    rack::reset(directory).await?;
-    let data = directory.path().join("data");
-    if data.exists() {
-        std::fs::remove_dir_all(data)?;
-    }
-    let token = directory.path().join("token");
-    if token.exists() {
-        std::fs::remove_file(token)?;
-    }
-    Ok(())
 }

@@ -1,22 +1,13 @@
 //! What the operator does: machines, the image, a network, a flavor for each way to hand over.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use bessemer_sim::rack::NodeDescription;
-use serde_json::Value;
-use tokio::time::sleep;
 
 use super::Scene;
 use crate::demo::{USER, tenant};
-use crate::enroll::{enroll, know_switches};
-
-/// The longest that a node may take to be for rent. Emulated machines are slow.
-const NODE_LIMIT: Duration = Duration::from_secs(600);
-
-/// From one look to the next.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+use crate::enroll::{enroll, know_switches, wait_for};
 
 /// Everything that an order needs, with `first` as the only node.
 pub(super) async fn prepare(
@@ -24,7 +15,7 @@ pub(super) async fn prepare(
     first: &NodeDescription,
     os_image: &Path,
 ) -> Result<()> {
-    know_switches(&scene.shell, &scene.rack).await?;
+    know_switches(&scene.shell, scene.rack).await?;
     tokio::try_join!(
         available(scene, first, "uefi_http"),
         catalogue(scene, os_image)
@@ -90,33 +81,16 @@ pub(super) async fn available(
     method: &str,
 ) -> Result<()> {
     enroll(&scene.shell, scene.directory, node, method).await?;
-    wait_for(scene, node, |node| node["provision_state"] == "available").await
+    wait_for(&scene.shell, node, |node| {
+        node["provision_state"] == "available"
+    })
+    .await
 }
 
 /// Waits until the node idles in the agent.
 pub(super) async fn standing_by(scene: &Scene<'_>, node: &NodeDescription) -> Result<()> {
-    wait_for(scene, node, |node| node["state"]["step"] == "standby").await
-}
-
-async fn wait_for(
-    scene: &Scene<'_>,
-    node: &NodeDescription,
-    is_there: impl Fn(&Value) -> bool,
-) -> Result<()> {
-    let started = Instant::now();
-    loop {
-        let seen = scene.shell.json(&["node", "show", &node.name]).await?;
-        if is_there(&seen) {
-            return Ok(());
-        }
-        if seen["state"]["phase"] == "failed" || started.elapsed() > NODE_LIMIT {
-            bail!(
-                "{} is `{}`: {}",
-                node.name,
-                seen["provision_state"],
-                seen["state"]["reason"]
-            );
-        }
-        sleep(LOOK_INTERVAL).await;
-    }
+    wait_for(&scene.shell, node, |node| {
+        node["state"]["step"] == "standby"
+    })
+    .await
 }
