@@ -41,14 +41,14 @@ pub struct LocalNetwork {
     pub beside: String,
 }
 
-/// The tunnels of one network that a switch must have.
+/// What a switch must have of one network: its VLAN, which is to lead nowhere else, and its tunnels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tunnels {
     /// The network's VNI.
     pub vni: u32,
     /// Its VLAN on this switch.
     pub vlan: u16,
-    /// The other switches that it is on. Never empty.
+    /// The other switches that it is on, if there are any.
     pub remotes: BTreeSet<IpAddr>,
     /// See [`LocalNetwork::beside`].
     pub beside: String,
@@ -193,8 +193,8 @@ pub enum OverlayError {
     },
 }
 
-/// The tunnels that each of `ends` must have, by the switch's name; every switch is in it, so that
-/// one that needs none any more loses those that it has.
+/// What each of `ends` must have, by the switch's name; every switch is in it, so that one that needs no
+/// tunnels any more loses those that it has.
 ///
 /// # Errors
 /// When two networks would meet, or numbers are out of their bounds: then no tunnel is to change.
@@ -215,15 +215,17 @@ pub fn tunnels(ends: &[TunnelEnd]) -> Result<BTreeMap<String, Vec<Tunnels>>, Ove
         }
     }
     let wanted = ends.iter().map(|end| {
-        let each = end.networks.iter().filter_map(|network| {
-            let mut remotes = members.get(&network.vni)?.clone();
-            remotes.remove(&end.address);
-            (!remotes.is_empty()).then(|| Tunnels {
+        let each = end.networks.iter().map(|network| {
+            let others = members.get(&network.vni).into_iter().flatten();
+            Tunnels {
                 vni: network.vni,
                 vlan: network.vlan,
-                remotes,
+                remotes: others
+                    .filter(|each| **each != end.address)
+                    .copied()
+                    .collect(),
                 beside: network.beside.clone(),
-            })
+            }
         });
         (end.switch.clone(), each.collect())
     });
@@ -285,7 +287,7 @@ mod tests {
             networks.into_iter().map(move |each| {
                 let remotes: Vec<_> = each.remotes.iter().map(IpAddr::to_string).collect();
                 let (vni, vlan) = (each.vni, each.vlan);
-                format!("{switch}: {vni} as {vlan} to {}", remotes.join(" "))
+                format!("{switch}: {vni} as {vlan} to {}", remotes.join(" and "))
             })
         });
         each.collect()
@@ -301,9 +303,11 @@ mod tests {
         assert_eq!(
             shown(&three),
             [
-                "leaf1: 5000 as 100 to 10.50.0.2 10.50.0.3",
-                "leaf2: 5000 as 200 to 10.50.0.1 10.50.0.3",
-                "leaf3: 5000 as 100 to 10.50.0.1 10.50.0.2",
+                "leaf1: 5000 as 100 to 10.50.0.2 and 10.50.0.3",
+                "leaf1: 6000 as 101 to ",
+                "leaf2: 5000 as 200 to 10.50.0.1 and 10.50.0.3",
+                "leaf3: 5000 as 100 to 10.50.0.1 and 10.50.0.2",
+                "leaf3: 7000 as 101 to ",
             ]
         );
     }
@@ -313,7 +317,7 @@ mod tests {
         let two = [end(1, &[(5000, 100)]), end(2, &[(5000, 200)])];
         assert_eq!(shown(&two).len(), 2);
         let one = [end(1, &[(5000, 100)]), end(2, &[])];
-        assert!(shown(&one).is_empty());
+        assert_eq!(shown(&one), ["leaf1: 5000 as 100 to "]);
         assert_eq!(tunnels(&one).unwrap().len(), 2, "both are told");
     }
 

@@ -148,6 +148,21 @@ pub enum Error {
         /// The switch's name.
         switch: String,
     },
+    /// The VLAN that a VXLAN network has on this switch alone leads out of it.
+    #[error(
+        "port {port} of switch {switch} carries VLAN {vlan}, which is VNI {vni}'s on this switch, and \
+         may be another network's where it leads: take the switch's `tunnel_vlans` out of that port"
+    )]
+    Leaks {
+        /// The switch's name.
+        switch: String,
+        /// The port's name.
+        port: String,
+        /// The VLAN.
+        vlan: u16,
+        /// The network.
+        vni: u32,
+    },
     /// The switch, or the device behind a port, cannot do what is planned.
     #[error("switch {switch} cannot carry out the plan of {port}: {problem}")]
     Unable {
@@ -205,6 +220,7 @@ impl Error {
             | Self::NotAdmitted { .. }
             | Self::NoCredentials { .. }
             | Self::Plan(_)
+            | Self::Leaks { .. }
             | Self::Unable { .. }
             | Self::NoSuchPort { .. }
             | Self::PortFault { .. } => FailureClass::Operator,

@@ -36,7 +36,9 @@ pub trait Switch: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<Applied, Error>>;
 
     /// Brings about `tunnels` and takes away every other tunnel of ours, in one transaction, and
-    /// returns once the switch forwards by them. A switch that has none at all can do without.
+    /// returns once the switch forwards by them. The VLAN of each network must leave the switch by
+    /// nothing else: on another one it is another network's. A switch that has none at all can do
+    /// without.
     fn set_tunnels<'a>(
         &'a self,
         tunnels: &'a [Tunnels],

@@ -361,12 +361,3 @@ pub(crate) async fn bring_all_anew(write: &mut Write, now: Timestamp) -> Result<
     }
     Ok(())
 }
-
-/// Forgets what is known of a switch that is forgotten itself, and has no servers.
-pub(crate) async fn forget_switch(write: &mut Write, switch: &str) -> Result<(), Error> {
-    const NETWORKS: &str = "DELETE FROM local_network WHERE switch = $1";
-    const TUNNELS: &str = "DELETE FROM switch_tunnels WHERE switch = $1";
-    write.execute(NETWORKS, values![switch]).await?;
-    write.execute(TUNNELS, values![switch]).await?;
-    Ok(())
-}

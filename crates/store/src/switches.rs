@@ -219,7 +219,6 @@ impl Store {
         }
         write.execute(TUNNELS, values![&name]).await?;
         write.execute(DELETE, values![id]).await?;
-        overlay::forget_switch(&mut write, &name).await?;
         let event = about_place("switch.deleted", ("switch", &name), "is forgotten");
         append(&mut write, &[event], now).await?;
         write.commit().await

@@ -254,6 +254,9 @@ impl OvsdbSwitch {
                 fault,
             });
         }
+        if let Some(leak) = tunnel::leak(&mut connection, tunnels, &rows).await? {
+            return Err(leak);
+        }
         match tunnel::differences(&found, &wanted) {
             None => Ok(TunnelsApplied {
                 before,

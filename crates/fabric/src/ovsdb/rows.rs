@@ -253,6 +253,15 @@ impl Port {
         }
     }
 
+    /// Whether frames of this VLAN pass, as far as that can be told.
+    pub(super) fn may_carry(&self, vlan: u16) -> bool {
+        match carries(&self.row) {
+            Carries::Access { vlan: own } => own == vlan,
+            Carries::Trunk { native, tagged } => native == Some(vlan) || tagged.contains(&vlan),
+            _ => true,
+        }
+    }
+
     /// The UUIDs of its interfaces.
     pub(super) fn interfaces(&self) -> Vec<String> {
         references(&self.row, "interfaces")

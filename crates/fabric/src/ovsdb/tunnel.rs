@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::change::{mutate_ports, unchanged};
 use super::connection::Connection;
-use super::notation::{map, pairs, reference, set};
-use super::rows::{Port, Rows, select};
+use super::notation::{map, pairs, reference, references, set, uuid};
+use super::rows::{DESCRIPTION, Port, Rows, select};
 use crate::Error;
 
 /// Marks a port as a tunnel of ours. Rows have no column for that.
@@ -176,6 +176,56 @@ pub(super) fn differences(found: &[Found], wanted: &BTreeMap<Tunnel, &str>) -> O
     let mut told: Vec<_> = missing.map(|tunnel| format!("no {tunnel}")).collect();
     told.extend(surplus.map(|tunnel| format!("still {tunnel}")));
     (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// The first port by which one of `networks` would leave the switch other than by its tunnels: on
+/// another switch its VLAN is another network's. Ports that are our nodes' have plans of their own,
+/// and those of the switch's own host lead to no other switch.
+pub(super) async fn leak(
+    connection: &mut Connection,
+    networks: &[Tunnels],
+    rows: &Rows,
+) -> Result<Option<Error>, Error> {
+    let bridges: BTreeSet<_> = rows
+        .ports
+        .iter()
+        .filter_map(|port| port.bridge.as_deref())
+        .collect();
+    if bridges.is_empty() {
+        return Ok(None);
+    }
+    let ports = bridges.iter().map(|bridge| {
+        let condition = json!(["_uuid", "==", reference(bridge)]);
+        json!({"op": "select", "table": "Bridge", "where": [condition], "columns": ["ports"]})
+    });
+    let internal = select("Interface", json!(["type", "==", "internal"]));
+    let all = select("Port", json!(["name", "!=", ""]));
+    let mut found = connection
+        .rows(ports.chain([internal, all]).collect())
+        .await?;
+    let all = found.pop().unwrap_or_default();
+    let internal = found.pop().unwrap_or_default().into_iter();
+    let internal: BTreeSet<_> = internal.filter_map(|row| uuid(row.get("_uuid")?)).collect();
+    let here = found
+        .iter()
+        .flatten()
+        .flat_map(|row| references(row, "ports"));
+    let here: BTreeSet<_> = here.collect();
+    let others = all.into_iter().filter_map(Port::of).filter(|port| {
+        let ids = pairs(&port.row, "external_ids");
+        here.contains(&port.uuid)
+            && !ids.contains_key(MARK)
+            && !ids.contains_key(DESCRIPTION)
+            && !port.interfaces().iter().all(|each| internal.contains(each))
+    });
+    let leaks = others.flat_map(|port| networks.iter().map(move |network| (port.clone(), network)));
+    let mut leaks = leaks.filter(|(port, network)| port.may_carry(network.vlan));
+    Ok(leaks.next().map(|(port, network)| Error::Leaks {
+        switch: connection.switch().to_owned(),
+        port: port.name,
+        vlan: network.vlan,
+        vni: network.vni,
+    }))
 }
 
 /// The first of `found` that the switch cannot use, and why.

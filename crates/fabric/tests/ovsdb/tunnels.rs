@@ -142,6 +142,7 @@ async fn tunnels_come_and_go_and_only_ours() {
         "add-port",
         "br0",
         "theirs",
+        "tag=900",
         "--",
         "set",
         "interface",
@@ -190,4 +191,33 @@ async fn tunnels_beside_a_port_that_is_not_there_are_refused() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::NoSuchPort { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_vlan_that_would_leave_the_switch_by_a_trunk_is_told() {
+    let vswitch = start().await;
+    let driver = vswitch.driver();
+    let alone = [network(5000, 100, &[])];
+    driver.set_tunnels(&alone, soon()).await.unwrap();
+    for (trunk, leaks) in [
+        ("trunks=[]", true),
+        ("trunks=99,100", true),
+        ("trunks=99,101", false),
+        ("tag=100", true),
+        ("tag=99 vlan_mode=native-untagged", true),
+        ("tag=99 vlan_mode=native-untagged trunks=101", false),
+    ] {
+        let setting: Vec<_> = trunk.split(' ').collect();
+        let clear = ["set", "port", "p4", "tag=[]", "trunks=[]", "vlan_mode=[]"];
+        let set = [&clear, &["--", "set", "port", "p4"][..], &setting].concat();
+        vswitch.vsctl(&set);
+        let result = driver.set_tunnels(&alone, soon()).await;
+        match result {
+            Err(Error::Leaks {
+                port, vlan, vni, ..
+            }) if leaks => assert_eq!((port.as_str(), vlan, vni), ("p4", 100, 5000)),
+            Ok(_) if !leaks => {}
+            other => panic!("{trunk}: {other:?}"),
+        }
+    }
 }

@@ -10,6 +10,7 @@ use bessemer_store::{Error, NewLocalNetwork, NewNetwork, NumberFrom, Order, Stor
 use uuid::Uuid;
 
 use crate::on_both;
+use crate::places::new_switch;
 use crate::site::{
     LEASE, Site, at, available_nodes, enroll, new_network, node_id, on, order, reach, server_id,
     stock,
@@ -22,6 +23,7 @@ on_both! {
     a_vlan_is_given_back_when_the_switch_was_seen_without_the_network
     who_lost_the_tunnels_of_a_switch_changes_nothing
     servers_that_come_and_go_at_once_leave_nothing_behind
+    a_switch_keeps_its_tunnel_address_while_servers_need_it
 }
 
 fn id(number: u32) -> NetworkId {
@@ -377,4 +379,49 @@ async fn servers_that_come_and_go_at_once_leave_nothing_behind(site: Site) {
             "{wanted:?}"
         );
     }
+}
+
+async fn a_switch_keeps_its_tunnel_address_while_servers_need_it(site: Site) {
+    let store = site.open().await;
+    stock(&store, 5).await;
+    available_nodes(&store, 1).await;
+    vxlan(&store, 1).await;
+    let mut made = new_switch(1, "leaf1");
+    made.settings.tunnel_address = Some("10.50.0.1".parse().unwrap());
+    store.create_switch(&made, at(4)).await.unwrap();
+    place(&store, 1, vec![local(1, "leaf1", "3000-3009")]).await;
+    let now = at(2100);
+    set(&store, "leaf1", now).await;
+    let change = async |address: Option<&str>| {
+        let known = store.switch("leaf1").await.unwrap();
+        let mut settings = known.settings;
+        settings.tunnel_address = address.map(|address| address.parse().unwrap());
+        store
+            .change_switch(known.id, known.generation, &settings, now)
+            .await
+    };
+    let refused = change(None).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "servers on the switch are on VXLAN network `far1`: delete them first"
+    );
+    // What stays the same moves no tunnels; another address moves those of all.
+    change(Some("10.50.0.1")).await.unwrap();
+    assert!(store.tunnels_due(at(9999), 9).await.unwrap().is_empty());
+    change(Some("10.50.0.9")).await.unwrap();
+    assert_eq!(store.tunnels_due(now, 9).await.unwrap(), ["leaf1"]);
+    released(&store, 1, now).await;
+    change(None).await.unwrap();
+    // It stays until it has been seen without them.
+    let refused = store.delete_switch(made.id, now).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("still has tunnels of network `far1`"),
+        "{refused}"
+    );
+    set(&store, "leaf1", now).await;
+    store.delete_switch(made.id, now).await.unwrap();
+    assert!(store.tunnels_due(at(9999), 9).await.unwrap().is_empty());
+    store.delete_network(id(1)).await.unwrap();
 }
