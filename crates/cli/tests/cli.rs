@@ -513,3 +513,37 @@ async fn completions_and_manual_pages_need_no_api() {
     let page = std::fs::read_to_string(folder.join("bessemer-server-create.1")).unwrap();
     assert!(page.contains("idempotency"));
 }
+
+#[tokio::test]
+async fn ports_are_bonded_and_declarations_taken_back() {
+    let api = Api::start().await;
+    let (first, second) = ("52:54:00:12:34:56", "52:54:00:12:34:57");
+    let group = json!({ "name": "bond0", "mode": "lacp", "members": [first, second] });
+    let port = json!({ "mac": second, "switch": null, "switch_port": null });
+    let groups = "POST /v1/nodes/rack1-u07/port-groups";
+    let ports = format!("PATCH /v1/nodes/rack1-u07/ports/{second}");
+    api.on(groups, 201, &group).on(&ports, 200, &port);
+    let body =
+        |request: &str| -> Value { serde_json::from_str(&api.seen(request)[0].body).unwrap() };
+    let create = "node port-group create rack1-u07 bond0";
+    let ran = api
+        .run(&format!("{create} --member {first} --member {second}"))
+        .await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.output.contains("bond0  lacp"), "{ran:?}");
+    assert_eq!(body(groups), group);
+    let set = format!("node port set rack1-u07 {second} --no-switch --physical-network none");
+    assert_eq!(api.run(&set).await.code, 0);
+    assert_eq!(
+        body(&ports),
+        json!({ "switch": null, "switch_port": null, "physical_network": null })
+    );
+    // Nothing to be changed, no port at all, a mode that there is not.
+    for wrong in [
+        format!("node port set rack1-u07 {second}"),
+        create.to_owned(),
+        format!("{create} --mode lag --member {first}"),
+    ] {
+        assert_eq!(api.run(&wrong).await.code, 2, "{wrong}");
+    }
+}

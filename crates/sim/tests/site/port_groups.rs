@@ -8,8 +8,8 @@ use bessemer_core::net::MacAddress;
 use bessemer_core::port_plan::GroupMode;
 use bessemer_store::{Gate, When};
 use bessemer_wire::api::{
-    NetworkRequest, NodeCreate, NodePortCreate, NodePortUpdate, PortGroupCreate, PortGroupUpdate,
-    SubnetCreate,
+    NetworkRequest, NetworkUpdate, NodeCreate, NodePortCreate, NodePortUpdate, PortGroupCreate,
+    PortGroupUpdate, SubnetCreate,
 };
 use serde_json::{Value, json};
 
@@ -45,6 +45,18 @@ fn bond0(node: &SimNode) -> PortGroupCreate {
         mode: GroupMode::Lacp,
         members: vec![node.host.mac, second()],
     }
+}
+
+/// Does something that is refused while the node has a turn, which takes a moment.
+async fn wired<T>(site: &Site, wire: impl AsyncFn() -> Result<T, Error>) {
+    site.wait("the node to be wired", async || match wire().await {
+        Ok(_) => Some(()),
+        Err(error) => {
+            says(&problem::<()>(Err(error)).detail, &["try again"]);
+            None
+        }
+    })
+    .await;
 }
 
 /// What the ports p1 and p2 are on the switch: one aggregation with what it carries, or two ports.
@@ -197,20 +209,14 @@ async fn an_available_node_can_be_bonded_and_its_switch_follows_at_once() {
         site.wait(&what, async || (seen(&vswitch) == wanted).then_some(()))
             .await;
     };
-    // A node that is being worked on says so: its turn takes a moment.
-    site.wait("the group to be made", async || {
-        match site.api.create_port_group(&node.name, &bond0(&node)).await {
-            Ok(_) => Some(()),
-            Err(error) => {
-                says(&problem::<()>(Err(error)).detail, &["try again"]);
-                None
-            }
-        }
+    let name = &node.name;
+    wired(&site, async || {
+        site.api.create_port_group(name, &bond0(&node)).await
     })
     .await;
     until("lag-p1,active,4094,[]").await;
-    site.wait("the group to be deleted", async || {
-        site.api.delete_port_group(&node.name, "bond0").await.ok()
+    wired(&site, async || {
+        site.api.delete_port_group(name, "bond0").await
     })
     .await;
     until(single).await;
@@ -226,4 +232,102 @@ async fn an_available_node_can_be_bonded_and_its_switch_follows_at_once() {
     );
     // It is for rent all the while.
     assert_eq!(site.node(&node).await.provision_state, "available");
+}
+
+/// What ports p1 and p2 carry, neither of them in an aggregation.
+fn carried(vswitch: &Vswitch) -> String {
+    let columns = "--columns=name,lacp,tag,trunks";
+    let mut list = vec!["--format=csv", "--no-headings", columns];
+    list.extend(["list", "port", "p1", "p2"]);
+    let ports = vswitch.vsctl(&list);
+    let mut ports: Vec<_> = ports.lines().map(|port| port.replace('"', "")).collect();
+    ports.sort();
+    ports.join(" ")
+}
+
+/// Orders a server on the networks `tenants` and `storage`.
+async fn order_both(site: &Site, name: &str) {
+    let mut both = order(name);
+    both.networks.push(NetworkRequest {
+        network: "storage".into(),
+        addresses: vec![],
+        port: None,
+        mode: None,
+    });
+    site.api.create_server(&both, name).await.unwrap();
+    site.wait_for_active(name).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_lacp_networks_are_on_the_ports_that_lead_to_them_or_on_a_bond_of_the_system_alone()
+{
+    let vswitch = Vswitch::start();
+    let site = site_with(&[vswitch.socket()], None).await;
+    let node = site.machine_with_two_nics().await;
+    let name = &node.name;
+    let mut request = on_p1_and_p2(&node);
+    for (port, leads_to) in request.ports.iter_mut().zip(["storage", "public"]) {
+        port.physical_network = Some(leads_to.into());
+    }
+    site.api.create_node(&request).await.unwrap();
+    site.wait_for_state(&node, "available").await;
+    site.offer(&node).await;
+    let mut backend = storage();
+    backend.physical_network = Some("storage".into());
+    site.api.create_network(&backend).await.unwrap();
+    let part_of = async |network: &str, physical_network: Option<&str>| {
+        let update = NetworkUpdate {
+            physical_network: Some(physical_network.map(str::to_owned)),
+            ..NetworkUpdate::default()
+        };
+        site.api.update_network(network, &update).await.unwrap();
+    };
+    part_of("tenants", Some("nowhere")).await;
+    let refused = problem(site.api.create_server(&order("web"), "web").await);
+    let (first, second) = (node.host.mac.to_string(), SECOND.to_owned());
+    says(
+        &refused.detail,
+        &["`nowhere`", &first, "`storage`", &second, "`public`"],
+    );
+    part_of("tenants", Some("public")).await;
+    order_both(&site, "web").await;
+    assert_eq!(carried(&vswitch), "p1,[],200,[] p2,[],100,[]");
+    let document = ConfigDrive::read(node.disk()).network_data;
+    let links = document["links"].as_array().unwrap();
+    // Nothing is said of a NIC whose network has no addresses.
+    assert_eq!(links.len(), 1, "{document}");
+    assert_eq!(links[0]["ethernet_mac_address"], SECOND);
+    site.release("web", &node).await;
+
+    for network in ["tenants", "storage"] {
+        part_of(network, None).await;
+    }
+    let bare = NodePortUpdate {
+        physical_network: Some(None),
+        ..NodePortUpdate::default()
+    };
+    for mac in [&first, &second] {
+        wired(&site, async || {
+            site.api.update_node_port(name, mac, &bare).await
+        })
+        .await;
+    }
+    let group = PortGroupCreate {
+        mode: GroupMode::ActiveBackup,
+        ..bond0(&node)
+    };
+    wired(&site, async || {
+        site.api.create_port_group(name, &group).await
+    })
+    .await;
+    order_both(&site, "again").await;
+    assert_eq!(carried(&vswitch), "p1,[],[],[100, 200] p2,[],[],[100, 200]");
+    let document = ConfigDrive::read(node.disk()).network_data;
+    let bond = &document["links"][2];
+    assert_eq!(
+        (&bond["id"], &bond["bond_mode"]),
+        (&json!("bond0"), &json!("active-backup"))
+    );
+    site.release("again", &node).await;
+    assert_eq!(carried(&vswitch), "p1,[],4094,[] p2,[],4094,[]");
 }
