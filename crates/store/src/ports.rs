@@ -5,7 +5,8 @@
 
 use bessemer_core::Timestamp;
 use bessemer_core::id::ServerId;
-use bessemer_core::lifecycle::Phase;
+use bessemer_core::lifecycle::{Phase, PortRole};
+use bessemer_wire::api::NodePort;
 
 use crate::Error;
 use crate::database::Row;
@@ -22,8 +23,9 @@ impl Store {
     /// rest of the sentence that the event says.
     ///
     /// [`Error::Conflict`], saying what to do, while the node has a server, whose networks its ports
-    /// carry; while it is not at rest, or is being worked on; if somebody else was faster; or if a
-    /// cable leads to no switch, or to where another node's does.
+    /// carry; while it is not at rest, or is being worked on; while the switch port that a cable is to
+    /// leave is not parked; if somebody else was faster; or if a cable leads to no switch, or to where
+    /// another node's does.
     pub async fn wire_node(
         &self,
         seen: &NodeRecord,
@@ -34,7 +36,7 @@ impl Store {
     ) -> Result<(), Error> {
         // Before the node is read, so that nobody can claim it or order it meanwhile.
         const LOCK: &str = "UPDATE node SET wirings = wirings + 1, news = news + 1 WHERE id = $1
-            RETURNING phase, at_rest, server, lease_until, wirings";
+            RETURNING phase, at_rest, server, lease_until, wirings, port_role";
         const CHANGE: &str = "UPDATE node SET ports = $2, port_groups = $3, port_control = $4,
             ports_suspect = CASE WHEN port_role IS NULL THEN 0 ELSE 1 END,
             due_at = CASE WHEN due_at < $5 THEN due_at ELSE $5 END WHERE id = $1";
@@ -43,6 +45,7 @@ impl Store {
         let row = write.row(LOCK, values![seen.id]).await?;
         let row = row.ok_or_else(|| Error::not_found("node", seen.id))?;
         may_be_wired(&row, seen, now)?;
+        may_be_left(&row, seen, wiring)?;
         let values = values![
             seen.id,
             json("ports", &wiring.ports)?,
@@ -85,4 +88,23 @@ fn may_be_wired(row: &Row, seen: &NodeRecord, now: Timestamp) -> Result<(), Erro
         )));
     }
     Ok(())
+}
+
+/// A switch port that a cable leaves is nobody's from then on: it must carry nothing.
+fn may_be_left(row: &Row, seen: &NodeRecord, wiring: &NewWiring) -> Result<(), Error> {
+    let cable = |port: &NodePort| port.switch.clone().zip(port.switch_port.clone());
+    let left = seen.ports.iter().filter_map(cable).find(|before| {
+        let mut after = wiring.ports.iter().filter_map(cable);
+        after.all(|after| after != *before)
+    });
+    let role: Option<PortRole> = row.optional_name("port_role")?;
+    match (left, role) {
+        (None, _) | (_, None | Some(PortRole::Parked)) => Ok(()),
+        (Some((switch, port)), Some(role)) => Err(Error::not_now(format!(
+            "port {port} of switch `{switch}` is not parked, but `{}`: hold node `{}` first, which parks \
+             it",
+            role.name(),
+            seen.name
+        ))),
+    }
 }

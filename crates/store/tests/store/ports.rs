@@ -126,6 +126,25 @@ async fn a_node_is_wired_anew_while_nothing_hangs_on_its_ports(site: Site) {
         .commit(claimed, to(&work, state), at(2001))
         .await
         .unwrap();
+    // An idle agent's port is not left as it is.
+    store.wake(seen.id, at(2002)).await.unwrap();
+    let claimed = claim(&store, at(2002)).await;
+    let standby = Some(PortRole::Standby);
+    store
+        .expect_ports(claimed, standby, at(2002))
+        .await
+        .unwrap();
+    let work = store.work(claimed).await.unwrap();
+    let state = work.node.state.clone();
+    store
+        .commit(claimed, to(&work, state), at(2002))
+        .await
+        .unwrap();
+    let wired = node(&store, 1).await;
+    refused(
+        wire(&store, &wired, &bonded(1, ["p1", "p4"])).await,
+        "port p3 of switch `tor` is not parked, but `standby`: hold node `node1` first",
+    );
     let told = store.events_after(0, None, 100).await.unwrap();
     let told = told.iter().filter(|event| event.kind == "node.wired");
     let told: Vec<_> = told.map(|event| event.message.as_str()).collect();
