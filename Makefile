@@ -61,6 +61,7 @@ bench: ## Measure; one JSON line a figure
 	@$(CARGO) build --release --locked -p bessemer -p bessemer-bench >&2
 	@target/release/bessemer-bench
 	@$(CARGO) test --release --quiet --locked -p bessemer-fabric --test ovsdb thousand -- --ignored --nocapture | grep '^{'
+	@$(CARGO) test --release --quiet --locked -p bessemer-sim --test site thousand -- --ignored --nocapture | grep '^{'
 
 lint: ## Formatting, clippy, shell scripts
 	scripts/lint

@@ -13,7 +13,7 @@ use crate::harness::disk::{assert_erased, assert_has_image};
 use crate::harness::{Site, eager};
 
 #[path = "../../../store/tests/store/postgres.rs"]
-mod postgres;
+pub(crate) mod postgres;
 
 async fn site() -> Site {
     let url = postgres::new_database().await;

@@ -21,4 +21,5 @@ mod report;
 mod root_disk;
 mod standby;
 mod switches;
+mod thousand;
 mod verbs;
