@@ -407,6 +407,59 @@ async fn a_password_is_read_from_standard_input_and_told_to_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_switch_is_described_by_files_and_its_key_told_to_nobody_else() {
+    let api = Api::start().await;
+    let made = json!({
+        "id": id(9), "name": "leaf1", "driver": "ovsdb", "address": "ssl:leaf1:6640",
+        "has_key": true, "tunnel_vlans": "3000-3999", "nodes": 0, "health": { "failing": false },
+        "created_at": "2026-11-21T10:00:00Z",
+    });
+    api.on("POST /v1/switches", 201, &made);
+    api.on("PATCH /v1/switches/leaf1", 200, &made);
+    let home = tempfile::tempdir().unwrap();
+    for (file, content) in [
+        ("ca", "authority"),
+        ("crt", "certificate"),
+        ("key", "planted key"),
+    ] {
+        std::fs::write(home.path().join(file), content).unwrap();
+    }
+    let at = |file: &str| home.path().join(file).display().to_string();
+    let arguments = format!(
+        "switch create leaf1 --driver ovsdb --address ssl:leaf1:6640 --tunnel-address 10.50.0.1 \
+         --authority-file {} --certificate-file {} --key-file {} --parked-vlan 4000",
+        at("ca"),
+        at("crt"),
+        at("key")
+    );
+    let ran = api.run(&arguments).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!format!("{ran:?}").contains("planted key"));
+    let request: Value = serde_json::from_str(&api.seen("POST /v1/switches")[0].body).unwrap();
+    assert_eq!(
+        request,
+        json!({
+            "name": "leaf1", "driver": "ovsdb", "address": "ssl:leaf1:6640",
+            "authority": "authority", "certificate": "certificate", "key": "planted key",
+            "tunnel_address": "10.50.0.1", "parked_vlan": 4000,
+        })
+    );
+    let ran = api.run("switch set leaf1 --largest-mtu 9000 --remove rack --remove certificate");
+    assert_eq!(ran.await.code, 0);
+    let path = "PATCH /v1/switches/leaf1";
+    let request: Value = serde_json::from_str(&api.seen(path)[0].body).unwrap();
+    let expected = json!({ "largest_mtu": 9000, "rack": null, "certificate": null });
+    assert_eq!(request, expected);
+    for wrong in [
+        "switch set leaf1",
+        "switch set leaf1 --rack a07 --remove rack",
+    ] {
+        assert_ne!(api.run(wrong).await.code, 0, "{wrong}");
+    }
+    assert_eq!(api.seen(path).len(), 1);
+}
+
+#[tokio::test]
 async fn a_node_is_waited_for_until_it_rests_where_it_is_wanted() {
     let api = Api::start().await;
     let path = format!("GET /v1/nodes/{}", id(6));

@@ -444,6 +444,31 @@ async fn a_port_is_on_the_physical_network_of_its_switch() {
 }
 
 #[tokio::test]
+async fn what_one_server_is_told_counts_at_once_in_the_others() {
+    let api = Api::start_with(PROVISIONING).await;
+    let other = api.of_another_server().await;
+    let cabled = |number, switch: &str| {
+        let mut node = node(number);
+        set(&mut node, "/ports/0/switch", json!(switch));
+        set(&mut node, "/ports/0/switch_port", json!("p1"));
+        node
+    };
+    for (number, name) in [(1, "leaf1"), (2, "leaf2")] {
+        // The other one has looked, and there was no such switch.
+        let refused = other.post("/v1/nodes", cabled(number, name)).await;
+        refused.wrong(422, "unknown-reference", "ports[0].switch", name);
+        api.post("/v1/switches", switch(name)).await.expect(201);
+        let node = cabled(number, name);
+        other.post("/v1/nodes", node).await.expect(201);
+    }
+    let moved = json!({ "address": "unix:/elsewhere" });
+    patch(&api, "/v1/switches/leaf1", moved).await.expect(200);
+    let read = other.get("/v1/switches/leaf1/ports?read=true").await;
+    read.problem(502, "switch-failed");
+    assert!(read.text.contains("/elsewhere"), "{}", read.text);
+}
+
+#[tokio::test]
 async fn places_are_operators_business() {
     let api = Api::start().await;
     let member = api.token("web", Role::Member, "web").await;

@@ -100,12 +100,12 @@ impl PlaceSort {
 }
 
 impl Store {
-    /// Writes down a site. [`Error::Conflict`] if there is one of this name.
-    pub async fn create_site(&self, site: &NewSite, now: Timestamp) -> Result<(), Error> {
+    /// Writes down a site, as `by` wants it. [`Error::Conflict`] if there is one of this name.
+    pub async fn create_site(&self, site: &NewSite, by: &str, now: Timestamp) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO site (id, name, description, created_at)
             VALUES ($1, $2, $3, $4)";
         let values = values![site.id, &site.name, &site.description, now];
-        let event = about_place("site.created", ("site", &site.name), "is made");
+        let event = told("site.created", ("site", &site.name), "is made", by);
         self.create_place("create_site", (SQL, values), event, now)
             .await
     }
@@ -135,11 +135,12 @@ impl Store {
         Ok((sites?, next))
     }
 
-    /// Describes a site anew.
+    /// Describes a site anew, as `by` wants it.
     pub async fn change_site(
         &self,
         id: SiteId,
         description: &str,
+        by: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE site SET description = $2 WHERE id = $1 RETURNING name";
@@ -148,26 +149,26 @@ impl Store {
         let name = row
             .ok_or_else(|| Error::not_found("site", id))?
             .text("name")?;
-        let event = about_place("site.changed", ("site", &name), "is described anew");
+        let event = told("site.changed", ("site", &name), "is described anew", by);
         append(&mut write, &[event], now).await?;
         write.commit().await
     }
 
-    /// Forgets a site. [`Error::Conflict`] while it has racks.
-    pub async fn delete_site(&self, id: SiteId, now: Timestamp) -> Result<(), Error> {
+    /// Forgets a site, as `by` wants it. [`Error::Conflict`] while it has racks.
+    pub async fn delete_site(&self, id: SiteId, by: &str, now: Timestamp) -> Result<(), Error> {
         const SQL: &str = "DELETE FROM site WHERE id = $1 RETURNING name";
         const USER: &str = "SELECT name FROM rack WHERE site = $1 ORDER BY name LIMIT 1";
         let users = [("rack", USER)];
-        self.delete_place("site", (SQL, id.to_string()), &users, now)
+        self.delete_place("site", (SQL, id.to_string()), &users, (by, now))
             .await
     }
 
-    /// Writes down a rack. [`Error::Conflict`] if there is one of this name.
-    pub async fn create_rack(&self, rack: &NewRack, now: Timestamp) -> Result<(), Error> {
+    /// Writes down a rack, as `by` wants it. [`Error::Conflict`] if there is one of this name.
+    pub async fn create_rack(&self, rack: &NewRack, by: &str, now: Timestamp) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO rack (id, name, site, position, created_at)
             VALUES ($1, $2, $3, $4, $5)";
         let values = values![rack.id, &rack.name, rack.site, &rack.position, now];
-        let event = about_place("rack.created", ("rack", &rack.name), "is made");
+        let event = told("rack.created", ("rack", &rack.name), "is made", by);
         self.create_place("create_rack", (SQL, values), event, now)
             .await
     }
@@ -199,11 +200,12 @@ impl Store {
         Ok((racks?, next))
     }
 
-    /// Changes a rack.
+    /// Changes a rack, as `by` wants it.
     pub async fn change_rack(
         &self,
         id: RackId,
         changes: RackChanges,
+        by: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE rack SET site = COALESCE($2, site),
@@ -215,18 +217,18 @@ impl Store {
         let name = row
             .ok_or_else(|| Error::not_found("rack", id))?
             .text("name")?;
-        let event = about_place("rack.changed", ("rack", &name), "is changed");
+        let event = told("rack.changed", ("rack", &name), "is changed", by);
         append(&mut write, &[event], now).await?;
         write.commit().await
     }
 
-    /// Forgets a rack. [`Error::Conflict`] while a switch or a node is in it.
-    pub async fn delete_rack(&self, id: RackId, now: Timestamp) -> Result<(), Error> {
+    /// Forgets a rack, as `by` wants it. [`Error::Conflict`] while a switch or a node is in it.
+    pub async fn delete_rack(&self, id: RackId, by: &str, now: Timestamp) -> Result<(), Error> {
         const SQL: &str = "DELETE FROM rack WHERE id = $1 RETURNING name";
         const SWITCH: &str = "SELECT name FROM switch WHERE rack = $1 ORDER BY name LIMIT 1";
         const NODE: &str = "SELECT name FROM node WHERE rack = $1 ORDER BY name LIMIT 1";
         let users = [("switch", SWITCH), ("node", NODE)];
-        self.delete_place("rack", (SQL, id.to_string()), &users, now)
+        self.delete_place("rack", (SQL, id.to_string()), &users, (by, now))
             .await
     }
 
@@ -257,7 +259,7 @@ impl Store {
         what: &'static str,
         (delete, id): (&'static str, String),
         users: &[(&str, &'static str)],
-        now: Timestamp,
+        (by, now): (&str, Timestamp),
     ) -> Result<(), Error> {
         let mut write = self.write("delete_place").await?;
         match write.row(delete, values![&id]).await {
@@ -269,7 +271,7 @@ impl Store {
                 } else {
                     "rack.deleted"
                 };
-                let event = about_place(kind, (what, &name), "is forgotten");
+                let event = told(kind, (what, &name), "is forgotten", by);
                 append(&mut write, &[event], now).await?;
                 write.commit().await
             }
@@ -290,6 +292,11 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What was done to a site, a rack or a switch, as `by` wanted it.
+pub(crate) fn told(kind: &'static str, place: (&str, &str), how: &str, by: &str) -> NewEvent {
+    about_place(kind, place, &format!("{how}, says `{by}`"))
 }
 
 /// An event about a site, a rack or a switch.

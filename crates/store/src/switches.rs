@@ -18,7 +18,7 @@ use crate::networks;
 use crate::nodes::{as_id, by_id_first};
 use crate::overlay;
 use crate::page::rows_for;
-use crate::places::{about_place, sorted_pages};
+use crate::places::{sorted_pages, told};
 use crate::records::{
     NewSwitch, PlaceSort, SwitchFilter, SwitchHealth, SwitchRecord, SwitchSettings,
 };
@@ -46,10 +46,15 @@ macro_rules! select_switch {
 }
 
 impl Store {
-    /// Writes down a switch.
+    /// Writes down a switch, as `by` wants it.
     ///
     /// [`Error::Conflict`] if there is one of this name, or a network has one of its VLANs.
-    pub async fn create_switch(&self, switch: &NewSwitch, now: Timestamp) -> Result<(), Error> {
+    pub async fn create_switch(
+        &self,
+        switch: &NewSwitch,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO switch (id, name, driver, rack, address, tls_authority,
             tls_certificate, tls_key, tunnel_address, tunnel_vlans, physical_network, largest_mtu,
             parked_vlan, provisioning_vlan, standby_vlan, rescue_vlan, generation, created_at,
@@ -70,7 +75,7 @@ impl Store {
             }
             Err(error) => return Err(error),
         }
-        let event = about_place("switch.created", ("switch", &switch.name), "is made");
+        let event = told("switch.created", ("switch", &switch.name), "is made", by);
         append(&mut write, &[event], now).await?;
         write.commit().await
     }
@@ -136,7 +141,7 @@ impl Store {
         Ok((generation, switches?))
     }
 
-    /// Changes all that can be changed about a switch of which `generation` was read.
+    /// Changes all that can be changed about a switch of which `generation` was read, as `by` wants it.
     ///
     /// [`Error::Conflict`] if somebody has changed it since, a network has one of its VLANs, or servers
     /// were put on its ports by the physical network that it is not to be part of any more.
@@ -145,6 +150,7 @@ impl Store {
         id: SwitchId,
         generation: u64,
         changed: &SwitchSettings,
+        by: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE switch SET rack = $3, address = $4, tls_authority = $5,
@@ -175,17 +181,18 @@ impl Store {
         if tunnels_move {
             overlay::bring_all_anew(&mut write, now).await?;
         }
-        let event = about_place(
+        let event = told(
             "switch.changed",
             ("switch", &row.text("name")?),
             "is changed",
+            by,
         );
         append(&mut write, &[event], now).await?;
         write.commit().await
     }
 
-    /// Forgets a switch. [`Error::Conflict`] while a node has a port on it.
-    pub async fn delete_switch(&self, id: SwitchId, now: Timestamp) -> Result<(), Error> {
+    /// Forgets a switch, as `by` wants it. [`Error::Conflict`] while a node has a port on it.
+    pub async fn delete_switch(&self, id: SwitchId, by: &str, now: Timestamp) -> Result<(), Error> {
         // Its row is locked before the nodes are looked at, as whoever cables a node to it does.
         const LOCK: &str = "UPDATE switch SET name = name WHERE id = $1 RETURNING name";
         const NODES: &str = "SELECT name FROM node WHERE REPLACE(ports, $1, '') <> ports
@@ -219,7 +226,7 @@ impl Store {
         }
         write.execute(TUNNELS, values![&name]).await?;
         write.execute(DELETE, values![id]).await?;
-        let event = about_place("switch.deleted", ("switch", &name), "is forgotten");
+        let event = told("switch.deleted", ("switch", &name), "is forgotten", by);
         append(&mut write, &[event], now).await?;
         write.commit().await
     }

@@ -111,7 +111,7 @@ async fn list_sites(
     responses((status = 201, body = Place)))]
 async fn create_site(
     State(site): State<Site>,
-    _: Admin,
+    Admin(caller): Admin,
     Body(request): Body<SiteCreate>,
 ) -> Result<impl IntoResponse, Refusal> {
     values::name("name", &request.name)?;
@@ -121,7 +121,9 @@ async fn create_site(
         name: request.name,
         description: request.description,
     };
-    site.store.create_site(&new, site.now()).await?;
+    site.store
+        .create_site(&new, caller.name(), site.now())
+        .await?;
     let id = new.id.to_string();
     let made = site_view(site.store.site(&id).await?);
     let location = format!("/v1/sites/{id}");
@@ -142,7 +144,7 @@ async fn show_site(State(site): State<Site>, _: Admin, Path(name): Path<String>)
     request_body = SiteUpdate, responses((status = 200, body = Place)))]
 async fn update_site(
     State(site): State<Site>,
-    _: Admin,
+    Admin(caller): Admin,
     Path(name): Path<String>,
     Body(request): Body<SiteUpdate>,
 ) -> Answer<Place> {
@@ -151,7 +153,7 @@ async fn update_site(
     free_text("description", &description)?;
     let store = &site.store;
     store
-        .change_site(found.id, &description, site.now())
+        .change_site(found.id, &description, caller.name(), site.now())
         .await?;
     Ok(Json(site_view(store.site(&found.id.to_string()).await?)))
 }
@@ -164,11 +166,13 @@ async fn update_site(
     responses((status = 204)))]
 async fn delete_site(
     State(site): State<Site>,
-    _: Admin,
+    Admin(caller): Admin,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let found = site.store.site(&name).await?;
-    site.store.delete_site(found.id, site.now()).await?;
+    site.store
+        .delete_site(found.id, caller.name(), site.now())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -199,7 +203,7 @@ async fn list_racks(
     responses((status = 201, body = Rack)))]
 async fn create_rack(
     State(site): State<Site>,
-    _: Admin,
+    Admin(caller): Admin,
     Body(request): Body<RackCreate>,
 ) -> Result<impl IntoResponse, Refusal> {
     values::name("name", &request.name)?;
@@ -211,7 +215,9 @@ async fn create_rack(
         site: within.id,
         position: request.position,
     };
-    site.store.create_rack(&new, site.now()).await?;
+    site.store
+        .create_rack(&new, caller.name(), site.now())
+        .await?;
     let id = new.id.to_string();
     let made = rack_view(site.store.rack(&id).await?);
     let location = format!("/v1/racks/{id}");
@@ -232,7 +238,7 @@ async fn show_rack(State(site): State<Site>, _: Admin, Path(rack): Path<String>)
     request_body = RackUpdate, responses((status = 200, body = Rack)))]
 async fn update_rack(
     State(site): State<Site>,
-    _: Admin,
+    Admin(caller): Admin,
     Path(rack): Path<String>,
     Body(request): Body<RackUpdate>,
 ) -> Answer<Rack> {
@@ -247,7 +253,9 @@ async fn update_rack(
         },
         position: request.position,
     };
-    site.store.change_rack(rack.id, changes, site.now()).await?;
+    site.store
+        .change_rack(rack.id, changes, caller.name(), site.now())
+        .await?;
     let rack = site.store.rack(&rack.id.to_string()).await?;
     Ok(Json(rack_view(rack)))
 }
@@ -260,11 +268,13 @@ async fn update_rack(
     responses((status = 204)))]
 async fn delete_rack(
     State(site): State<Site>,
-    _: Admin,
+    Admin(caller): Admin,
     Path(rack): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let rack = site.store.rack(&rack).await?;
-    site.store.delete_rack(rack.id, site.now()).await?;
+    site.store
+        .delete_rack(rack.id, caller.name(), site.now())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

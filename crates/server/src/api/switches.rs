@@ -88,7 +88,7 @@ async fn list(
     responses((status = 201, body = Switch)))]
 async fn create(
     State(site): State<Site>,
-    _: Admin,
+    Admin(caller): Admin,
     Body(request): Body<SwitchCreate>,
 ) -> Result<impl IntoResponse, Refusal> {
     values::name("name", &request.name)?;
@@ -101,7 +101,9 @@ async fn create(
         driver,
         settings,
     };
-    site.store.create_switch(&new, site.now()).await?;
+    site.store
+        .create_switch(&new, caller.name(), site.now())
+        .await?;
     let id = id.to_string();
     let made = view(site.store.switch(&id).await?);
     let location = format!("/v1/switches/{id}");
@@ -125,7 +127,7 @@ async fn show(State(site): State<Site>, _: Admin, Path(switch): Path<String>) ->
     request_body = SwitchUpdate, responses((status = 200, body = Switch)))]
 async fn update(
     State(site): State<Site>,
-    _: Admin,
+    Admin(caller): Admin,
     Path(switch): Path<String>,
     Body(request): Body<SwitchUpdate>,
 ) -> Answer<Switch> {
@@ -134,7 +136,7 @@ async fn update(
     let (id, generation) = (switch.id, switch.generation);
     let store = &site.store;
     store
-        .change_switch(id, generation, &settings, site.now())
+        .change_switch(id, generation, &settings, caller.name(), site.now())
         .await?;
     Ok(Json(view(store.switch(&id.to_string()).await?)))
 }
@@ -147,11 +149,13 @@ async fn update(
     responses((status = 204)))]
 async fn delete(
     State(site): State<Site>,
-    _: Admin,
+    Admin(caller): Admin,
     Path(switch): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let switch = site.store.switch(&switch).await?;
-    site.store.delete_switch(switch.id, site.now()).await?;
+    site.store
+        .delete_switch(switch.id, caller.name(), site.now())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -147,6 +147,23 @@ impl Api {
             bell: Bell::new(store.clone()),
             store,
         };
+        let mut api = Self::serve(site, folder).await;
+        api.admin = api.token("admin", Role::Admin, "default").await;
+        api
+    }
+
+    /// The API of another server on the same database, which knows the same admin.
+    pub(crate) async fn of_another_server(&self) -> Self {
+        let site = Site {
+            fabric: Arc::new(Fabric::default()),
+            ..self.site.clone()
+        };
+        let mut api = Self::serve(site, tempfile::tempdir().unwrap()).await;
+        api.admin.clone_from(&self.admin);
+        api
+    }
+
+    async fn serve(site: Site, folder: TempDir) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let service = api::router(site.clone()).into_make_service_with_connect_info::<SocketAddr>();
@@ -158,16 +175,14 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
-        let mut api = Self {
+        Self {
             url,
             site,
             admin: String::new(),
             folder,
             client,
             task,
-        };
-        api.admin = api.token("admin", Role::Admin, "default").await;
-        api
+        }
     }
 
     /// A new token, straight into the store; gives its secret.

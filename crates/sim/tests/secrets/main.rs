@@ -11,13 +11,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bessemer_sim::redfish::Faults;
-use bessemer_wire::api::{Role, TokenCreate};
+use bessemer_wire::api::{PrivateKey, Role, SwitchCreate, TokenCreate};
 use tracing_subscriber::fmt::MakeWriter;
 
 use harness::node::PASSWORD;
 use harness::{SimNode, Site, order, problem};
 
 const USER_DATA: &str = "#!/bin/sh\n# planted-user-data\n";
+
+/// A switch with a certificate that is none.
+const SWITCH: &str = r#"{"name": "leaf1", "driver": "ovsdb", "address": "ssl:127.0.0.1:1",
+    "authority": "none", "certificate": "none"}"#;
 
 /// Keeps what is written to it.
 #[derive(Clone, Default)]
@@ -146,6 +150,12 @@ async fn live(site: &Site, node: &SimNode, search: &mut Search) {
     };
     let helper = site.api.create_token(&request).await.unwrap();
     search.secret("another token", helper.secret.clone());
+    let switch = SwitchCreate {
+        key: Some(PrivateKey("planted-private-key".into())),
+        ..serde_json::from_str(SWITCH).unwrap()
+    };
+    problem(site.api.create_switch(&switch).await);
+    search.secret("a switch's key", "planted-private-key");
     problem(site.client("planted-wrong-token").nodes(None, false).await);
     search.secret("a wrong token", "planted-wrong-token");
 

@@ -61,14 +61,14 @@ async fn rack(store: &Store) -> (SiteId, RackId) {
         name: "fra1".into(),
         description: String::new(),
     };
-    store.create_site(&site, at(0)).await.unwrap();
+    store.create_site(&site, "me", at(0)).await.unwrap();
     let rack = NewRack {
         id: RackId(Uuid::from_u128(0x800)),
         name: "a07".into(),
         site: site.id,
         position: "row A".into(),
     };
-    store.create_rack(&rack, at(1)).await.unwrap();
+    store.create_rack(&rack, "me", at(1)).await.unwrap();
     (site.id, rack.id)
 }
 
@@ -77,24 +77,24 @@ async fn places_hold_what_is_in_them(site: Site) {
     let (fra1, a07) = rack(&store).await;
     let mut switch = new_switch(1, "leaf1");
     switch.settings.rack = Some(a07);
-    store.create_switch(&switch, at(2)).await.unwrap();
+    store.create_switch(&switch, "me", at(2)).await.unwrap();
     let shown = store.rack("a07").await.unwrap();
     assert_eq!((shown.switches, shown.nodes), (1, 0));
     assert_eq!(store.site("fra1").await.unwrap().racks, 1);
-    let (_, message) = conflict(store.delete_site(fra1, at(3)).await);
+    let (_, message) = conflict(store.delete_site(fra1, "me", at(3)).await);
     assert!(message.contains("rack `a07`"), "{message}");
-    let (_, message) = conflict(store.delete_rack(a07, at(3)).await);
+    let (_, message) = conflict(store.delete_rack(a07, "me", at(3)).await);
     assert!(message.contains("switch `leaf1`"), "{message}");
     let changes = RackChanges {
         position: Some("row B".into()),
         ..RackChanges::default()
     };
-    store.change_rack(a07, changes, at(4)).await.unwrap();
+    store.change_rack(a07, changes, "me", at(4)).await.unwrap();
     let shown = store.rack("a07").await.unwrap();
     assert_eq!((shown.site, &*shown.position), (fra1, "row B"));
-    store.delete_switch(switch.id, at(5)).await.unwrap();
-    store.delete_rack(a07, at(6)).await.unwrap();
-    store.delete_site(fra1, at(7)).await.unwrap();
+    store.delete_switch(switch.id, "me", at(5)).await.unwrap();
+    store.delete_rack(a07, "me", at(6)).await.unwrap();
+    store.delete_site(fra1, "me", at(7)).await.unwrap();
     let (racks, next) = store.racks(None, PlaceSort::Name, None, 10).await.unwrap();
     assert!(racks.is_empty() && next.is_none());
 }
@@ -121,7 +121,7 @@ async fn a_switch_is_stored_whole_and_every_change_raises_the_generation(site: S
         },
         ..settings()
     };
-    store.create_switch(&switch, at(2)).await.unwrap();
+    store.create_switch(&switch, "me", at(2)).await.unwrap();
     let stored = store.switch("leaf1").await.unwrap();
     let told = &stored.settings;
     assert_eq!(stored.rack_name.as_deref(), Some("a07"));
@@ -137,7 +137,7 @@ async fn a_switch_is_stored_whole_and_every_change_raises_the_generation(site: S
     let changed = settings();
     let id = stored.id;
     store
-        .change_switch(id, generation, &changed, at(3))
+        .change_switch(id, generation, &changed, "me", at(3))
         .await
         .unwrap();
     let (latest, all) = store.all_switches().await.unwrap();
@@ -147,10 +147,14 @@ async fn a_switch_is_stored_whole_and_every_change_raises_the_generation(site: S
     assert_eq!(all[0].settings.vlans, VlanOverrides::default());
 
     store
-        .create_switch(&new_switch(2, "leaf2"), at(4))
+        .create_switch(&new_switch(2, "leaf2"), "me", at(4))
         .await
         .unwrap();
-    let (field, _) = conflict(store.create_switch(&new_switch(3, "leaf2"), at(4)).await);
+    let (field, _) = conflict(
+        store
+            .create_switch(&new_switch(3, "leaf2"), "me", at(4))
+            .await,
+    );
     assert_eq!(field, "name");
     let filter = SwitchFilter {
         site: Some(fra1),
@@ -169,14 +173,14 @@ async fn a_switch_is_stored_whole_and_every_change_raises_the_generation(site: S
     let (second, next) = page.await.unwrap();
     assert_eq!((&*second[0].name, next), ("leaf1", None));
     let before = store.switch_generation().await.unwrap();
-    store.delete_switch(id, at(5)).await.unwrap();
+    store.delete_switch(id, "me", at(5)).await.unwrap();
     assert!(store.switch_generation().await.unwrap() > before);
 }
 
 async fn a_switch_changed_by_somebody_else_is_not_overwritten(site: Site) {
     let store = site.open().await;
     store
-        .create_switch(&new_switch(1, "leaf1"), at(0))
+        .create_switch(&new_switch(1, "leaf1"), "me", at(0))
         .await
         .unwrap();
     let read = store.switch("leaf1").await.unwrap();
@@ -186,11 +190,11 @@ async fn a_switch_changed_by_somebody_else_is_not_overwritten(site: Site) {
     };
     let (id, generation) = (read.id, read.generation);
     store
-        .change_switch(id, generation, &address("unix:/a"), at(1))
+        .change_switch(id, generation, &address("unix:/a"), "me", at(1))
         .await
         .unwrap();
     let late = store
-        .change_switch(id, generation, &address("unix:/b"), at(2))
+        .change_switch(id, generation, &address("unix:/b"), "me", at(2))
         .await;
     assert!(conflict(late).1.contains("try again"));
     let stored = store.switch("leaf1").await.unwrap();
@@ -214,7 +218,7 @@ async fn networks_and_switches_share_no_vlan(site: Site) {
     store.create_network(&given, at(0)).await.unwrap();
     let mut switch = new_switch(1, "leaf1");
     switch.settings.tunnel_address = Some("10.50.0.1".parse().unwrap());
-    let (field, message) = conflict(store.create_switch(&switch, at(1)).await);
+    let (field, message) = conflict(store.create_switch(&switch, "me", at(1)).await);
     assert_eq!(field, "tunnel_vlans");
     assert!(
         message.contains("3500") && message.contains("`n1`"),
@@ -222,7 +226,7 @@ async fn networks_and_switches_share_no_vlan(site: Site) {
     );
     switch.settings.tunnel_vlans = "12-13".parse().unwrap();
     switch.settings.vlans.parked = Some(10);
-    store.create_switch(&switch, at(1)).await.unwrap();
+    store.create_switch(&switch, "me", at(1)).await.unwrap();
     for vlan in [10, 12] {
         let taken = vlan_network(2, NumberFrom::Given(vlan));
         let (field, message) = conflict(store.create_network(&taken, at(2)).await);
@@ -271,7 +275,7 @@ async fn cables_lead_to_switches_and_no_two_to_one_port(site: Site) {
     assert!(message.contains("`leaf1`"), "{message}");
     for (number, name) in [(1, "leaf_1"), (2, "Leaf_1"), (3, "leafx1")] {
         store
-            .create_switch(&new_switch(number, name), at(0))
+            .create_switch(&new_switch(number, name), "me", at(0))
             .await
             .unwrap();
     }
@@ -300,10 +304,10 @@ async fn cables_lead_to_switches_and_no_two_to_one_port(site: Site) {
     let nodes = store.nodes_on_switch(&leaf1).await.unwrap();
     let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["node1", "node3"]);
-    let (_, message) = conflict(store.delete_switch(leaf1.id, at(4)).await);
+    let (_, message) = conflict(store.delete_switch(leaf1.id, "me", at(4)).await);
     assert!(message.contains("`node1`, `node3`"), "{message}");
     let other = store.switch("leafx1").await.unwrap();
-    store.delete_switch(other.id, at(4)).await.unwrap();
+    store.delete_switch(other.id, "me", at(4)).await.unwrap();
 }
 
 /// Whoever is first: a node is never cabled to a switch that is gone.
@@ -312,11 +316,11 @@ async fn a_switch_is_forgotten_or_cabled_never_both(site: Site) {
     for round in 0..10 {
         let name = format!("leaf{round}");
         let switch = new_switch(round, &name);
-        store.create_switch(&switch, at(0)).await.unwrap();
+        store.create_switch(&switch, "me", at(0)).await.unwrap();
         let number = 10 + u32::try_from(round).unwrap();
         let (cabled, forgotten) = tokio::join!(
             store.create_node(cabled(number, &name, "p1"), at(1)),
-            store.delete_switch(switch.id, at(1)),
+            store.delete_switch(switch.id, "me", at(1)),
         );
         assert_ne!(cabled.is_ok(), forgotten.is_ok(), "{forgotten:?}");
     }
@@ -325,7 +329,7 @@ async fn a_switch_is_forgotten_or_cabled_never_both(site: Site) {
 async fn ports_and_health_are_as_they_were_last_seen(site: Site) {
     let store = site.open().await;
     store
-        .create_switch(&new_switch(1, "leaf1"), at(0))
+        .create_switch(&new_switch(1, "leaf1"), "me", at(0))
         .await
         .unwrap();
     let port = |name: &str, description: &str| PortState {
@@ -374,6 +378,6 @@ async fn ports_and_health_are_as_they_were_last_seen(site: Site) {
         ["switch.created", "switch.failing", "switch.recovered"]
     );
     // One that is gone by now is no error.
-    store.delete_switch(leaf1.id, at(6)).await.unwrap();
+    store.delete_switch(leaf1.id, "me", at(6)).await.unwrap();
     store.note_ports_read("leaf1", &later, at(7)).await.unwrap();
 }
