@@ -45,7 +45,7 @@ fn bonded(number: u32, switch_ports: [&str; 2]) -> NewWiring {
 /// The switch that they are on.
 async fn tor(store: &Store) {
     store
-        .create_switch(&new_switch(1, "tor"), at(0))
+        .create_switch(&new_switch(1, "tor"), "me", at(0))
         .await
         .unwrap();
 }
@@ -281,7 +281,7 @@ async fn a_switch_stays_in_its_physical_network_while_servers_are_on_it(site: Si
         let switch = store.switch("tor").await.unwrap();
         let (id, generation) = (switch.id, switch.generation);
         store
-            .change_switch(id, generation, &changed, at(2001))
+            .change_switch(id, generation, &changed, "me", at(2001))
             .await
     };
     let looked_at = node(&store, 1).await.wirings;
