@@ -388,7 +388,7 @@ async fn a_switch_keeps_its_tunnel_address_while_servers_need_it(site: Site) {
     vxlan(&store, 1).await;
     let mut made = new_switch(1, "leaf1");
     made.settings.tunnel_address = Some("10.50.0.1".parse().unwrap());
-    store.create_switch(&made, at(4)).await.unwrap();
+    store.create_switch(&made, "me", at(4)).await.unwrap();
     place(&store, 1, vec![local(1, "leaf1", "3000-3009")]).await;
     let now = at(2100);
     set(&store, "leaf1", now).await;
@@ -397,7 +397,7 @@ async fn a_switch_keeps_its_tunnel_address_while_servers_need_it(site: Site) {
         let mut settings = known.settings;
         settings.tunnel_address = address.map(|address| address.parse().unwrap());
         store
-            .change_switch(known.id, known.generation, &settings, now)
+            .change_switch(known.id, known.generation, &settings, "me", now)
             .await
     };
     let refused = change(None).await.unwrap_err();
@@ -413,7 +413,7 @@ async fn a_switch_keeps_its_tunnel_address_while_servers_need_it(site: Site) {
     released(&store, 1, now).await;
     change(None).await.unwrap();
     // It stays until it has been seen without them.
-    let refused = store.delete_switch(made.id, now).await.unwrap_err();
+    let refused = store.delete_switch(made.id, "me", now).await.unwrap_err();
     assert!(
         refused
             .to_string()
@@ -421,7 +421,7 @@ async fn a_switch_keeps_its_tunnel_address_while_servers_need_it(site: Site) {
         "{refused}"
     );
     set(&store, "leaf1", now).await;
-    store.delete_switch(made.id, now).await.unwrap();
+    store.delete_switch(made.id, "me", now).await.unwrap();
     assert!(store.tunnels_due(at(9999), 9).await.unwrap().is_empty());
     store.delete_network(id(1)).await.unwrap();
 }
