@@ -71,7 +71,7 @@ pub(crate) struct Cli {
 enum Command {
     Serve(serve::Arguments),
     #[command(subcommand)]
-    Node(node::Command),
+    Node(Box<node::Command>),
     #[command(subcommand)]
     Switch(switch::Command),
     #[command(subcommand)]
@@ -138,7 +138,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
 
 async fn ask(command: Command, context: &Context) -> anyhow::Result<()> {
     match command {
-        Command::Node(command) => node::run(command, context).await,
+        Command::Node(command) => node::run(*command, context).await,
         Command::Switch(command) => switch::run(command, context).await,
         Command::Rack(command) => rack::run(command, context).await,
         Command::Site(command) => site::run(command, context).await,
