@@ -43,8 +43,7 @@ impl Store {
         request: &NewAuditRequest<'_>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        // One statement: the counter's row stays locked until the commit, so numbers become visible
-        // in order.
+        // The counter's row stays locked until the commit, so numbers become visible in order.
         const NUMBER: &str =
             "UPDATE counter SET value = value + 1 WHERE name = 'audit' RETURNING value";
         const SQL: &str =

@@ -26,19 +26,6 @@ fn plans() -> Vec<[PortPlan; 1]> {
     (0..NODES).map(port).collect()
 }
 
-fn switch_with_ports() -> Vswitch {
-    let vswitch = Vswitch::start();
-    let mut words = Vec::new();
-    for number in 0..NODES {
-        let line =
-            format!("-- add-port br0 n{number} tag=99 -- set interface n{number} type=dummy");
-        words.extend(line.split(' ').map(str::to_owned));
-    }
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    vswitch.vsctl(&words);
-    vswitch
-}
-
 fn figure(name: &str, value: f64, unit: &str) {
     println!("{}", json!({"name": name, "value": value, "unit": unit}));
 }
@@ -46,7 +33,7 @@ fn figure(name: &str, value: f64, unit: &str) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, which wants a machine of its own: `make bench` takes it"]
 async fn a_thousand_nodes_change_networks_at_once() {
-    let vswitch = switch_with_ports();
+    let vswitch = Vswitch::with_ports(NODES, "99");
     let conductor = || ThrottledSwitch::new(Arc::new(vswitch.driver()), LIMIT);
     let conductors = [conductor(), conductor()];
     let plans = plans();

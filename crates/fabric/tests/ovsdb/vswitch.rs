@@ -110,6 +110,21 @@ impl Vswitch {
         Self::start_as("override")
     }
 
+    /// The same with `count` more ports, `n0` and so on, in VLAN `vlan`.
+    pub(crate) fn with_ports(count: u16, vlan: &str) -> Self {
+        let vswitch = Self::start();
+        let mut words = Vec::new();
+        for number in 0..count {
+            let line = format!(
+                "-- add-port br0 n{number} tag={vlan} -- set interface n{number} type=dummy"
+            );
+            words.extend(line.split(' ').map(str::to_owned));
+        }
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        vswitch.vsctl(&words);
+        vswitch
+    }
+
     /// The same with tunnels that frames go through: see `join`.
     pub(crate) fn with_tunnels() -> Self {
         Self::start_as("system")

@@ -55,10 +55,7 @@ async fn list(
     let limit = page::limit(query.limit)?;
     let after = query.cursor.or(query.after).unwrap_or(0);
     let items = site.store.audit_after(after, limit).await?;
-    let full = u32::try_from(items.len()).is_ok_and(|count| count == limit);
-    let last = items.last().filter(|_| full);
-    let next = last.map(|entry| entry.sequence.to_string());
-    Ok(Json(Page { items, next }))
+    Ok(Json(page::numbered(items, limit, |entry| entry.sequence)))
 }
 
 /// The layer that writes requests down.

@@ -35,8 +35,8 @@ const MAX_STREAMS: usize = 256;
 /// Events that a stream reads from the store at once.
 const BATCH: u32 = 256;
 
-/// How often a stream looks for events although nobody said that there is news: another server
-/// on the same database may have written them.
+/// How often a stream looks for events although nobody said that there is news: what another server
+/// on the same database says may get lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How often a stream without events says that it is still there.
@@ -98,12 +98,7 @@ async fn list(
         .store
         .events_after(after.unwrap_or(0), caller.scope(), limit)
         .await?;
-    let full = u32::try_from(items.len()).is_ok_and(|count| count == limit);
-    let next = items
-        .last()
-        .filter(|_| full)
-        .map(|event| event.sequence.to_string());
-    Ok(Json(Page { items, next }).into_response())
+    Ok(Json(page::numbered(items, limit, |event| event.sequence)).into_response())
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {

@@ -47,6 +47,14 @@ pub(super) fn limit(asked: Option<u32>) -> Result<u32, Refusal> {
     }
 }
 
+/// A page of a list that goes on after the number of its last item.
+pub(super) fn numbered<T>(items: Vec<T>, limit: u32, number: impl Fn(&T) -> i64) -> Page<T> {
+    let full = u32::try_from(items.len()).is_ok_and(|count| count == limit);
+    let next = items.last().filter(|_| full);
+    let next = next.map(|last| number(last).to_string());
+    Page { items, next }
+}
+
 /// A list that is short by nature and comes whole.
 pub(super) fn whole<T>(items: Vec<T>) -> Page<T> {
     Page { items, next: None }

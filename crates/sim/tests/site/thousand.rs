@@ -80,20 +80,6 @@ async fn create(store: &Store, number: u16) {
     store.commit(claim, commit, now).await.unwrap();
 }
 
-fn switch_with_ports() -> Vswitch {
-    let vswitch = Vswitch::start();
-    let mut words = Vec::new();
-    for number in 0..NODES {
-        let line = format!(
-            "-- add-port br0 n{number} tag={ELSEWHERE} -- set interface n{number} type=dummy"
-        );
-        words.extend(line.split(' ').map(str::to_owned));
-    }
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    vswitch.vsctl(&words);
-    vswitch
-}
-
 fn elsewhere(vswitch: &Vswitch) -> usize {
     let tag = format!("tag={ELSEWHERE}");
     let found = vswitch.vsctl(&["--bare", "--columns=name", "find", "Port", &tag]);
@@ -107,7 +93,7 @@ fn figure(name: &str, value: f64, unit: &str) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, which wants a machine of its own: `make bench` takes it"]
 async fn the_ports_of_a_thousand_nodes_are_put_back_by_two_servers() {
-    let vswitch = switch_with_ports();
+    let vswitch = Vswitch::with_ports(NODES, ELSEWHERE);
     let url = postgres::new_database().await;
     let database = DatabaseUrl(url.clone());
     let mut site = Site::start_as(eager(), None, |config| {

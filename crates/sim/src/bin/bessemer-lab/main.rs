@@ -3,6 +3,7 @@
 //! Each command has a file of its own; what they do is in the library's `rack` module.
 
 mod boots;
+mod catalogue;
 mod console;
 mod demo;
 mod ending;

@@ -8,11 +8,10 @@ use bessemer_sim::rack::{NodeDescription, RackDescription, StateDirectory};
 use tokio::time::sleep;
 
 use super::shell::Shell;
-use super::{SERVERS, USER, heading, server, tenant, text};
+use super::{SERVERS, heading, server, tenant, text};
+use crate::catalogue::{TENANT_NETWORK, add_image};
 use crate::enroll::switch_command;
 
-/// Addresses for servers: each order takes the first one, as the pool is empty.
-const POOL: &str = "192.168.100.10-192.168.100.99";
 /// The longest that a node may take to be for rent. Emulated machines are slow.
 const NODE_LIMIT: Duration = Duration::from_secs(900);
 
@@ -35,47 +34,22 @@ pub(super) async fn prepare(
             .await?;
     }
     enroll(shell, directory, node).await?;
-    let image = os_image.join("debian-12.qcow2").canonicalize()?;
-    let sum = os_image.join("debian-12.qcow2.sha256").canonicalize()?;
-    let (image, sum) = (image.to_string_lossy(), sum.to_string_lossy());
     if let Some(known) = shell.find("image", "debian-12").await? {
-        let wanted = std::fs::read_to_string(sum.as_ref())?;
+        let wanted = std::fs::read_to_string(os_image.join("debian-12.qcow2.sha256"))?;
         let known = known["checksum"].as_str().unwrap_or("?");
         if !wanted.contains(known.trim_start_matches("sha256:")) {
             shell.show(&["image", "delete", "debian-12"]).await?;
         }
     }
-    let add_image = [
-        "image",
-        "add",
-        "debian-12",
-        "--source",
-        &image,
-        "--checksum-file",
-        &sum,
-        "--default-user",
-        USER,
-    ];
+    let add_image = add_image(os_image)?;
+    let add_image: Vec<_> = add_image.iter().map(String::as_str).collect();
     shell
         .show_unless_there("image", "debian-12", &add_image)
         .await?;
     let flavor = ["flavor", "create", "metal", "--from-node", &node.name];
     shell.show_unless_there("flavor", "metal", &flavor).await?;
-    let network = [
-        "network",
-        "create",
-        "tenant",
-        "--vlan",
-        "100",
-        "--subnet",
-        "192.168.100.0/24",
-        "--gateway",
-        "192.168.100.1",
-        "--pool",
-        POOL,
-    ];
     shell
-        .show_unless_there("network", "tenant", &network)
+        .show_unless_there("network", "tenant", &TENANT_NETWORK)
         .await?;
     let key = key.with_extension("pub");
     shell

@@ -6,7 +6,8 @@ use anyhow::Result;
 use bessemer_sim::rack::NodeDescription;
 
 use super::Scene;
-use crate::demo::{USER, tenant};
+use crate::catalogue::{TENANT_NETWORK, add_image};
+use crate::demo::tenant;
 use crate::enroll::{enroll, know_switches, wait_for};
 
 /// Everything that an order needs, with `first` as the only node.
@@ -44,33 +45,9 @@ async fn catalogue(scene: &Scene<'_>, os_image: &Path) -> Result<()> {
     let key = key.with_extension("pub");
     let key = ["key", "add", "demo", &key.to_string_lossy()];
     scene.shell.json(&key).await?;
-    let network = [
-        "network",
-        "create",
-        "tenant",
-        "--vlan",
-        "100",
-        "--subnet",
-        "192.168.100.0/24",
-        "--gateway",
-        "192.168.100.1",
-        "--pool",
-        "192.168.100.10-192.168.100.99",
-    ];
-    scene.shell.json(&network).await?;
-    let image = os_image.join("debian-12.qcow2").canonicalize()?;
-    let sum = os_image.join("debian-12.qcow2.sha256").canonicalize()?;
-    let image = [
-        "image",
-        "add",
-        "debian-12",
-        "--source",
-        &image.to_string_lossy(),
-        "--checksum-file",
-        &sum.to_string_lossy(),
-        "--default-user",
-        USER,
-    ];
+    scene.shell.json(&TENANT_NETWORK).await?;
+    let image = add_image(os_image)?;
+    let image: Vec<_> = image.iter().map(String::as_str).collect();
     scene.shell.json(&image).await.map(drop)
 }
 

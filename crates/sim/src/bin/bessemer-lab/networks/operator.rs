@@ -8,7 +8,7 @@ use bessemer_sim::rack::{
 };
 use futures_util::future::try_join_all;
 
-use crate::demo::USER;
+use crate::catalogue::add_image;
 use crate::demo::shell::Shell;
 use crate::enroll::{enroll, know_switches, wait_for};
 
@@ -51,20 +51,9 @@ async fn available(site: &Site<'_>, node: &NodeDescription) -> Result<()> {
 }
 
 async fn image(site: &Site<'_>, os_image: &Path) -> Result<()> {
-    let image = os_image.join("debian-12.qcow2").canonicalize()?;
-    let sum = os_image.join("debian-12.qcow2.sha256").canonicalize()?;
-    let line = [
-        "image",
-        "add",
-        "debian-12",
-        "--source",
-        &image.to_string_lossy(),
-        "--checksum-file",
-        &sum.to_string_lossy(),
-        "--default-user",
-        USER,
-    ];
-    site.shell.json(&line).await.map(drop)
+    let image = add_image(os_image)?;
+    let image: Vec<_> = image.iter().map(String::as_str).collect();
+    site.shell.json(&image).await.map(drop)
 }
 
 /// Two networks of one project, the first of them with IPv6, too; and two of another project, of which
