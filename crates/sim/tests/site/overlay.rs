@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bessemer_client::Error;
 use bessemer_core::lifecycle::{Step, Timing};
 use bessemer_core::network::{NetworkKind, NetworkScope};
 use bessemer_core::port_plan::AttachmentMode;
@@ -113,6 +114,21 @@ impl Overlay {
         let request = on(name, network);
         self.site.api.create_server(&request, name).await.unwrap();
         self.site.wait_for_active(name).await;
+    }
+
+    /// Orders a server on `far`, or gives it back. Asked again, it is the same order, or gone.
+    async fn ask(&self, server: &str, coming: bool) -> Result<(), Error> {
+        let api = &self.site.api;
+        if coming {
+            return api
+                .create_server(&on(server, "far"), server)
+                .await
+                .map(drop);
+        }
+        match api.delete_server(server).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            answer => answer.map(drop),
+        }
     }
 
     /// Waits until the two switches have tunnels of these networks, and of no others.
@@ -350,20 +366,14 @@ async fn a_conductor_that_dies_between_two_steps_of_a_tunnel_leaves_nothing_undo
         let server = format!("next{index}");
         for coming in [true, false] {
             *armed.lock().unwrap() = Some(point);
-            let site = &overlay.site;
-            if coming {
-                let request = on(&server, "far");
-                // Whoever ordered may not be answered any more.
-                let _ = site.api.create_server(&request, &server).await;
-            } else {
-                site.api.delete_server(&server).await.unwrap();
-            }
-            site.wait("the server to die", async || {
-                armed.lock().unwrap().is_none().then_some(())
-            })
-            .await;
+            // Tunnels that still go for the order before may be what it dies of, so that it does
+            // not answer. Whoever asked then asks again.
+            let _ = overlay.ask(&server, coming).await;
+            let dead = async || armed.lock().unwrap().is_none().then_some(());
+            overlay.site.wait("the server to die", dead).await;
             overlay.site.kill().await;
             overlay.site.start_again(Some(deadly(&armed))).await;
+            overlay.ask(&server, coming).await.unwrap();
             if coming {
                 overlay.site.wait_for_active(&server).await;
                 overlay.wait_for_tunnels(&[5000]).await;
