@@ -1,20 +1,22 @@
 //! One server as a process of its own would be: in its own runtime, so that it can be ended where
 //! it stands.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bessemer_core::lifecycle::Timing;
 use bessemer_server::config::{Api, Config, DhcpMode, ImageTransport, PhoneHome, Provisioning};
-use bessemer_server::{Server, StartOptions};
+use bessemer_server::{Server, StartError, StartOptions};
 use bessemer_sim::agent::Firmware;
 use bessemer_store::Gate;
 use futures_util::FutureExt;
 use tokio::runtime::Runtime;
 
+use super::LOOK_AGAIN;
 use super::firmware::offered;
 
 /// The longest that what cannot be interrupted may take to end.
@@ -33,9 +35,20 @@ impl Running {
             .enable_all()
             .build()
             .unwrap();
-        let starting = runtime.spawn(Server::start(config, StartOptions { gate }));
-        let server = starting.await.unwrap();
-        let server = server.unwrap_or_else(|error| panic!("the server does not start: {error}"));
+        let limit = Instant::now() + LIMIT;
+        let server = loop {
+            let options = StartOptions { gate: gate.clone() };
+            let starting = runtime.spawn(Server::start(config.clone(), options));
+            match starting.await.unwrap() {
+                Ok(server) => break server,
+                // A program that another test has just started holds every open file of this
+                // process, one that was killed here among them, until it runs (fork(2)).
+                Err(error) if is_taken(&error) && Instant::now() < limit => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(error) => panic!("the server does not start: {error}"),
+            }
+        };
         Self { runtime, server }
     }
 
@@ -57,6 +70,15 @@ impl Running {
     /// Ends it without waiting for that.
     pub(super) fn abandon(self) {
         self.runtime.shutdown_background();
+    }
+}
+
+/// Whether somebody still has the folder or a port.
+fn is_taken(error: &StartError) -> bool {
+    match error {
+        StartError::InUse { .. } => true,
+        StartError::Listen { source, .. } => source.kind() == ErrorKind::AddrInUse,
+        _ => false,
     }
 }
 
