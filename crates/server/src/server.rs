@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use bessemer_core::id::{ProjectId, TokenId};
-use bessemer_store::{Gate, Location, Store, StoreOptions, TokenRecord};
+use bessemer_store::{Location, Store, StoreOptions, TokenRecord};
 use bessemer_tls::{Fingerprint, SelfSigned};
 use bessemer_wire::api::Role;
 use tokio::net::TcpListener;
@@ -95,8 +95,8 @@ pub enum StartError {
 /// What tests set that configurations do not.
 #[derive(Default)]
 pub struct StartOptions {
-    /// Called at every commit of the store: a crash test stops the server there.
-    pub gate: Option<Gate>,
+    /// How the store is opened: what a test wants to happen at its commits.
+    pub store: StoreOptions,
 }
 
 /// A running server. Dropping it tells its parts to stop; [`Self::stop`] also waits for them.
@@ -132,7 +132,7 @@ impl Server {
             Some(_) => None,
         };
         let keyring = Arc::new(Keyring::load_or_create(&config.data.join("key"))?);
-        let store = open_store(&config, options.gate).await?;
+        let store = open_store(&config, options.store).await?;
         let images_folder = config.data.join("images");
 
         let parts = Parts {
@@ -397,12 +397,12 @@ fn start_conductor(parts: &Parts, site: &Site, alone: Option<Alone>) {
     });
 }
 
-async fn open_store(config: &Config, gate: Option<Gate>) -> Result<Store, StartError> {
+async fn open_store(config: &Config, options: StoreOptions) -> Result<Store, StartError> {
     let location = match &config.database_url {
         Some(url) => Location::Postgres(url.0.clone()),
         None => Location::Sqlite(config.data.join("bessemer.db")),
     };
-    Ok(Store::open(&location, StoreOptions { gate }).await?)
+    Ok(Store::open(&location, options).await?)
 }
 
 async fn first_token(site: &Site) -> Result<Option<String>, StartError> {

@@ -7,18 +7,21 @@
 //! override starts the agent, power-off ends it, as on a real machine.
 //!
 //! * [`Host`]: the machine's inside over time, with [`HostFaults`] to switch on;
+//! * [`Link`]: its cable, where a switch port decides whom it reaches;
 //! * [`Protocol`]: single requests of the agent protocol, for tests that play an agent by hand;
 //! * [`zeros`]: what is and what is not on a disk.
 
 mod config_drive;
 mod host;
 mod ledger;
+mod link;
 mod protocol;
 mod root;
 mod work;
 pub mod zeros;
 
-pub use host::{Firmware, Host, HostFaults, Parameters};
+pub use host::{Firmware, Host, HostFaults, Inside, Observer, Parameters};
+pub use link::Link;
 pub use protocol::{Answer, Protocol};
 
 /// What can go wrong for a simulated agent. It ends then, as a crashed one would.
@@ -30,6 +33,9 @@ pub enum AgentError {
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] bessemer_tls::Error),
+    /// The switch port is not in the conductor's network, or the network is broken.
+    #[error("the network does not lead to the conductor")]
+    NoNetwork,
     /// The conductor refused us.
     #[error("refused with status {0}")]
     Refused(u16),

@@ -12,6 +12,7 @@
 //! * [`ipmi`]: its other face, IPMI 2.0 over LAN, serial console included.
 //! * [`agent`]: what runs inside of a simulated machine: an agent on the real protocol, and the
 //!   tenant's system that calls home.
+//! * [`switch`]: the switch that simulated machines are cabled to, an OVSDB server.
 //! * [`rack`]: namespaces, an Open vSwitch bridge, disks and QEMU machines wired together into a
 //!   rack on this host; what `bessemer-lab up` builds.
 //!
@@ -23,5 +24,6 @@ pub mod ipmi;
 pub mod machine;
 pub mod rack;
 pub mod redfish;
+pub mod switch;
 
 pub use error::Error;

@@ -59,5 +59,5 @@ pub use audit::NewAuditRequest;
 pub use error::Error;
 pub use open::Location;
 pub use records::*;
-pub use store::{Gate, GatePoint, Store, StoreOptions, When};
+pub use store::{Gate, GatePoint, Outages, Store, StoreOptions, When, Witness};
 pub use wake::Wake;

@@ -181,6 +181,7 @@ impl Store {
     pub async fn commit(&self, claim: Claim, commit: Commit, now: Timestamp) -> Result<(), Error> {
         let mut write = self.write("commit").await?;
         let row = store_state(&mut write, claim, &commit, now).await?;
+        write.show(claim, &commit);
         let Commit { before, next, .. } = &commit;
         let moved = has_moved(before, next);
         if moved || commit.intent.is_some() {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::database::{Database, Transaction};
 use crate::open::{self, Location};
+use crate::records::{Claim, Commit};
 use crate::wake::{Note, Others};
 
 /// The whole memory of Bessemer. Cheap to clone; clones share their connections.
@@ -22,7 +23,7 @@ pub struct Store {
 
 struct Inner {
     database: Database,
-    gate: Option<Gate>,
+    options: StoreOptions,
     news: watch::Sender<u64>,
     others: Option<Others>,
 }
@@ -32,6 +33,10 @@ struct Inner {
 pub struct StoreOptions {
     /// Called around every commit; for crash tests. See [`Gate`].
     pub gate: Option<Gate>,
+    /// Called around every commit, too; for tests of outages. See [`Outages`].
+    pub outages: Option<Outages>,
+    /// Called with every decision about a node before it is committed. See [`Witness`].
+    pub witness: Option<Witness>,
 }
 
 /// Stops a server exactly at a commit point, the way `kill -9` would.
@@ -42,6 +47,16 @@ pub struct StoreOptions {
 /// whole server and starts another one on the same database. To be dead for good, a gate goes on
 /// returning false once it has done so.
 pub type Gate = Arc<dyn Fn(GatePoint) -> bool + Send + Sync>;
+
+/// Takes the database away at a commit point, the way a broken connection would.
+///
+/// It is called where a [`Gate`] is. When it returns true, the method that is committing fails: before
+/// the commit, nothing is written; after it, all is, and whoever committed does not know.
+pub type Outages = Arc<dyn Fn(GatePoint) -> bool + Send + Sync>;
+
+/// Looks at what a conductor has decided about a node just before that is committed, while the node is
+/// still locked: what is true of the machine at this moment is what the decision must be right about.
+pub type Witness = Arc<dyn Fn(Claim, &Commit) + Send + Sync>;
 
 /// A moment at which a server can die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,7 +89,7 @@ impl Store {
         };
         let inner = Inner {
             database,
-            gate: options.gate,
+            options,
             news,
             others,
         };
@@ -148,11 +163,25 @@ impl Write {
             self.transaction.roll_back().await.ok();
             return std::future::pending().await;
         }
+        if self.inner.is_away(point(When::Before)) {
+            self.transaction.roll_back().await.ok();
+            return Err(lost());
+        }
         self.transaction.commit().await?;
         if !self.inner.lets_pass(point(When::After)) {
             return std::future::pending().await;
         }
+        if self.inner.is_away(point(When::After)) {
+            return Err(lost());
+        }
         Ok(())
+    }
+
+    /// Shows what is about to be committed.
+    pub(crate) fn show(&self, claim: Claim, commit: &Commit) {
+        if let Some(witness) = &self.inner.options.witness {
+            witness(claim, commit);
+        }
     }
 
     /// Undoes everything, for a caller that found out half-way that nothing is to be written.
@@ -163,8 +192,19 @@ impl Write {
 
 impl Inner {
     fn lets_pass(&self, point: GatePoint) -> bool {
-        self.gate.as_ref().is_none_or(|gate| gate(point))
+        self.options.gate.as_ref().is_none_or(|gate| gate(point))
     }
+
+    fn is_away(&self, point: GatePoint) -> bool {
+        let outages = self.options.outages.as_ref();
+        outages.is_some_and(|outages| outages(point))
+    }
+}
+
+/// What a connection that breaks in the middle of a commit looks like.
+fn lost() -> Error {
+    let source = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    sqlx::Error::Io(source).into()
 }
 
 impl Deref for Write {

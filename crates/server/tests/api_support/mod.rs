@@ -120,7 +120,11 @@ impl Api {
 
     /// Whose store calls `gate` at every commit.
     pub(crate) async fn start_through(gate: Gate) -> Self {
-        Self::start_as("", StoreOptions { gate: Some(gate) }).await
+        let options = StoreOptions {
+            gate: Some(gate),
+            ..StoreOptions::default()
+        };
+        Self::start_as("", options).await
     }
 
     async fn start_as(config: &str, options: StoreOptions) -> Self {

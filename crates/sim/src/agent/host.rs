@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bessemer_core::hardware::{
@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::config_drive::Home;
+use super::link::Link;
 use super::work::{Agent, Ending, system_on};
 use crate::machine::{self, BootTarget, Machine, MachineEvent, SerialPort, SimulatedMachine};
 
@@ -70,6 +71,20 @@ pub struct HostFaults {
     pub hold_in_write: watch::Sender<bool>,
     /// Serial number of a disk that has been pulled out.
     pub pulled_disk: Mutex<Option<String>>,
+    /// Seconds that the firmware takes before it looks for something to start.
+    pub post_seconds: AtomicU32,
+    /// How many more times the firmware starts what is on the disk, whatever it was told.
+    pub boot_disk_instead: AtomicU32,
+    /// Seconds that each chunk of an image takes to be written.
+    pub seconds_a_chunk: AtomicU32,
+    /// While true, the agent's requests do not reach the conductor.
+    pub cut_off: AtomicBool,
+    /// How many more times the agent says what it has to say twice.
+    pub duplicate: AtomicU32,
+    /// How many more times the agent first says again what it said before that.
+    pub replay: AtomicU32,
+    /// How many more times the agent calls as if from another machine.
+    pub other_identity: AtomicU32,
 }
 
 impl HostFaults {
@@ -82,6 +97,24 @@ impl HostFaults {
             .is_ok()
     }
 }
+
+/// What runs on a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// Nothing: it is off, or what ran has ended.
+    Nothing,
+    /// Its firmware.
+    Firmware,
+    /// The agent, which speaks with the conductor.
+    Agent,
+    /// The agent, which waits for its network to vanish and says nothing any more.
+    ArmedAgent,
+    /// A tenant's system.
+    System,
+}
+
+/// Told of what runs on a machine, as it changes.
+pub type Observer = Box<dyn Fn(Inside) + Send + Sync>;
 
 /// The inside of one simulated machine.
 pub struct Host {
@@ -96,6 +129,9 @@ pub struct Host {
     pub root_is_writable: AtomicBool,
     /// What goes wrong.
     pub faults: HostFaults,
+    link: OnceLock<Link>,
+    inside: Mutex<Inside>,
+    observer: OnceLock<Observer>,
     serial: SerialPort,
     boots: Mutex<Vec<Parameters>>,
     carried_out: Mutex<Vec<String>>,
@@ -117,11 +153,41 @@ impl Host {
             disks,
             root_is_writable: AtomicBool::new(false),
             faults: HostFaults::default(),
+            link: OnceLock::new(),
+            inside: Mutex::new(Inside::Nothing),
+            observer: OnceLock::new(),
             serial: machine.serial(),
             boots: Mutex::default(),
             carried_out: Mutex::default(),
             called: Mutex::default(),
         })
+    }
+
+    /// Cables the NIC that it boots from: from now on it reaches whom its switch port lets it reach.
+    /// Without a cable it reaches everybody. Only the first one counts.
+    pub fn plug_in(&self, link: Link) {
+        let _ = self.link.set(link);
+    }
+
+    /// Has `observer` told of what runs here. Only the first one counts.
+    pub fn observe(&self, observer: Observer) {
+        let _ = self.observer.set(observer);
+    }
+
+    /// What runs here.
+    pub fn inside(&self) -> Inside {
+        *lock(&self.inside)
+    }
+
+    pub(super) fn now_runs(&self, inside: Inside) {
+        let before = std::mem::replace(&mut *lock(&self.inside), inside);
+        if let Some(observer) = self.observer.get().filter(|_| before != inside) {
+            observer(inside);
+        }
+    }
+
+    pub(super) fn link(&self) -> Option<&Link> {
+        self.link.get()
     }
 
     /// Which machine it is.
@@ -172,10 +238,14 @@ impl Host {
                 match events.recv().await {
                     Ok(MachineEvent::Booted { target, .. }) => {
                         running.stop().await;
+                        self.now_runs(Inside::Firmware);
                         let boot = self.clone().boot(target, drive.medium(), firmware.clone());
                         running.0 = Some(tokio::spawn(boot));
                     }
-                    Ok(MachineEvent::PoweredOff) => running.stop().await,
+                    Ok(MachineEvent::PoweredOff) => {
+                        running.stop().await;
+                        self.now_runs(Inside::Nothing);
+                    }
                     Ok(MachineEvent::ShutdownRequested) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 }
@@ -184,6 +254,11 @@ impl Host {
     }
 
     async fn boot(self: Arc<Self>, target: BootTarget, medium: Option<Bytes>, firmware: Firmware) {
+        let post = self.faults.post_seconds.load(Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(u64::from(post))).await;
+        if HostFaults::strikes(&self.faults.boot_disk_instead) {
+            return self.boot_disk().await;
+        }
         let parameters = match target {
             BootTarget::UefiHttp | BootTarget::Pxe => Some(offered(&firmware, self.mac).await),
             BootTarget::Cd => medium.as_deref().and_then(on_medium),
@@ -200,8 +275,11 @@ impl Host {
         };
         match ended {
             Ok(Ending::OperatingSystem { home }) => self.say_home(&home).await,
-            Ok(Ending::Vanished) => {}
-            Err(error) => tracing::debug!(%error, "simulated agent ended"),
+            Ok(Ending::Vanished) => self.now_runs(Inside::Nothing),
+            Err(error) => {
+                tracing::debug!(%error, "simulated agent ended");
+                self.now_runs(Inside::Nothing);
+            }
         }
     }
 
@@ -215,6 +293,7 @@ impl Host {
     /// The tenant's OS says that it is up, as the report script does: on its serial console
     /// and by HTTP; at the first start of each instance, and not when it is started again.
     async fn say_home(&self, home: &Home) {
+        self.now_runs(Inside::System);
         if lock(&self.called).as_ref() == Some(&home.url) {
             return;
         }
@@ -239,6 +318,9 @@ impl Host {
     async fn call_home(&self, url: &str) {
         let Ok(client) = home_client() else { return };
         for _ in 0..CALLS {
+            if let Some(link) = &self.link.get() {
+                link.until_with_tenants().await;
+            }
             let answer = client.post(url).body("instance_id=simulated").send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 *lock(&self.called) = Some(url.to_owned());

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::config_drive::{self, Home};
-use super::host::{Host, HostFaults, Parameters};
+use super::host::{Host, HostFaults, Inside, Parameters};
 use super::ledger::Ledger;
 use super::protocol::{Answer, Protocol};
 use super::{AgentError, root, zeros};
@@ -48,6 +48,8 @@ pub(super) struct Agent {
     protocol: Protocol,
     session: String,
     ledger: Ledger,
+    /// What it said last of a command that had ended.
+    said: AgentStatus,
 }
 
 /// Where chunks come from.
@@ -66,22 +68,30 @@ impl Agent {
     pub(super) async fn connect(host: Arc<Host>, boot: Parameters) -> Result<Self, AgentError> {
         let protocol = Protocol::new(&boot)?;
         let session = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let mut identity = host.identity();
+        if HostFaults::strikes(&host.faults.other_identity) {
+            identity.serial.push_str("-OTHER");
+            identity.uuid = Some(Uuid::new_v4());
+        }
         let hello = Hello {
             boot: boot.boot,
             token: boot.token,
             session: session.clone(),
-            identity: host.identity(),
+            identity,
             mac: host.mac,
             version: "simulated".into(),
         };
         let mut patience = Patience::default();
         let answer = loop {
-            if let Some(answer) = patience.bear(protocol.hello(&hello).await).await? {
+            let answer = online(&host, protocol.hello(&hello)).await;
+            if let Some(answer) = patience.bear(answer).await? {
                 break answer;
             }
         };
         let welcome: Welcome = serde_json::from_slice(&answer)?;
+        host.now_runs(Inside::Agent);
         Ok(Self {
+            said: AgentStatus::Idle,
             ledger: Ledger::new(host.identity(), welcome.generation),
             host,
             protocol,
@@ -107,13 +117,31 @@ impl Agent {
             if let Work::HandOver { .. } = command.work
                 && let AgentStatus::Done { .. } = status
             {
-                self.poll(status).await?;
+                self.arm(status).await?;
                 return match HostFaults::strikes(&self.host.faults.kexec_hangs) {
                     true => Ok(Ending::Vanished),
                     false => self.start_system(),
                 };
             }
         }
+    }
+
+    /// Says that it is ready, and waits until the network has vanished. What a conductor says that can
+    /// be reached no more is of no interest.
+    async fn arm(&mut self, ready: AgentStatus) -> Result<(), AgentError> {
+        let Some(link) = self.host.link().cloned() else {
+            return self.poll(ready).await.map(drop);
+        };
+        let host = self.host.clone();
+        tokio::select! {
+            told = self.poll(ready) => {
+                told?;
+                host.now_runs(Inside::ArmedAgent);
+                link.until_away().await;
+            }
+            () = link.until_away() => host.now_runs(Inside::ArmedAgent),
+        }
+        Ok(())
     }
 
     async fn carry_out(&mut self, command: &Command) -> Outcome {
@@ -200,7 +228,7 @@ impl Agent {
     }
 
     async fn write_image(
-        &self,
+        &mut self,
         command: &Command,
         chunks: Chunks,
         disk: &DiskIdentity,
@@ -210,6 +238,7 @@ impl Agent {
             let stored = self.chunk(&chunks, run.start).await?;
             writer.accept(run.start, &stored)?;
             self.report(command, &writer).await?;
+            self.write_slowly(command, &writer).await?;
             self.stay_while_held(command, &writer).await?;
         }
         let bytes_written = writer.progress().to_write;
@@ -221,7 +250,7 @@ impl Agent {
     }
 
     /// Writes one chunk and is gone.
-    async fn half_write(&self, command: &Command, chunks: Chunks, disk: &DiskIdentity) {
+    async fn half_write(&mut self, command: &Command, chunks: Chunks, disk: &DiskIdentity) {
         let Ok(writer) = self.start_writing(chunks.image, disk).await else {
             return;
         };
@@ -234,8 +263,21 @@ impl Agent {
         }
     }
 
+    /// A disk that takes its time; the agent says meanwhile that it is at work.
+    async fn write_slowly(
+        &mut self,
+        command: &Command,
+        writer: &Writer<Disk>,
+    ) -> Result<(), AgentError> {
+        for _ in 0..self.host.faults.seconds_a_chunk.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.report(command, writer).await?;
+        }
+        Ok(())
+    }
+
     async fn stay_while_held(
-        &self,
+        &mut self,
         command: &Command,
         writer: &Writer<Disk>,
     ) -> Result<(), AgentError> {
@@ -263,20 +305,23 @@ impl Agent {
     async fn chunk(&self, chunks: &Chunks, index: usize) -> Result<Bytes, AgentError> {
         let mut patience = Patience::default();
         loop {
-            let answer = match &chunks.in_clear {
-                Some(url) => self.protocol.chunks_in_clear(url, index, 1).await,
-                None => {
-                    let path = format!("images/{}/chunks/{index}/1", chunks.image);
-                    self.protocol.get(&self.session, &path).await
+            let asked = async {
+                match &chunks.in_clear {
+                    Some(url) => self.protocol.chunks_in_clear(url, index, 1).await,
+                    None => {
+                        let path = format!("images/{}/chunks/{index}/1", chunks.image);
+                        self.protocol.get(&self.session, &path).await
+                    }
                 }
             };
+            let answer = online(&self.host, asked).await;
             if let Some(answer) = patience.bear(answer).await? {
                 return Ok(answer);
             }
         }
     }
 
-    async fn report(&self, command: &Command, writer: &Writer<Disk>) -> Result<(), AgentError> {
+    async fn report(&mut self, command: &Command, writer: &Writer<Disk>) -> Result<(), AgentError> {
         let progress = writer.progress();
         let progress = Progress {
             step: "writing image".into(),
@@ -326,12 +371,26 @@ impl Agent {
         Ok(Ending::OperatingSystem { home })
     }
 
-    async fn poll(&self, status: AgentStatus) -> Result<PollAnswer, AgentError> {
+    async fn poll(&mut self, status: AgentStatus) -> Result<PollAnswer, AgentError> {
+        let faults = &self.host.faults;
+        if HostFaults::strikes(&faults.replay) {
+            self.say(self.said.clone()).await?;
+        }
+        if HostFaults::strikes(&self.host.faults.duplicate) && status != AgentStatus::Idle {
+            self.say(status.clone()).await?;
+        }
+        if let AgentStatus::Done { .. } | AgentStatus::Failed { .. } = status {
+            self.said = status.clone();
+        }
+        self.say(status).await
+    }
+
+    async fn say(&self, status: AgentStatus) -> Result<PollAnswer, AgentError> {
         let hurry = status != AgentStatus::Idle;
         let poll = Poll { status, hurry };
         let mut patience = Patience::default();
         loop {
-            let answer = self.protocol.poll(&self.session, &poll).await;
+            let answer = online(&self.host, self.protocol.poll(&self.session, &poll)).await;
             if let Some(answer) = patience.bear(answer).await? {
                 return Ok(serde_json::from_slice(&answer)?);
             }
@@ -341,7 +400,7 @@ impl Agent {
     async fn get(&self, path: &str) -> Result<Bytes, AgentError> {
         let mut patience = Patience::default();
         loop {
-            let answer = self.protocol.get(&self.session, path).await;
+            let answer = online(&self.host, self.protocol.get(&self.session, path)).await;
             if let Some(answer) = patience.bear(answer).await? {
                 return Ok(answer);
             }
@@ -369,6 +428,24 @@ fn system_on_disk(path: &Path) -> Result<Home, AgentError> {
         .or_else(|| config_drive::home(&drive))
         .ok_or_else(|| std::io::Error::other("nothing on the disk says whom to call"))?;
     Ok(home)
+}
+
+/// The answer to a request, if the network leads to the conductor until it has come.
+async fn online(
+    host: &Host,
+    request: impl Future<Output = Result<Answer, AgentError>>,
+) -> Result<Answer, AgentError> {
+    if host.faults.cut_off.load(Ordering::SeqCst) {
+        return Err(AgentError::NoNetwork);
+    }
+    match host.link() {
+        None => request.await,
+        Some(link) if !link.reaches_conductor() => Err(AgentError::NoNetwork),
+        Some(link) => tokio::select! {
+            answer = request => answer,
+            () = link.until_away() => Err(AgentError::NoNetwork),
+        },
+    }
 }
 
 /// How a request is repeated while the conductor is away or cannot answer now.

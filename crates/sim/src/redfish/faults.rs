@@ -23,6 +23,42 @@ pub struct Faults {
     pub ignore_media_commands: bool,
     /// So many further requests are answered with 503, as during a controller's restart.
     pub unavailable_answers: u32,
+    /// So many further requests are answered with 500 and no reason.
+    pub server_errors: u32,
+    /// So many further requests are refused with 400, whatever they ask for.
+    pub client_errors: u32,
+    /// So many further requests are carried out and answered with an empty body.
+    pub empty_bodies: u32,
+    /// So many further answers about the system lack its power state and its boot override.
+    pub missing_keys: u32,
+    /// So many further changes are refused with 412: the entity tag is always the one before.
+    pub stale_etags: u32,
+    /// The system is said to be on while it is off.
+    pub reads_on: bool,
+}
+
+impl Faults {
+    fn counter(&mut self, kind: Passing) -> &mut u32 {
+        match kind {
+            Passing::Unavailable => &mut self.unavailable_answers,
+            Passing::ServerError => &mut self.server_errors,
+            Passing::ClientError => &mut self.client_errors,
+            Passing::EmptyBody => &mut self.empty_bodies,
+            Passing::MissingKeys => &mut self.missing_keys,
+            Passing::StaleEtag => &mut self.stale_etags,
+        }
+    }
+}
+
+/// A fault that strikes a number of requests and is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passing {
+    Unavailable,
+    ServerError,
+    ClientError,
+    EmptyBody,
+    MissingKeys,
+    StaleEtag,
 }
 
 /// Switches faults on and off.
@@ -55,9 +91,15 @@ impl FaultControl {
 
     /// Uses up one of the 503 (or, by IPMI, "busy") answers, if any is left.
     pub(crate) fn take_unavailable_answer(&self) -> bool {
+        self.take(Passing::Unavailable)
+    }
+
+    /// Uses up one fault of this kind, if any is left.
+    pub(crate) fn take(&self, kind: Passing) -> bool {
         self.faults.send_if_modified(|faults| {
-            let any = faults.unavailable_answers > 0;
-            faults.unavailable_answers = faults.unavailable_answers.saturating_sub(1);
+            let left = faults.counter(kind);
+            let any = *left > 0;
+            *left = left.saturating_sub(1);
             any
         })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::Bmc;
 use super::authentication::{TOKEN_HEADER, require};
 use super::error::RedfishError;
+use super::faults::Passing;
 use super::resources::{self, SESSIONS, SYSTEM};
 use super::{media, metadata, system};
 
@@ -73,11 +74,13 @@ async fn misbehave(State(bmc): State<Arc<Bmc>>, request: Request, next: Next) ->
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
-    let mut response = if bmc.faults.take_unavailable_answer() {
-        RedfishError::unavailable().into_response()
-    } else {
-        next.run(request).await
+    let mut response = match passing_fault(&bmc) {
+        Some(response) => response,
+        None => next.run(request).await,
     };
+    if bmc.faults.take(Passing::EmptyBody) {
+        *response.body_mut() = Body::empty();
+    }
     let headers = response.headers_mut();
     headers.insert(
         HeaderName::from_static("odata-version"),
@@ -85,6 +88,18 @@ async fn misbehave(State(bmc): State<Arc<Bmc>>, request: Request, next: Next) ->
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
+}
+
+/// The answer to a request that is not even looked at.
+fn passing_fault(bmc: &Bmc) -> Option<Response> {
+    if bmc.faults.take_unavailable_answer() {
+        return Some(RedfishError::unavailable().into_response());
+    }
+    if bmc.faults.take(Passing::ServerError) {
+        return Some(StatusCode::INTERNAL_SERVER_ERROR.into_response());
+    }
+    let refused = bmc.faults.take(Passing::ClientError);
+    refused.then(|| RedfishError::malformed_json().into_response())
 }
 
 async fn versions() -> Json<Value> {

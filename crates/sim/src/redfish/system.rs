@@ -15,10 +15,11 @@ use serde_json::{Map, Value, json};
 
 use super::Bmc;
 use super::error::RedfishError;
+use super::faults::Passing;
 use super::metadata::OWN_TYPE;
 use super::resources::{CHASSIS, MANAGER, SYSTEM};
 use super::router::json_object;
-use crate::machine::{BootMode, BootOverride, BootTarget, OverrideEnabled};
+use crate::machine::{BootMode, BootOverride, BootTarget, OverrideEnabled, PowerState};
 
 /// Reset types offered (DSP2046, Resource `ResetType`).
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -39,7 +40,13 @@ const RESET_TYPES: [&str; 5] = [
 ];
 
 pub(super) async fn show(State(bmc): State<Arc<Bmc>>) -> Response {
-    tagged(representation(&bmc).await)
+    let mut resource = representation(&bmc).await;
+    if bmc.faults.take(Passing::MissingKeys)
+        && let Some(resource) = resource.as_object_mut()
+    {
+        resource.retain(|key, _| key != "PowerState" && key != "Boot");
+    }
+    tagged(resource)
 }
 
 /// A resource with its entity tag (RFC 9110, section 8.8.3) in header and body.
@@ -60,6 +67,10 @@ fn entity_tag(resource: &Value) -> String {
 
 async fn representation(bmc: &Bmc) -> Value {
     let machine = bmc.machine();
+    let power = match bmc.faults.get().reads_on {
+        true => PowerState::On,
+        false => machine.power_state().await,
+    };
     let inventory = machine.inventory();
     json!({
         "@odata.id": SYSTEM,
@@ -72,7 +83,7 @@ async fn representation(bmc: &Bmc) -> Value {
         "SerialNumber": inventory.serial_number,
         "UUID": inventory.uuid,
         "BiosVersion": inventory.bios_version,
-        "PowerState": machine.power_state().await,
+        "PowerState": power,
         "Status": {"State": "Enabled", "Health": "OK"},
         "Boot": boot(bmc),
         "ProcessorSummary": {
@@ -123,6 +134,9 @@ pub(super) async fn change(
 ) -> Result<Response, RedfishError> {
     let body = json_object(&headers, body)?;
     let present = representation(&bmc).await;
+    if bmc.faults.take(Passing::StaleEtag) {
+        return Err(RedfishError::precondition_failed());
+    }
     if let Some(expected) = headers.get(header::IF_MATCH) {
         let tag = entity_tag(&present);
         if !expected

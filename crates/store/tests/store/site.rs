@@ -95,7 +95,10 @@ impl Site {
     }
 
     pub(crate) async fn open_with(&self, gate: Gate) -> Store {
-        let options = StoreOptions { gate: Some(gate) };
+        let options = StoreOptions {
+            gate: Some(gate),
+            ..StoreOptions::default()
+        };
         Store::open(&self.location, options).await.expect("opens")
     }
 }

@@ -12,7 +12,7 @@ use bessemer_core::lifecycle::Timing;
 use bessemer_server::config::{Api, Config, DhcpMode, ImageTransport, PhoneHome, Provisioning};
 use bessemer_server::{Server, StartError, StartOptions};
 use bessemer_sim::agent::Firmware;
-use bessemer_store::Gate;
+use bessemer_store::{Gate, StoreOptions};
 use futures_util::FutureExt;
 use tokio::runtime::Runtime;
 
@@ -37,7 +37,11 @@ impl Running {
             .unwrap();
         let limit = Instant::now() + LIMIT;
         let server = loop {
-            let options = StartOptions { gate: gate.clone() };
+            let store = StoreOptions {
+                gate: gate.clone(),
+                ..StoreOptions::default()
+            };
+            let options = StartOptions { store };
             let starting = runtime.spawn(Server::start(config.clone(), options));
             match starting.await.unwrap() {
                 Ok(server) => break server,
