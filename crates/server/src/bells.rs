@@ -9,6 +9,7 @@ use bessemer_store::{Store, Wake};
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::site::Site;
 
@@ -106,5 +107,22 @@ pub(crate) async fn hear_others(site: Site, mut woken: Receiver<Wake>, stop: Can
             }
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+/// Goes on when the database was away and is back, until `stop`: agents could not be heard meanwhile,
+/// so their silence does not count, and everybody looks at what has happened.
+pub(crate) async fn resume_after_outages(site: Site, stop: CancellationToken) {
+    let mut seen = 0;
+    loop {
+        tokio::select! {
+            comebacks = site.store.comeback_after(seen) => seen = comebacks,
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = site.store.excuse_agents(site.now()).await {
+            warn!(%error, "agents that could not be heard may be given up");
+        }
+        site.bell.ring_here();
+        site.agents.ring_all_here();
     }
 }

@@ -219,6 +219,8 @@ impl Server {
             let stop = parts.stop.clone();
             let hearing = bells::hear_others(site.clone(), woken, stop);
             parts.tracker.spawn(hearing);
+            let resuming = bells::resume_after_outages(site.clone(), parts.stop.clone());
+            parts.tracker.spawn(resuming);
         }
         start_conductor(&parts, &site, alone);
         Ok(server)

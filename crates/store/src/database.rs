@@ -9,11 +9,12 @@ use std::str::FromStr;
 
 use bessemer_core::Timestamp;
 use serde::de::DeserializeOwned;
-use sqlx::postgres::{PgPool, PgRow};
+use sqlx::postgres::PgRow;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{Decode, Postgres, Row as _, Sqlite, Type};
+use sqlx::{Decode, Row as _, Sqlite, Type};
 
 use crate::Error;
+use crate::postgres::Postgres;
 use crate::value::Value;
 
 /// The connections of an open database.
@@ -24,13 +25,13 @@ pub(crate) enum Database {
         writer: SqlitePool,
         readers: SqlitePool,
     },
-    Postgres(PgPool),
+    Postgres(Postgres),
 }
 
 /// An open transaction. Dropping it rolls it back.
 pub(crate) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(Postgres, sqlx::Transaction<'static, sqlx::Postgres>),
 }
 
 /// One row of an answer.
@@ -49,7 +50,7 @@ macro_rules! run {
                 Value::Integer(integer) => query.bind(integer),
             };
         }
-        query.$method($executor).await?
+        query.$method($executor)
     }};
 }
 
@@ -61,7 +62,11 @@ impl Database {
             Self::Sqlite { writer, .. } => {
                 Transaction::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)
             }
-            Self::Postgres(pool) => Transaction::Postgres(pool.begin().await?),
+            Self::Postgres(database) => {
+                let pool = database.pool();
+                let begun = database.meanwhile(pool.begin()).await?;
+                Transaction::Postgres(database.clone(), begun)
+            }
         })
     }
 
@@ -69,10 +74,11 @@ impl Database {
     pub(crate) async fn snapshot(&self) -> Result<Transaction, Error> {
         Ok(match self {
             Self::Sqlite { readers, .. } => Transaction::Sqlite(readers.begin().await?),
-            Self::Postgres(pool) => Transaction::Postgres(
-                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                    .await?,
-            ),
+            Self::Postgres(database) => {
+                let pool = database.pool();
+                let begun = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+                Transaction::Postgres(database.clone(), database.meanwhile(begun).await?)
+            }
         })
     }
 
@@ -83,8 +89,14 @@ impl Database {
         values: Vec<Value>,
     ) -> Result<Vec<Row>, Error> {
         Ok(match self {
-            Self::Sqlite { readers, .. } => sqlite_rows(run!(sql, values, fetch_all, readers)),
-            Self::Postgres(pool) => postgres_rows(run!(sql, values, fetch_all, pool)),
+            Self::Sqlite { readers, .. } => {
+                sqlite_rows(run!(sql, values, fetch_all, readers).await?)
+            }
+            Self::Postgres(database) => {
+                let pool = database.pool();
+                let rows = run!(sql, values, fetch_all, &pool);
+                postgres_rows(database.meanwhile(rows).await?)
+            }
         })
     }
 
@@ -96,9 +108,14 @@ impl Database {
     ) -> Result<Option<Row>, Error> {
         Ok(match self {
             Self::Sqlite { readers, .. } => {
-                run!(sql, values, fetch_optional, readers).map(Row::Sqlite)
+                let row = run!(sql, values, fetch_optional, readers).await?;
+                row.map(Row::Sqlite)
             }
-            Self::Postgres(pool) => run!(sql, values, fetch_optional, pool).map(Row::Postgres),
+            Self::Postgres(database) => {
+                let pool = database.pool();
+                let row = run!(sql, values, fetch_optional, &pool);
+                database.meanwhile(row).await?.map(Row::Postgres)
+            }
         })
     }
 
@@ -110,7 +127,7 @@ impl Database {
                 // Last, so that it is the one to fold the write-ahead log back into the file.
                 writer.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(database) => database.close().await,
         }
     }
 }
@@ -124,10 +141,12 @@ impl Transaction {
     ) -> Result<u64, Error> {
         Ok(match self {
             Self::Sqlite(transaction) => {
-                run!(sql, values, execute, &mut **transaction).rows_affected()
+                let done = run!(sql, values, execute, &mut **transaction).await?;
+                done.rows_affected()
             }
-            Self::Postgres(transaction) => {
-                run!(sql, values, execute, &mut **transaction).rows_affected()
+            Self::Postgres(database, transaction) => {
+                let done = run!(sql, values, execute, &mut **transaction);
+                database.meanwhile(done).await?.rows_affected()
             }
         })
     }
@@ -140,10 +159,11 @@ impl Transaction {
     ) -> Result<Vec<Row>, Error> {
         Ok(match self {
             Self::Sqlite(transaction) => {
-                sqlite_rows(run!(sql, values, fetch_all, &mut **transaction))
+                sqlite_rows(run!(sql, values, fetch_all, &mut **transaction).await?)
             }
-            Self::Postgres(transaction) => {
-                postgres_rows(run!(sql, values, fetch_all, &mut **transaction))
+            Self::Postgres(database, transaction) => {
+                let rows = run!(sql, values, fetch_all, &mut **transaction);
+                postgres_rows(database.meanwhile(rows).await?)
             }
         })
     }
@@ -161,7 +181,9 @@ impl Transaction {
     pub(crate) async fn commit(self) -> Result<(), Error> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await?,
-            Self::Postgres(transaction) => transaction.commit().await?,
+            Self::Postgres(database, transaction) => {
+                database.meanwhile(transaction.commit()).await?;
+            }
         }
         Ok(())
     }
@@ -169,7 +191,9 @@ impl Transaction {
     pub(crate) async fn roll_back(self) -> Result<(), Error> {
         match self {
             Self::Sqlite(transaction) => transaction.rollback().await?,
-            Self::Postgres(transaction) => transaction.rollback().await?,
+            Self::Postgres(database, transaction) => {
+                database.meanwhile(transaction.rollback()).await?;
+            }
         }
         Ok(())
     }
@@ -189,7 +213,7 @@ impl Row {
     fn get<T>(&self, column: &'static str) -> Result<T, Error>
     where
         T: for<'r> Decode<'r, Sqlite> + Type<Sqlite>,
-        T: for<'r> Decode<'r, Postgres> + Type<Postgres>,
+        T: for<'r> Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,
     {
         Ok(match self {
             Self::Sqlite(row) => row.try_get(column)?,

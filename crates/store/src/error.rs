@@ -1,5 +1,7 @@
 //! What can go wrong in the store, in terms its callers can act on.
 
+use sqlx::postgres::PgDatabaseError;
+
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -47,12 +49,78 @@ pub enum Error {
     /// The database cannot be used as it is set up.
     #[error("{0}")]
     Setup(String),
+    /// The database does not answer, as while it restarts or another one takes over: the same may do
+    /// in a moment. What was being committed may or may not have been.
+    #[error("the database is away: {0}")]
+    Away(String),
+    /// The database has no room to write, and has written nothing.
+    #[error("the disk of the database is full: {0}")]
+    DiskFull(String),
+    /// The database may not write, or its disk has failed it.
+    #[error("the database cannot write: {0}")]
+    CannotWrite(String),
     /// The database failed.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => {
+                Self::Away(error.to_string())
+            }
+            sqlx::Error::Database(refusal) => {
+                let code = refusal.code().unwrap_or_default();
+                let postgres = refusal.try_downcast_ref::<PgDatabaseError>().is_some();
+                let make = if postgres {
+                    by_sqlstate(&code)
+                } else {
+                    by_sqlite_code(&code)
+                };
+                match make {
+                    Some(make) => make(refusal.to_string()),
+                    None => Self::Database(error),
+                }
+            }
+            _ => Self::Database(error),
+        }
+    }
+}
+
+type Make = fn(String) -> Error;
+
+/// What an error of PostgreSQL means by its SQLSTATE
+/// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+fn by_sqlstate(code: &str) -> Option<Make> {
+    match code {
+        // It shuts down, has crashed, or starts; or is a standby that nobody has promoted yet.
+        "57P01" | "57P02" | "57P03" | "25006" => Some(Error::Away),
+        "53100" => Some(Error::DiskFull),
+        "58030" => Some(Error::CannotWrite),
+        _ if code.starts_with("08") => Some(Error::Away),
+        _ => None,
+    }
+}
+
+/// The same by SQLite's result code, of which the last byte tells the kind
+/// (<https://www.sqlite.org/rescode.html>).
+fn by_sqlite_code(code: &str) -> Option<Make> {
+    match code.parse::<u32>().ok()? & 0xff {
+        // READONLY, IOERR.
+        8 | 10 => Some(Error::CannotWrite),
+        // FULL.
+        13 => Some(Error::DiskFull),
+        _ => None,
+    }
 }
 
 impl Error {
+    /// Whether the database is just not there: the same may work in a moment.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Away(_))
+    }
+
     /// A conflict over one field of a request.
     pub(crate) fn conflict(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Conflict {

@@ -15,7 +15,7 @@
 //! - `places`: sites and racks; `switches`, and `switch_ports`: what they were last seen to carry;
 //! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
 //! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
-//!   `wake`: telling other servers on the same database;
+//!   `wake`: telling other servers on the same database; `postgres`: what happens while that is away;
 //! - `database`, `value`, `page`: one SQL text for both databases.
 
 mod actions;
@@ -40,6 +40,7 @@ mod overlay;
 mod page;
 mod places;
 mod ports;
+mod postgres;
 mod rebuilds;
 mod reconcile;
 mod records;

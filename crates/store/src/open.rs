@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -14,11 +14,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::Error;
 use crate::database::Database;
+use crate::postgres::Postgres;
 
 /// The schema, one numbered text each for both databases.
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// How long a connection may be waited for: from the pool, or for another process's write lock.
+/// How long SQLite may be waited for: for a connection from the pool, or another process's write lock.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// From one try to open a busy SQLite file to the next.
@@ -27,10 +28,6 @@ const OPEN_AGAIN: Duration = Duration::from_millis(20);
 /// Readers of a SQLite file. Two cores keep no more than this busy; each costs about 1 MB once
 /// used.
 const SQLITE_READERS: u32 = 4;
-
-/// Connections to PostgreSQL per server process, of the hundred it allows by default: sixteen for
-/// work, and one that listens.
-const POSTGRES_CONNECTIONS: u32 = 17;
 
 /// Where the database is.
 #[derive(Clone)]
@@ -141,14 +138,11 @@ async fn open_postgres(url: &str) -> Result<Database, Error> {
         // Or every start would log that the schema is there already.
         ("client_min_messages", "warning"),
     ]);
-    let pool = PgPoolOptions::new()
-        .max_connections(POSTGRES_CONNECTIONS)
-        .acquire_timeout(PATIENCE)
-        .connect_with(options)
+    let database = Postgres::connect(options)
         .await
         .map_err(|error| Error::Setup(format!("PostgreSQL cannot be reached: {error}")))?;
-    migrate_postgres(&pool).await?;
-    Ok(Database::Postgres(pool))
+    migrate_postgres(&database).await?;
+    Ok(Database::Postgres(database))
 }
 
 /// Inside one write transaction, so that two processes that open a new file take turns.
@@ -161,8 +155,8 @@ async fn migrate_sqlite(pool: &SqlitePool) -> Result<(), Error> {
 }
 
 /// Under the advisory lock that the migrator takes on PostgreSQL.
-async fn migrate_postgres(pool: &PgPool) -> Result<(), Error> {
-    let mut connection = pool.acquire().await?;
+async fn migrate_postgres(database: &Postgres) -> Result<(), Error> {
+    let mut connection = database.pool().acquire().await?;
     let migrated = MIGRATIONS.run_direct(None, &mut *connection, false).await;
     if migrated.is_err() {
         // The lock belongs to the session: closing it is what surely lets go of it.

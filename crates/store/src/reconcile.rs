@@ -93,6 +93,29 @@ impl Store {
         write.commit_quietly().await
     }
 
+    /// Gives a claim back without having decided anything: the node can be claimed again at once. A
+    /// claim that was lost is nobody's to give.
+    pub async fn give_back(&self, claim: Claim) -> Result<(), Error> {
+        const SQL: &str = "UPDATE node SET owner = NULL, lease_until = 0
+            WHERE id = $1 AND fence = $2 AND owner IS NOT NULL";
+        let mut write = self.write("give_back").await?;
+        write.execute(SQL, values![claim.node, claim.fence]).await?;
+        write.commit_quietly().await
+    }
+
+    /// Gives back all that `worker` has, when it ends: others need not wait until its leases run out.
+    /// Whatever it may still be doing is fenced off.
+    pub async fn give_back_all(&self, worker: &str) -> Result<(), Error> {
+        const NODES: &str = "UPDATE node SET owner = NULL, lease_until = 0, fence = fence + 1
+            WHERE owner = $1";
+        const TUNNELS: &str = "UPDATE switch_tunnels SET owner = NULL, lease_until = 0,
+            fence = fence + 1 WHERE owner = $1";
+        let mut write = self.write("give_back_all").await?;
+        write.execute(NODES, values![worker]).await?;
+        write.execute(TUNNELS, values![worker]).await?;
+        write.commit_quietly().await
+    }
+
     /// Takes back every lease. Only for a process that knows itself to be alone on the database,
     /// when it starts: whoever had them is dead, and its nodes need not wait until they run out.
     pub async fn take_back_leases(&self) -> Result<(), Error> {
@@ -141,7 +164,8 @@ impl Store {
     }
 
     /// Writes down how an intent of the conductor ended, unless it is no longer pending, and what
-    /// there is to tell about it: who sees that it ended finds the events.
+    /// there is to tell about it: who sees that it ended finds the events. So it does no harm to write
+    /// it down again when it is not known whether that has worked.
     ///
     /// [`Error::LeaseLost`] if another worker has the node by now.
     pub async fn record_outcome(
@@ -162,16 +186,11 @@ impl Store {
         if held == 0 {
             return Err(Error::LeaseLost);
         }
-        intents::close(
-            &mut write,
-            claim.node,
-            key,
-            Executor::Conductor,
-            outcome,
-            now,
-        )
-        .await?;
-        append(&mut write, events, now).await?;
+        let executor = Executor::Conductor;
+        let closed = intents::close(&mut write, claim.node, key, executor, outcome, now).await?;
+        if closed {
+            append(&mut write, events, now).await?;
+        }
         write.commit().await
     }
 

@@ -3,8 +3,10 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::Error;
 use crate::database::{Database, Transaction};
@@ -85,7 +87,7 @@ impl Store {
         let news = watch::Sender::new(0);
         let others = match &database {
             Database::Sqlite { .. } => None,
-            Database::Postgres(pool) => Some(Others::on(pool, news.clone())),
+            Database::Postgres(database) => Some(Others::on(database, news.clone())),
         };
         let inner = Inner {
             database,
@@ -107,6 +109,31 @@ impl Store {
     /// Finishes what is running and closes every connection.
     pub async fn close(&self) {
         self.inner.database.close().await;
+    }
+
+    /// Waits while the database is known to be away ([`Error::Away`]), for `limit` at most.
+    pub async fn back_within(&self, limit: Duration) {
+        if let Database::Postgres(database) = self.database() {
+            // Either way it is tried again.
+            let _ = timeout(limit, database.back()).await;
+        }
+    }
+
+    /// Waits until the database has come back more than `seen` times; how often it has. An embedded
+    /// database never goes.
+    pub async fn comeback_after(&self, seen: u64) -> u64 {
+        match self.database() {
+            Database::Sqlite { .. } => std::future::pending().await,
+            Database::Postgres(database) => database.comeback_after(seen).await,
+        }
+    }
+
+    /// For how long the database has been away; `None` while it is there.
+    pub fn away_for(&self) -> Option<Duration> {
+        match self.database() {
+            Database::Sqlite { .. } => None,
+            Database::Postgres(database) => database.away_for(),
+        }
     }
 
     pub(crate) fn others(&self) -> Option<&Others> {

@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use bessemer_core::id::NodeId;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::{PgListener, PgPool};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
+use crate::Error;
+use crate::postgres::Postgres;
 use crate::store::Store;
 
 /// Where servers tell each other.
@@ -32,7 +33,7 @@ const WAITING: usize = 1024;
 const AGENTS_IN_A_MESSAGE: usize = 100;
 
 /// From one try to listen again to the next, while the database is away.
-const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+const LISTEN_AGAIN: Duration = Duration::from_millis(250);
 
 /// Something that another server may be waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,13 +75,13 @@ pub(crate) struct Others {
 
 impl Others {
     /// Begins to tell and to listen. What is heard of raises `news`.
-    pub(crate) fn on(pool: &PgPool, news: watch::Sender<u64>) -> Self {
+    pub(crate) fn on(database: &Postgres, news: watch::Sender<u64>) -> Self {
         let (notes, waiting) = mpsc::channel(WAITING);
         let heard = broadcast::Sender::new(WAITING);
         let own = Uuid::new_v4();
         let mut tasks = JoinSet::new();
-        tasks.spawn(tell(pool.clone(), own, waiting));
-        tasks.spawn(listen(pool.clone(), own, heard.clone(), news));
+        tasks.spawn(tell(database.clone(), own, waiting));
+        tasks.spawn(listen(database.clone(), own, heard.clone(), news));
         Self {
             notes,
             heard,
@@ -118,7 +119,7 @@ impl Store {
 }
 
 /// Tells what has come together since the last message.
-async fn tell(pool: PgPool, own: Uuid, mut waiting: mpsc::Receiver<Note>) {
+async fn tell(database: Postgres, own: Uuid, mut waiting: mpsc::Receiver<Note>) {
     let mut notes = Vec::new();
     while waiting.recv_many(&mut notes, AGENTS_IN_A_MESSAGE).await > 0 {
         let mut message = Message {
@@ -134,59 +135,104 @@ async fn tell(pool: PgPool, own: Uuid, mut waiting: mpsc::Receiver<Note>) {
                 }
             }
         }
-        if let Err(error) = notify(&pool, &message).await {
+        if let Err(error) = notify(&database, &message).await {
             debug!(%error, "other servers are not woken; they look anyway");
         }
     }
 }
 
-async fn notify(pool: &PgPool, message: &Message) -> Result<(), Box<dyn std::error::Error>> {
+async fn notify(database: &Postgres, message: &Message) -> Result<(), Box<dyn std::error::Error>> {
     let message = serde_json::to_string(message)?;
+    let pool = database.pool();
     let notify = sqlx::query("SELECT pg_notify($1, $2)");
-    notify.bind(CHANNEL).bind(message).execute(pool).await?;
+    let notify = notify.bind(CHANNEL).bind(message).execute(&pool);
+    database.meanwhile(notify).await?;
     Ok(())
 }
 
-/// Hears what the others tell until the pool is closed.
-async fn listen(pool: PgPool, own: Uuid, heard: broadcast::Sender<Wake>, news: watch::Sender<u64>) {
-    while !pool.is_closed() {
-        if let Err(error) = listen_once(&pool, own, &heard, &news).await
-            && !pool.is_closed()
-        {
-            warn!(%error, "cannot hear other servers; trying again in a second");
-            sleep(LISTEN_AGAIN).await;
+/// Hears what the others tell until the database is closed, and finds out for all whether it is there.
+async fn listen(
+    database: Postgres,
+    own: Uuid,
+    heard: broadcast::Sender<Wake>,
+    news: watch::Sender<u64>,
+) {
+    let listener = Listener {
+        database: &database,
+        own,
+        heard,
+        news,
+    };
+    let (mut listening, mut missed) = (false, false);
+    loop {
+        let error = tokio::select! {
+            () = database.closed() => return,
+            error = listener.listen(missed, &mut listening) => error,
+        };
+        missed = true;
+        // A connection alone may be cut: only one that cannot be had anew means that the database
+        // is away.
+        if std::mem::take(&mut listening) {
+            debug!(%error, "listening again");
+            continue;
+        }
+        match &error {
+            Error::Away(why) => database.is_away(why),
+            error => warn!(%error, "cannot hear other servers; trying again"),
+        }
+        tokio::select! {
+            () = database.closed() => return,
+            () = sleep(LISTEN_AGAIN) => {}
         }
     }
 }
 
-async fn listen_once(
-    pool: &PgPool,
+/// Who hears what the others tell.
+struct Listener<'a> {
+    database: &'a Postgres,
     own: Uuid,
-    heard: &broadcast::Sender<Wake>,
-    news: &watch::Sender<u64>,
-) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
-    loop {
-        // What was told while nobody listened is lost: now, and when the connection was.
-        let message = match listener.try_recv().await? {
-            Some(told) => serde_json::from_str(told.payload()).unwrap_or_default(),
-            None => Message {
+    heard: broadcast::Sender<Wake>,
+    news: watch::Sender<u64>,
+}
+
+impl Listener<'_> {
+    /// Listens for as long as that works; why it does not any more. `listening` becomes true once it
+    /// has begun. `missed`: what was told until then is lost, so everybody is woken.
+    async fn listen(&self, missed: bool, listening: &mut bool) -> Error {
+        let mut connection = match self.database.listener(CHANNEL).await {
+            Ok(connection) => connection,
+            Err(error) => return error,
+        };
+        *listening = true;
+        self.database.is_back();
+        if missed {
+            self.pass_on(Message {
                 news: true,
                 nodes_due: true,
                 ..Message::default()
-            },
-        };
-        if message.from == own {
-            continue;
+            });
         }
+        loop {
+            let told = match self.database.next_told(&mut connection).await {
+                Ok(told) => told,
+                Err(error) => return error,
+            };
+            let message: Message = serde_json::from_str(&told).unwrap_or_default();
+            if message.from != self.own {
+                self.pass_on(message);
+            }
+        }
+    }
+
+    /// Wakes those in this server whom a message is for.
+    fn pass_on(&self, message: Message) {
         if message.news {
-            news.send_modify(|count| *count += 1);
+            self.news.send_modify(|count| *count += 1);
         }
         let agents = message.agents.into_iter().map(Wake::Agent);
         for wake in agents.chain(message.nodes_due.then_some(Wake::NodesDue)) {
             // Nobody may be listening yet.
-            let _ = heard.send(wake);
+            let _ = self.heard.send(wake);
         }
     }
 }

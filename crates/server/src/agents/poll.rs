@@ -58,7 +58,7 @@ async fn hear(agents: &Agents, session: &Session) -> Result<(), Refusal> {
     let silence = site.config.timing.agent_silence;
     if site.heard.note_at_work(boot, now, silence) {
         let touched = site.store.touch_agent(boot, now).await;
-        touched.map_err(Refusal::unavailable)?;
+        touched.map_err(Refusal::unstored)?;
     }
     Ok(())
 }
@@ -116,7 +116,7 @@ async fn take_report(
         .store
         .agent_outcome(boot, &command, &outcome, learned, site.now())
         .await
-        .map_err(Refusal::unavailable)?;
+        .map_err(Refusal::unstored)?;
     if recorded {
         let (well, told) = match &outcome {
             Outcome::Failed { failure } => (false, failure.message.as_str()),

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use bessemer_core::lifecycle::{Deployment, Goal, Intent, Step};
 use bessemer_store::{BootRecord, NodeRecord};
 use serde_json::json;
-use tracing::error;
+use tracing::{debug, error};
 
 use super::Agents;
 use crate::keyring::digest;
@@ -40,6 +40,16 @@ impl Refusal {
     pub(super) fn unavailable(error: impl std::fmt::Display) -> Self {
         error!(%error, "an agent could not be answered");
         Self::Unavailable
+    }
+
+    /// The same for an error of the store, which tells the log once that its database is away: not
+    /// once a poll.
+    pub(super) fn unstored(error: bessemer_store::Error) -> Self {
+        if error.is_outage() {
+            debug!(%error, "an agent could not be answered");
+            return Self::Unavailable;
+        }
+        Self::unavailable(error)
     }
 }
 
@@ -74,7 +84,7 @@ impl Session {
     /// The session with this secret, as it is now.
     pub(super) async fn of(agents: &Agents, secret: &str) -> Result<Self, Refusal> {
         let found = agents.site.store.agent_session(&digest(secret)).await;
-        let Some((boot, node, intent)) = found.map_err(Refusal::unavailable)? else {
+        let Some((boot, node, intent)) = found.map_err(Refusal::unstored)? else {
             return Err(Refusal::Unauthorized("this boot is over; power off"));
         };
         Ok(Self {

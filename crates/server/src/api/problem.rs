@@ -13,9 +13,12 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bessemer_wire::problem::Problem;
-use tracing::error;
+use tracing::{debug, error};
 
 use crate::keyring::KeyringError;
+
+/// After how many seconds a caller may try again when the server cannot work now.
+const RETRY_AFTER: &str = "2";
 
 /// The media type of problem documents (RFC 9457, section 6.1).
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
@@ -209,6 +212,10 @@ impl IntoResponse for Refusal {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, challenge);
         }
+        if self.kind == Kind::Unavailable {
+            let pause = HeaderValue::from_static(RETRY_AFTER);
+            response.headers_mut().insert(header::RETRY_AFTER, pause);
+        }
         response.extensions_mut().insert(self);
         response
     }
@@ -246,6 +253,29 @@ impl From<bessemer_store::Error> for Refusal {
             Error::Cursor(_) => Self::new(Kind::InvalidParameter, sentence(&error))
                 .field("cursor")
                 .remedy("Pass `next` of the page before as it was given."),
+            // Told to the log once, by the store: not once a request.
+            Error::Away(cause) => {
+                debug!(%cause, "the database is away");
+                Self::new(
+                    Kind::Unavailable,
+                    "The database does not answer at present.",
+                )
+                .remedy("Try again in a moment.")
+            }
+            Error::DiskFull(cause) => {
+                error!(%cause, "the disk of the database is full");
+                Self::new(Kind::Unavailable, "The disk of the database is full.").remedy(
+                    "An operator frees space where the database is: nothing is lost, and nothing needs \
+                     to be restarted.",
+                )
+            }
+            Error::CannotWrite(cause) => {
+                error!(%cause, "the database cannot write");
+                Self::new(Kind::Unavailable, "The database cannot write to its disk.").remedy(
+                    "An operator looks whether that is mounted read-only or failing; the server's log \
+                     tells more.",
+                )
+            }
             Error::Database(cause) => {
                 error!(%cause, "the database failed");
                 Self::new(

@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use bessemer_core::id::{ProjectId, ServerId};
-use bessemer_store::{Candidate, Order, Placed};
+use bessemer_store::{Candidate, Order, Placed, ServerRecord};
 use bessemer_wire::api::{Page, Server, ServerCreate, ServerPlan};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -173,7 +173,9 @@ async fn delete(
     let id = site.store.server(caller.scope(), &server).await?.id;
     site.store.release_server(id, site.now()).await?;
     site.bell.ring();
-    placed(&site, StatusCode::ACCEPTED, id).await
+    // Asked for again, it may be gone by now: then it is not found, as any other.
+    let record = site.store.server(None, &id.to_string()).await?;
+    shown(&site, StatusCode::ACCEPTED, record).await
 }
 
 /// The server that was ordered under this key and with this digest before.
@@ -228,7 +230,15 @@ async fn placed(
         }
         record => record?,
     };
-    let location = format!("/v1/servers/{server}");
+    shown(site, status, record).await
+}
+
+async fn shown(
+    site: &Site,
+    status: StatusCode,
+    record: ServerRecord,
+) -> Result<axum::response::Response, Refusal> {
+    let location = format!("/v1/servers/{}", record.id);
     Ok(answer_with(
         status,
         &location,

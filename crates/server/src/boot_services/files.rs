@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -31,6 +32,9 @@ pub(super) const SCRIPT: &str = "agent.ipxe";
 pub(super) const KERNEL: &str = "vmlinuz";
 pub(super) const INITRAMFS: &str = "initramfs";
 
+/// How long firmware is kept waiting for a database that is away.
+const OUTAGE_PATIENCE: Duration = Duration::from_secs(20);
+
 const BINARY: &str = "application/octet-stream";
 
 impl BootServices {
@@ -54,7 +58,14 @@ impl BootServices {
         if !same_secret(&self.site.keyring.boot_url_secret(boot), secret) {
             return Err(Denied::NotFound);
         }
-        self.site.store.boot(boot).await.map_err(|error| {
+        let store = &self.site.store;
+        let mut found = store.boot(boot).await;
+        if found.as_ref().is_err_and(bessemer_store::Error::is_outage) {
+            // Firmware does not ask twice.
+            store.back_within(OUTAGE_PATIENCE).await;
+            found = store.boot(boot).await;
+        }
+        found.map_err(|error| {
             error!(%error, "a boot file could not be looked up");
             Denied::Unavailable
         })

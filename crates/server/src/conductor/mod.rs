@@ -42,6 +42,9 @@ const CONCURRENCY: usize = 64;
 /// The longest sleep without looking: news from another process is seen after this at the latest.
 const POLL: Duration = Duration::from_secs(1);
 
+/// The shortest time between two tries to reach a database that is away.
+const OUTAGE_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long running turns may take to end when the server stops. What is cut off is resumed.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -67,6 +70,7 @@ impl Conductor {
         let conductor = Arc::new(self);
         conductor.consoles.resume().await;
         let turns = TaskTracker::new();
+        let cut_off = CancellationToken::new();
         turns.spawn(drift::watch(conductor.clone(), stop.clone()));
         turns.spawn(tunnels::watch(conductor.clone(), stop.clone()));
         let places = Arc::new(Semaphore::new(CONCURRENCY));
@@ -76,25 +80,35 @@ impl Conductor {
             };
             match conductor.claim().await {
                 Some(claim) => {
-                    let conductor = conductor.clone();
+                    let (conductor, cut_off) = (conductor.clone(), cut_off.clone());
                     let span = info_span!("reconcile", node = %claim.node, fence = claim.fence);
-                    turns.spawn(
-                        async move {
-                            conductor.turn(claim).await;
-                            drop(place);
-                        }
-                        .instrument(span),
-                    );
+                    let turn = async move {
+                        cut_off.run_until_cancelled(conductor.turn(claim)).await;
+                        drop(place);
+                    };
+                    turns.spawn(turn.instrument(span));
                 }
                 None => conductor.rest(&stop).await,
             }
         }
         turns.close();
         if tokio::time::timeout(DRAIN, turns.wait()).await.is_err() {
-            warn!("turns were still running; their nodes go on at the next start");
+            warn!(
+                "turns were still running; their nodes go on at another server, or the next start"
+            );
+            cut_off.cancel();
+            turns.wait().await;
         }
+        conductor.leave().await;
         conductor.consoles.stop().await;
         conductor.site.bmcs.close().await;
+    }
+
+    /// Gives back what it still has, so that others need not wait for its leases to run out.
+    async fn leave(&self) {
+        if let Err(error) = self.site.store.give_back_all(&self.worker).await {
+            warn!(%error, "nodes are not given back; others have them when their leases run out");
+        }
     }
 
     async fn claim(&self) -> Option<Claim> {
@@ -106,6 +120,11 @@ impl Conductor {
             .await
         {
             Ok(claim) => claim,
+            Err(error) if error.is_outage() => {
+                debug!(%error, "cannot claim nodes");
+                self.back_in_a_while(POLL).await;
+                None
+            }
             Err(error) => {
                 error!(%error, "cannot claim nodes; trying again in a second");
                 sleep(POLL).await;
@@ -133,6 +152,14 @@ impl Conductor {
             // Its next step is often due at once.
             Ok(()) => self.site.bell.ring_here(),
             Err(StoreError::LeaseLost) => debug!("lost to another conductor; dropped"),
+            // Nothing was decided: whoever is there first when the database is back does it.
+            Err(error) if error.is_outage() => {
+                warn!(%error, "turn failed");
+                let given = self.outlast(|| self.site.store.give_back(claim)).await;
+                if given.is_ok() {
+                    self.site.bell.ring_here();
+                }
+            }
             // The lease runs out and the node is claimed again.
             Err(error) => {
                 self.site.metrics.reconcile_errors.inc();
@@ -159,11 +186,12 @@ impl Conductor {
                 self.site.store.expect_ports(claim, role, now).await?;
             }
             let events = tell::switched(&self.site, &work.node, &intent, &outcome).await;
-            self.site
-                .store
-                .record_outcome(claim, &intent.key, &outcome, &events, self.site.now())
+            // What was done need not be done again because the database restarted meanwhile.
+            let now = self.site.now();
+            let (store, key) = (&self.site.store, &intent.key);
+            self.outlast(|| store.record_outcome(claim, key, &outcome, &events, now))
                 .await?;
-            work = self.site.store.work(claim).await?;
+            work = self.outlast(|| store.work(claim)).await?;
         }
         if let Some(agent) = &mut work.seen.agent {
             self.site.heard.freshen(agent);
@@ -211,6 +239,30 @@ impl Conductor {
             self.site.agents.ring(claim.node);
         }
         Ok(())
+    }
+
+    /// Does something with the store, and again while the database is away, for as long as a lease
+    /// lasts. What may not be done twice, the store itself sees to.
+    async fn outlast<T, F>(&self, does: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let deadline = Instant::now() + LEASE;
+        loop {
+            match does().await {
+                Err(error) if error.is_outage() && Instant::now() < deadline => {
+                    self.back_in_a_while(deadline - Instant::now()).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Waits until the database is back, for `limit` at most, and a moment in any case: a connection
+    /// may break before anybody knows why.
+    async fn back_in_a_while(&self, limit: Duration) {
+        sleep(OUTAGE_PAUSE.min(limit)).await;
+        self.site.store.back_within(limit).await;
     }
 
     /// Carries an intent out while keeping the lease. `None` if the lease was lost meanwhile: the

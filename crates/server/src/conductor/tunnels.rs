@@ -39,7 +39,9 @@ pub(super) async fn watch(conductor: Arc<Conductor>, stop: CancellationToken) {
         let now = conductor.site.now();
         let due = conductor.site.store.tunnels_due(now, BATCH).await;
         let due = due.unwrap_or_else(|error| {
-            error!(%error, "cannot tell which tunnels are due");
+            if !error.is_outage() {
+                error!(%error, "cannot tell which tunnels are due");
+            }
             Vec::new()
         });
         let deadline = Instant::now() + LIMIT;

@@ -14,6 +14,7 @@ mod lifecycle;
 mod media;
 mod networks;
 mod orders;
+mod outages;
 mod overlay;
 mod port_groups;
 mod rebuild_crashes;

@@ -15,6 +15,8 @@ on_both! {
     sixteen_workers_never_share_a_node
     a_lease_keeps_others_away_until_it_ends
     a_server_that_is_alone_takes_the_leases_of_the_dead_back
+    a_claim_that_is_given_back_is_free_at_once
+    who_leaves_gives_all_back
     a_late_commit_changes_nothing
     a_commit_ends_its_claim
     no_news_is_slept_over
@@ -90,6 +92,39 @@ async fn a_server_that_is_alone_takes_the_leases_of_the_dead_back(site: Site) {
     assert_eq!(next.node, dead.node);
     assert!(next.fence > dead.fence);
     assert!(store.work(next).await.unwrap().node.state.phase != Phase::Held);
+}
+
+async fn a_claim_that_is_given_back_is_free_at_once(site: Site) {
+    let store = site.open().await;
+    enroll(&store, 1).await;
+    let first = claim(&store, at(10)).await;
+    store.give_back(first).await.unwrap();
+    let second = claim(&store, at(10)).await;
+    assert!(second.fence > first.fence);
+    // Nobody gives back what is somebody else's by now.
+    store.give_back(first).await.unwrap();
+    store.work(second).await.unwrap();
+    assert_eq!(store.claim_due("other", at(11), LEASE).await.unwrap(), None);
+}
+
+async fn who_leaves_gives_all_back(site: Site) {
+    let store = site.open().await;
+    for number in 1..=3 {
+        enroll(&store, number).await;
+    }
+    let leaving = [claim(&store, at(10)).await, claim(&store, at(10)).await];
+    let staying = store.claim_due("other", at(10), LEASE).await.unwrap();
+    store.give_back_all("worker").await.unwrap();
+    store.work(staying.expect("a third node")).await.unwrap();
+    for claim in leaving {
+        let late = store.renew(claim, at(10), LEASE).await;
+        assert!(matches!(late, Err(Error::LeaseLost)), "it is fenced off");
+    }
+    let mut free = claim_all(store.clone(), "other".into()).await;
+    free.sort();
+    let mut left = leaving.map(|claim| claim.node);
+    left.sort();
+    assert_eq!(free, left);
 }
 
 async fn a_late_commit_changes_nothing(site: Site) {

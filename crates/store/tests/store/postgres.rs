@@ -1,57 +1,146 @@
-//! A PostgreSQL of our own for as long as the test process lives.
+//! A PostgreSQL of our own for as long as the test process lives, or one that a test may stop and
+//! start.
 //!
 //! A shell keeps it: it makes the cluster, starts it, says so, and then reads from a pipe that
 //! only this process holds. However this process ends, by success, panic or `kill -9`, the pipe
 //! closes, and the shell stops the cluster and removes its folder.
 
-use std::io::{BufRead as _, BufReader};
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// The user and group `nobody` on Linux. PostgreSQL refuses to run as root.
 const NOBODY: u32 = 65_534;
 
+/// It obeys a word a line: each is a mode in which to stop, `start`, or a signal for the processes.
 const KEEPER: &str = r#"
 trap '' INT
+start() {
+    "$BIN/pg_ctl" --pgdata="$DIR/data" --log="$DIR/log" --wait --timeout=60 --options="-F \
+        -c listen_addresses= -c unix_socket_directories=$DIR -c max_connections=400 \
+        -c shared_buffers=64MB" start >/dev/null 2>&1
+}
 "$BIN/initdb" --pgdata="$DIR/data" --auth=trust --username=bessemer --no-sync --locale=C \
     --encoding=UTF8 >"$DIR/log" 2>&1 &&
-"$BIN/pg_ctl" --pgdata="$DIR/data" --log="$DIR/log" --wait --timeout=60 --options="-F \
-    -c listen_addresses= -c unix_socket_directories=$DIR -c max_connections=400 \
-    -c shared_buffers=64MB" start >/dev/null 2>&1 &&
-echo ready && read -r _
+start && echo ready &&
+while read -r word; do
+    case $word in
+        start) start ;;
+        STOP|CONT) pids=$(head -n 1 "$DIR/data/postmaster.pid") &&
+            kill -"$word" "$pids" $(ps -o pid= --ppid "$pids") ;;
+        *) "$BIN/pg_ctl" --pgdata="$DIR/data" --mode="$word" --wait stop >/dev/null 2>&1 ;;
+    esac && echo ready || echo failed
+done
 "$BIN/pg_ctl" --pgdata="$DIR/data" --mode=immediate stop >/dev/null 2>&1
 rm -rf "$DIR"
 "#;
 
-struct Cluster {
+/// A running PostgreSQL. It ends with this value.
+pub(crate) struct Cluster {
     folder: PathBuf,
     programs: PathBuf,
-    /// Holds the pipe that keeps the cluster alive.
-    _keeper: Child,
+    databases: AtomicU32,
+    keeper: Mutex<Keeper>,
 }
 
-static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+/// Holds the pipe that keeps the cluster alive.
+struct Keeper {
+    shell: Child,
+    answers: BufReader<ChildStdout>,
+}
 
-/// The URL of a new, empty database.
+/// The URL of a new, empty database on a cluster that all tests of this process share.
 pub(crate) async fn new_database() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(start))
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(start));
+    cluster
         .await
-        .expect("PostgreSQL starts");
-    let name = format!("test{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    let made = tokio::process::Command::new(cluster.programs.join("createdb"))
-        .arg("--host")
-        .arg(&cluster.folder)
-        .args(["--username=bessemer", &name])
-        .status();
-    assert!(made.await.expect("createdb runs").success(), "no database");
-    format!(
-        "postgres://bessemer@localhost/{name}?host={}",
-        cluster.folder.display()
-    )
+        .expect("PostgreSQL starts")
+        .new_database()
+        .await
+}
+
+impl Cluster {
+    /// One of the caller's own.
+    pub(crate) async fn start() -> Arc<Self> {
+        let started = tokio::task::spawn_blocking(start);
+        Arc::new(started.await.expect("PostgreSQL starts"))
+    }
+
+    /// The URL of a new, empty database.
+    pub(crate) async fn new_database(&self) -> String {
+        let number = self.databases.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test{number}");
+        let made = tokio::process::Command::new(self.programs.join("createdb"))
+            .arg("--host")
+            .arg(&self.folder)
+            .args(["--username=bessemer", &name])
+            .status();
+        assert!(made.await.expect("createdb runs").success(), "no database");
+        format!(
+            "postgres://bessemer@localhost/{name}?host={}",
+            self.folder.display()
+        )
+    }
+
+    /// Ends it as a crash does: no connection is told.
+    pub(crate) async fn crash(self: &Arc<Self>) {
+        self.tell("immediate").await;
+    }
+
+    /// Ends it as for an upgrade.
+    pub(crate) async fn stop(self: &Arc<Self>) {
+        self.tell("fast").await;
+    }
+
+    /// Starts it again.
+    pub(crate) async fn start_again(self: &Arc<Self>) {
+        self.tell("start").await;
+    }
+
+    /// Lets it stand still: connections stay open, and nobody answers.
+    pub(crate) async fn pause(self: &Arc<Self>) {
+        self.tell("STOP").await;
+    }
+
+    /// Lets it go on.
+    pub(crate) async fn go_on(self: &Arc<Self>) {
+        self.tell("CONT").await;
+    }
+
+    /// Has the keeper do something, and waits until it is done.
+    async fn tell(self: &Arc<Self>, word: &'static str) {
+        let cluster = self.clone();
+        let told = tokio::task::spawn_blocking(move || {
+            let mut keeper = cluster.keeper.lock().expect("no test panics with it");
+            let stdin = keeper.shell.stdin.as_mut().expect("is piped");
+            writeln!(stdin, "{word}").expect("the keeper listens");
+            keeper.answer()
+        });
+        assert_eq!(told.await.expect("is told"), "ready\n", "after `{word}`");
+    }
+}
+
+impl Keeper {
+    fn answer(&mut self) -> String {
+        let mut answer = String::new();
+        let read = self.answers.read_line(&mut answer);
+        read.expect("reads the shell's answer");
+        answer
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Not a zombie for as long as the tests go on, nor a folder that outlives them.
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
 }
 
 fn start() -> Cluster {
@@ -76,17 +165,15 @@ fn start() -> Cluster {
         std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).expect("gives it away");
         shell.uid(NOBODY).gid(NOBODY);
     }
-    let mut keeper = shell.spawn().expect("starts a shell");
-    let mut answer = String::new();
-    let stdout = keeper.stdout.take().expect("is piped");
-    BufReader::new(stdout)
-        .read_line(&mut answer)
-        .expect("reads the shell's answer");
-    assert_eq!(answer, "ready\n", "PostgreSQL did not start");
+    let mut shell = shell.spawn().expect("starts a shell");
+    let answers = BufReader::new(shell.stdout.take().expect("is piped"));
+    let mut keeper = Keeper { shell, answers };
+    assert_eq!(keeper.answer(), "ready\n", "PostgreSQL did not start");
     Cluster {
         folder,
         programs,
-        _keeper: keeper,
+        databases: AtomicU32::new(0),
+        keeper: Mutex::new(keeper),
     }
 }
 

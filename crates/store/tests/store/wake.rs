@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bessemer_core::id::NodeId;
-use bessemer_store::{Location, Store, Wake};
+use bessemer_store::{Error, Location, Store, StoreOptions, Wake};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::site::{Site, enroll};
+use crate::postgres::Cluster;
+use crate::site::{Site, at, enroll};
 
 /// The longest that a wake-up takes, on a busy machine, and until listening has begun.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -81,4 +82,89 @@ async fn who_was_cut_off_listens_again() {
     until_heard(&one, Wake::NodesDue, &mut woken).await;
     cut_connections(&site).await;
     until_heard(&one, Wake::NodesDue, &mut woken).await;
+}
+
+/// Between two looks at something that has not happened yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Reads until that ends as `is` wants it.
+async fn until_reads(store: &Store, is: impl Fn(&Result<i64, Error>) -> bool) {
+    let reads = async {
+        while !is(&store.last_event().await) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    timeout(LIMIT, reads).await.expect("comes to that");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_restarts_is_away_and_back_for_everybody() {
+    let cluster = Cluster::start().await;
+    let location = Location::Postgres(cluster.new_database().await);
+    let open = || async {
+        let opened = Store::open(&location, StoreOptions::default()).await;
+        opened.expect("opens")
+    };
+    let (one, other) = (open().await, open().await);
+    let mut woken = other.woken().unwrap();
+    until_heard(&one, Wake::NodesDue, &mut woken).await;
+    enroll(&one, 1).await;
+
+    cluster.crash().await;
+    until_reads(&one, Result::is_err).await;
+    until_reads(&other, |read| other.away_for().is_some() && read.is_err()).await;
+    // Known to be away, it is not waited for: not by readers, and not by writers.
+    for store in [&one, &other] {
+        let asked = tokio::time::Instant::now();
+        for _ in 0..1000 {
+            let read = store.node("node1").await.err().expect("it is away");
+            assert!(read.is_outage(), "{read}");
+            let written = store.excuse_agents(at(2)).await.unwrap_err();
+            assert!(written.is_outage(), "{written}");
+        }
+        assert!(asked.elapsed() < Duration::from_secs(20), "each waits");
+    }
+    assert_eq!(at_once(other.comeback_after(0)).await, None);
+
+    cluster.start_again().await;
+    timeout(LIMIT, other.back_within(LIMIT)).await.unwrap();
+    until_reads(&one, Result::is_ok).await;
+    until_reads(&other, Result::is_ok).await;
+    assert_eq!(at_once(other.comeback_after(0)).await, Some(1));
+    assert_eq!(one.node("node1").await.unwrap().name, "node1");
+    until_heard(&one, Wake::NodesDue, &mut woken).await;
+    for store in [one, other] {
+        timeout(LIMIT, store.close()).await.unwrap();
+    }
+}
+
+/// What comes of it without waiting.
+async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    timeout(Duration::ZERO, future).await.ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_stands_still_is_noticed_and_waited_for_no_longer() {
+    let cluster = Cluster::start().await;
+    let location = Location::Postgres(cluster.new_database().await);
+    let opened = Store::open(&location, StoreOptions::default()).await;
+    let store = opened.expect("opens");
+    enroll(&store, 1).await;
+    until_reads(&store, Result::is_ok).await;
+    cluster.pause().await;
+    // More readers than connections: all of them hear of it.
+    let readers: Vec<_> = (0..40)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.node("node1").await.err().expect("nobody answers") })
+        })
+        .collect();
+    for reader in readers {
+        let error = timeout(LIMIT, reader).await.expect("in time").unwrap();
+        assert!(error.is_outage(), "{error}");
+    }
+    cluster.go_on().await;
+    until_reads(&store, Result::is_ok).await;
+    assert_eq!(store.node("node1").await.unwrap().name, "node1");
+    timeout(LIMIT, store.close()).await.unwrap();
 }

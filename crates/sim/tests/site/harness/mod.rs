@@ -58,6 +58,8 @@ pub(crate) struct Site {
     running: Option<Running>,
     /// Another server on the same database, if there is one.
     second: Option<Running>,
+    /// How that one is started.
+    second_config: Option<Config>,
     booting: Booting,
     machines: AtomicU32,
 }
@@ -108,6 +110,7 @@ impl Site {
             config,
             running: None,
             second: None,
+            second_config: None,
             booting: Booting::default(),
             machines: AtomicU32::new(0),
         };
@@ -153,8 +156,26 @@ impl Site {
         if let IpAddr::V4(address) = any_port.ip() {
             provisioning.address = address;
         }
-        let second = Running::start(config, gate).await;
+        let second = Running::start(config.clone(), gate).await;
+        config.api.listen = second.server.api_address;
+        config.phone_home = second.server.phone_home_address.map(phone_home);
+        if let Some(provisioning) = &mut config.provisioning {
+            provisioning.agent_port = second.server.agent_address.unwrap().port();
+            provisioning.boot_port = second.server.boot_address.unwrap().port();
+        }
+        self.second_config = Some(config);
         self.second = Some(second);
+    }
+
+    /// Stops the second server as SIGTERM does.
+    pub(crate) async fn stop_second(&mut self) {
+        self.second.take().expect("a second server").stop().await;
+    }
+
+    /// Starts it again on the same ports.
+    pub(crate) async fn start_second_again(&mut self) {
+        let config = self.second_config.clone().expect("a second server");
+        self.second = Some(Running::start(config, None).await);
     }
 
     /// The one that [`Self::start_second`] started.
