@@ -13,11 +13,14 @@ LAB := target/lab
 # The program that makes the package, in this very version and nowhere else.
 CARGO_DEB_VERSION := 3.8.0
 CARGO_DEB := target/tools/cargo-deb-$(CARGO_DEB_VERSION)
+# The program that builds and runs what is in fuzz/.
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 # Namespaces, taps and a switch need root.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test rack bench lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test
+.PHONY: help demo test rack bench fuzz lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -62,6 +65,16 @@ bench: ## Measure; one JSON line a figure
 	@target/release/bessemer-bench
 	@$(CARGO) test --release --quiet --locked -p bessemer-fabric --test ovsdb thousand -- --ignored --nocapture | grep '^{'
 	@$(CARGO) test --release --quiet --locked -p bessemer-sim --test site thousand -- --ignored --nocapture | grep '^{'
+
+# Needs a nightly compiler; what is found and learned stays under target/ and fuzz/artifacts.
+TARGET ?= dhcp_request
+SECONDS ?= 60
+fuzz: $(CARGO_FUZZ)/bin/cargo-fuzz ## Look for inputs that break a reader: make fuzz TARGET=dhcp_request SECONDS=60
+	mkdir -p target/fuzz-corpus/$(TARGET)
+	PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" $(CARGO) +nightly fuzz run --fuzz-dir fuzz --target-dir $(CURDIR)/target/fuzz $(TARGET) target/fuzz-corpus/$(TARGET) fuzz/seeds/$(TARGET) -- -max_total_time=$(SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1
+
+$(CARGO_FUZZ)/bin/cargo-fuzz:
+	$(CARGO) install cargo-fuzz --version $(CARGO_FUZZ_VERSION) --locked --root $(CARGO_FUZZ)
 
 lint: ## Formatting, clippy, shell scripts
 	scripts/lint

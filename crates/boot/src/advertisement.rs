@@ -119,8 +119,9 @@ fn receive(socket: &UdpSocket) -> std::io::Result<Option<SocketAddrV6>> {
     Ok(asker.filter(|asker| is_local && may_be_answered(packet, *asker.ip())))
 }
 
-/// A solicitation from a link-local address of this link.
-fn may_be_answered(packet: &[u8], asker: Ipv6Addr) -> bool {
+/// Whether `packet`, from `asker`, is a solicitation (RFC 4861 §4.1) from a link-local address. Takes
+/// any bytes.
+pub fn may_be_answered(packet: &[u8], asker: Ipv6Addr) -> bool {
     packet.len() >= SHORTEST_SOLICITATION
         && packet.starts_with(&[SOLICITATION, 0])
         && asker.is_unicast_link_local()

@@ -9,7 +9,7 @@
 //! RFC 1350, with options of RFC 2347: block size (2348), timeout and transfer size (2349), window
 //! size (7440). [`packet`] has the format, [`transfer`] sends one file, [`server`] owns the port.
 
-mod packet;
+pub mod packet;
 mod server;
 mod transfer;
 

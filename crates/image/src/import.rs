@@ -13,6 +13,7 @@
 mod archive;
 mod checksums;
 mod convert;
+mod examine;
 mod fetch;
 mod format;
 mod landing;
@@ -43,6 +44,7 @@ use self::sparse::Bounds;
 use self::stop::Stop;
 
 pub use checksums::ChecksumSource;
+pub use examine::{checksum_in, examine};
 pub use scan::scan;
 pub use web::{Credentials, Web, redirects};
 
@@ -366,10 +368,23 @@ fn check_before_conversion(kind: Kind, path: &Path, largest: u64, stop: &Stop) -
         file.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
     };
+    check_disk(kind, &beginning, size, largest, stop, read)
+}
+
+/// The same of a file of `size` bytes that has this `beginning`, of which `read` gives as much as there
+/// is, up to what is asked for.
+fn check_disk(
+    kind: Kind,
+    beginning: &[u8],
+    size: u64,
+    largest: u64,
+    stop: &Stop,
+    read: impl Fn(u64, usize) -> std::io::Result<Vec<u8>>,
+) -> Result<u64> {
     if kind == Kind::Vmdk {
-        return vmdk::check(&beginning, largest, read);
+        return vmdk::check(beginning, largest, read);
     }
-    let header = qcow2::check_header(&beginning, largest)?;
+    let header = qcow2::check_header(beginning, largest)?;
     header.check_tables(size, stop, read)?;
     Ok(header.virtual_size)
 }

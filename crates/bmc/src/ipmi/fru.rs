@@ -37,7 +37,7 @@ const END_OF_FIELDS: u8 = 0xc1;
 
 /// What the FRU says of the machine. Empty fields are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Fru {
+pub struct Fru {
     chassis_serial: Option<String>,
     board_manufacturer: Option<String>,
     board_name: Option<String>,
@@ -50,7 +50,7 @@ pub(super) struct Fru {
 impl Fru {
     /// The serial number that SMBIOS is likely to show: the product's, else the chassis's, else the
     /// board's.
-    pub(super) fn serial(&self) -> Option<String> {
+    pub fn serial(&self) -> Option<String> {
         [
             &self.product_serial,
             &self.chassis_serial,
@@ -62,20 +62,22 @@ impl Fru {
         .cloned()
     }
 
-    pub(super) fn manufacturer(&self) -> Option<String> {
+    /// Of the product, else of the board.
+    pub fn manufacturer(&self) -> Option<String> {
         self.product_manufacturer
             .clone()
             .or_else(|| self.board_manufacturer.clone())
     }
 
-    pub(super) fn model(&self) -> Option<String> {
+    /// Of the product, else of the board.
+    pub fn model(&self) -> Option<String> {
         self.product_name
             .clone()
             .or_else(|| self.board_name.clone())
     }
 
-    /// What is in the storage. An area that is damaged is left out.
-    fn parse(bytes: &[u8]) -> Self {
+    /// What is in the storage, whatever its bytes. An area that is damaged is left out.
+    pub fn parse(bytes: &[u8]) -> Self {
         let mut fru = Self::default();
         let Some(header) = bytes.get(..COMMON_HEADER) else {
             return fru;

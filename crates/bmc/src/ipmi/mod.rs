@@ -32,7 +32,9 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub use endpoint::IpmiEndpoint;
-pub use sensors::Sensor;
+pub use fru::Fru;
+pub use sensors::{Record as SensorRecord, Sensor};
+pub use suites::numbers as cipher_suites;
 
 use self::client::{Client, Command};
 use crate::{

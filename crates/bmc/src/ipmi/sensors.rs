@@ -52,7 +52,7 @@ pub struct Sensor {
 
 /// What a full sensor record says of the sensor (table 43-1).
 #[derive(Debug, Clone, PartialEq)]
-struct Record {
+pub struct Record {
     number: u8,
     name: String,
     unit: String,
@@ -191,8 +191,9 @@ impl IpmiBmc {
 }
 
 impl Record {
+    /// Reads a record without its header, whatever its bytes; `None` if it is of no sensor with numbers.
     /// Offsets are those of table 43-1, less the five bytes of the header.
-    fn parse(body: &[u8]) -> Option<Self> {
+    pub fn parse(body: &[u8]) -> Option<Self> {
         let at = |offset: usize| body.get(offset).copied().map(i32::from);
         let signed = |low: i32, high: i32| sign(low | (high & 0xc0) << 2, 10);
         let exponents = at(24)?;
@@ -218,7 +219,7 @@ impl Record {
 
     /// A raw reading in the sensor's unit (section 36.3); `None` for the rare ones that are not
     /// linear.
-    fn convert(&self, raw: u8) -> Option<f64> {
+    pub fn convert(&self, raw: u8) -> Option<f64> {
         if !self.linear {
             return None;
         }

@@ -89,8 +89,8 @@ async fn list(link: &Link, deadline: Instant) -> Result<Option<Vec<u8>>, Error> 
     Ok((!suites.is_empty()).then_some(suites))
 }
 
-/// The numbers of the standard suites in a list of records (table 22-18).
-fn numbers(records: &[u8]) -> Vec<u8> {
+/// The numbers of the standard suites in a list of records (table 22-18), whatever its bytes.
+pub fn numbers(records: &[u8]) -> Vec<u8> {
     let mut numbers = Vec::new();
     let mut rest = records.iter();
     while let Some(byte) = rest.next() {

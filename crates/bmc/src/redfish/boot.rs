@@ -170,9 +170,9 @@ impl RedfishBmc {
 }
 
 /// A boot override in the words of DSP0268 (ComputerSystem, `Boot`).
-struct Override {
-    target: &'static str,
-    mode: &'static str,
+pub(super) struct Override {
+    pub(super) target: &'static str,
+    pub(super) mode: &'static str,
 }
 
 impl Goal for Override {
@@ -225,7 +225,7 @@ impl Goal for Override {
 }
 
 /// The mode of a BMC that has no other place for it.
-struct Mode(BootMode);
+pub(super) struct Mode(pub(super) BootMode);
 
 impl Goal for Mode {
     fn wanted(&self) -> String {
@@ -251,10 +251,10 @@ impl Goal for Mode {
 }
 
 /// A firmware attribute that will have a value at the machine's next start.
-struct Pending<'a> {
-    attribute: &'static BootModeAttribute,
-    mode: BootMode,
-    path: &'a str,
+pub(super) struct Pending<'a> {
+    pub(super) attribute: &'static BootModeAttribute,
+    pub(super) mode: BootMode,
+    pub(super) path: &'a str,
 }
 
 impl Goal for Pending<'_> {
@@ -296,14 +296,14 @@ fn says_yes(answer: Result<bool, Error>) -> Result<bool, Error> {
 }
 
 /// The targets an override may name; empty if the BMC does not say.
-fn targets(system: &Resource) -> Vec<String> {
+pub(super) fn targets(system: &Resource) -> Vec<String> {
     let listed = system
         .value
         .pointer("/Boot/BootSourceOverrideTarget@Redfish.AllowableValues");
     listed.map(texts).unwrap_or_default()
 }
 
-fn boot_mode(system: &Resource) -> Option<BootMode> {
+pub(super) fn boot_mode(system: &Resource) -> Option<BootMode> {
     match text(&system.value, "/Boot/BootSourceOverrideMode")? {
         "UEFI" => Some(BootMode::Uefi),
         "Legacy" => Some(BootMode::Legacy),

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, LONGEST_REFERENCE};
 use super::resource::{Resource, link, messages, parse};
 use super::transport::{Answer, Authentication, Limits, Request, Transport};
 use crate::{Credentials, Error, Exchange};
@@ -157,15 +157,15 @@ impl Client {
         let mut next = path.to_owned();
         for _ in 0..MOST_PAGES {
             let page = self.get(&next, deadline).await?.value;
-            let Some(listed) = page.get("Members").and_then(Value::as_array) else {
+            let Some((listed, following)) = page_of(&page) else {
                 return Err(self.nonsense(format!("{path} has no Members")));
             };
-            members.extend(listed.iter().filter_map(link).map(str::to_owned));
+            members.extend(listed);
             if members.len() > MOST_MEMBERS {
                 break;
             }
-            match page.get("Members@odata.nextLink").and_then(Value::as_str) {
-                Some(link) => next = link.to_owned(),
+            match following {
+                Some(link) => next = link,
                 None => return Ok(members),
             }
         }
@@ -390,6 +390,19 @@ impl Client {
             },
         }
     }
+}
+
+/// The members that one page of a collection lists, and the page after it.
+pub(super) fn page_of(page: &Value) -> Option<(Vec<String>, Option<String>)> {
+    let listed = page.get("Members")?.as_array()?.iter().filter_map(link);
+    let members = listed.take(MOST_MEMBERS + 1).map(reference).collect();
+    let next = page.get("Members@odata.nextLink").and_then(Value::as_str);
+    Some((members, next.map(reference)))
+}
+
+/// Where something is said to be. What is too long is cut, and so found to lead nowhere.
+fn reference(path: &str) -> String {
+    path.chars().take(LONGEST_REFERENCE + 1).collect()
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {

@@ -5,6 +5,9 @@ use reqwest::Url;
 
 use crate::Error;
 
+/// Bytes of a path or URL that a BMC gives; longer ones lead nowhere.
+pub(super) const LONGEST_REFERENCE: usize = 2048;
+
 /// How the connection to a BMC is secured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Security {
@@ -89,8 +92,7 @@ impl Endpoint {
     /// The URL of what `reference`, a path or URL that the BMC gave, points to; `None` if that is
     /// anywhere but on this BMC.
     pub(super) fn resolve(&self, reference: &str) -> Option<Url> {
-        const LONGEST: usize = 2048;
-        if reference.is_empty() || reference.len() > LONGEST {
+        if reference.is_empty() || reference.len() > LONGEST_REFERENCE {
             return None;
         }
         let url = self.url.join(reference).ok()?;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::resource::{Resource, is_absent, link, number, text, texts};
+use super::resource::{Resource, is_absent, link, number, short, text, texts, words};
 use super::system::managers;
 use crate::{BmcInventory, BootOption, Cpu, Drive, Error, MediaDrive, Nic, StorageController};
 
@@ -51,54 +51,28 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// One total, which all makers have, rather than one request for each of 32 modules.
     fn memory(&mut self, system: &Resource) {
-        let gib = system
-            .value
-            .pointer("/MemorySummary/TotalSystemMemoryGiB")
-            .and_then(Value::as_f64);
-        // The property may be a fraction; beyond 1 EiB it is nonsense.
-        let mib = gib
-            .map(|gib| gib * 1024.0)
-            .filter(|mib| (1.0..1e12).contains(mib));
-        match mib {
-            Some(mib) => self.inventory.memory_mib = Some(mib.round() as u64),
-            None => self.note("the BMC does not say how much memory there is".to_owned()),
+        self.inventory.memory_mib = memory_mib(&system.value);
+        if self.inventory.memory_mib.is_none() {
+            self.note("the BMC does not say how much memory there is".to_owned());
         }
     }
 
     async fn cpus(&mut self, system: &Resource) -> Result<(), Error> {
         for processor in self.collection(&system.value, "Processors").await? {
-            let value = &processor.value;
-            // Accelerators are listed beside the processors.
-            if is_absent(value) || text(value, "/ProcessorType").is_some_and(|kind| kind != "CPU") {
-                continue;
-            }
-            self.inventory.cpus.push(Cpu {
-                model: text(value, "/Model").map(str::to_owned),
-                cores: small(value, "/TotalCores"),
-                threads: small(value, "/TotalThreads"),
-            });
+            self.inventory.cpus.extend(cpu(&processor.value));
         }
         Ok(())
     }
 
     async fn nics(&mut self, system: &Resource) -> Result<(), Error> {
         for interface in self.collection(&system.value, "EthernetInterfaces").await? {
-            let value = &interface.value;
-            // The machine's end of the cable-less link to its own BMC.
-            if value.pointer("/Links/HostInterface").is_some() || is_absent(value) {
+            if !is_nic(&interface.value) {
                 continue;
             }
-            let mac = text(value, "/PermanentMACAddress").or_else(|| text(value, "/MACAddress"));
-            let Some(mac) = mac.and_then(|mac| mac.parse::<MacAddress>().ok()) else {
-                self.note(format!("{} has no usable MAC address", interface.path));
-                continue;
-            };
-            self.inventory.nics.push(Nic {
-                id: interface.id().to_owned(),
-                mac,
-                link_up: text(value, "/LinkStatus").map(|status| status == "LinkUp"),
-                speed_mbps: small(value, "/SpeedMbps"),
-            });
+            match nic(&interface) {
+                Some(nic) => self.inventory.nics.push(nic),
+                None => self.note(format!("{} has no usable MAC address", interface.path)),
+            }
         }
         Ok(())
     }
@@ -108,24 +82,13 @@ impl Reader<'_> {
         let mut paths = BTreeSet::new();
         for storage in self.collection(&system.value, "Storage").await? {
             self.controllers(&storage).await?;
-            let drives = storage.value.get("Drives").and_then(Value::as_array);
-            let links = drives.into_iter().flatten().filter_map(link);
-            paths.extend(links.map(|path| path.trim_end_matches('/').to_owned()));
+            paths.extend(drive_paths(&storage.value).take(MOST_RESOURCES));
         }
         for path in paths {
             let Some(drive) = self.resource(&path).await? else {
                 continue;
             };
-            let value = &drive.value;
-            if is_absent(value) {
-                continue;
-            }
-            self.inventory.drives.push(Drive {
-                id: drive.id().to_owned(),
-                model: text(value, "/Model").map(str::to_owned),
-                serial: text(value, "/SerialNumber").map(str::to_owned),
-                size_bytes: number(value, "/CapacityBytes"),
-            });
+            self.inventory.drives.extend(self::drive(&drive));
         }
         Ok(())
     }
@@ -133,28 +96,22 @@ impl Reader<'_> {
     /// Controllers stand in the storage itself (older) or in a collection (newer); where they are
     /// in both, they are the same.
     async fn controllers(&mut self, storage: &Resource) -> Result<(), Error> {
-        let embedded = storage.value.get("StorageControllers");
-        let embedded = embedded
-            .and_then(Value::as_array)
-            .filter(|all| !all.is_empty());
-        let controllers = match embedded {
-            Some(embedded) => embedded.clone(),
-            // Drives on the processor's own lanes have none.
-            None if storage.value.get("Controllers").is_none() => Vec::new(),
-            None => {
+        let found: Vec<_> = match embedded_controllers(&storage.value) {
+            [] if storage.value.get("Controllers").is_some() => {
                 let members = self.collection(&storage.value, "Controllers").await?;
-                members.into_iter().map(|member| member.value).collect()
+                let each = members.iter();
+                each.filter_map(|member| controller(storage, &member.value))
+                    .collect()
             }
+            // Drives on the processor's own lanes have none.
+            embedded => embedded
+                .iter()
+                .filter_map(|value| controller(storage, value))
+                .collect(),
         };
-        let owned = |value: &Value, pointer| text(value, pointer).map(str::to_owned);
-        for controller in controllers.iter().filter(|value| !is_absent(value)) {
-            self.inventory.storage_controllers.push(StorageController {
-                id: storage.id().to_owned(),
-                model: owned(controller, "/Model"),
-                serial: owned(controller, "/SerialNumber"),
-                firmware_version: owned(controller, "/FirmwareVersion"),
-            });
-        }
+        let all = &mut self.inventory.storage_controllers;
+        let room = MOST_RESOURCES.saturating_sub(all.len());
+        all.extend(found.into_iter().take(room));
         Ok(())
     }
 
@@ -165,14 +122,7 @@ impl Reader<'_> {
         let order = boot.get("BootOrder").map(texts).unwrap_or_default();
         let mut options = Vec::new();
         for option in self.collection(boot, "BootOptions").await? {
-            let value = &option.value;
-            let owned = |pointer| text(value, pointer).map(str::to_owned);
-            options.push(BootOption {
-                reference: owned("/BootOptionReference").unwrap_or_else(|| option.id().to_owned()),
-                name: owned("/DisplayName"),
-                device_path: owned("/UefiDevicePath"),
-                enabled: value.get("BootOptionEnabled").and_then(Value::as_bool) != Some(false),
-            });
+            options.push(boot_option(&option));
         }
         // Those that are not in the order come last.
         options.sort_by_key(|option| {
@@ -198,15 +148,8 @@ impl Reader<'_> {
                 }
             }
         }
-        for drive in drives {
-            let value = &drive.value;
-            let image = text(value, "/Image").or_else(|| text(value, "/ImageName"));
-            self.inventory.media_drives.push(MediaDrive {
-                id: drive.id().to_owned(),
-                kinds: value.get("MediaTypes").map(texts).unwrap_or_default(),
-                image: image.map(str::to_owned),
-            });
-        }
+        let media_drives = drives.iter().map(media_drive);
+        self.inventory.media_drives.extend(media_drives);
         Ok(())
     }
 
@@ -262,6 +205,117 @@ impl Reader<'_> {
         if self.inventory.unread.len() < MOST_UNREAD {
             self.inventory.unread.push(problem);
         }
+    }
+}
+
+/// The property may be a fraction; beyond 1 EiB it is nonsense.
+fn memory_mib(system: &Value) -> Option<u64> {
+    let gib = system
+        .pointer("/MemorySummary/TotalSystemMemoryGiB")
+        .and_then(Value::as_f64);
+    let mib = gib.map(|gib| gib * 1024.0);
+    mib.filter(|mib| (1.0..1e12).contains(mib))
+        .map(|mib| mib.round() as u64)
+}
+
+/// Accelerators are listed beside the processors.
+fn cpu(value: &Value) -> Option<Cpu> {
+    if is_absent(value) || text(value, "/ProcessorType").is_some_and(|kind| kind != "CPU") {
+        return None;
+    }
+    Some(Cpu {
+        model: words(value, "/Model"),
+        cores: small(value, "/TotalCores"),
+        threads: small(value, "/TotalThreads"),
+    })
+}
+
+/// Not the machine's end of the cable-less link to its own BMC.
+fn is_nic(value: &Value) -> bool {
+    value.pointer("/Links/HostInterface").is_none() && !is_absent(value)
+}
+
+fn nic(interface: &Resource) -> Option<Nic> {
+    let value = &interface.value;
+    let mac = text(value, "/PermanentMACAddress").or_else(|| text(value, "/MACAddress"));
+    Some(Nic {
+        id: short(interface.id()),
+        mac: mac?.parse::<MacAddress>().ok()?,
+        link_up: text(value, "/LinkStatus").map(|status| status == "LinkUp"),
+        speed_mbps: small(value, "/SpeedMbps"),
+    })
+}
+
+fn drive_paths(storage: &Value) -> impl Iterator<Item = String> {
+    let drives = storage.get("Drives").and_then(Value::as_array);
+    let links = drives.into_iter().flatten().filter_map(link);
+    links.map(|path| path.trim_end_matches('/').to_owned())
+}
+
+fn drive(drive: &Resource) -> Option<Drive> {
+    let value = &drive.value;
+    (!is_absent(value)).then(|| Drive {
+        id: short(drive.id()),
+        model: words(value, "/Model"),
+        serial: words(value, "/SerialNumber"),
+        size_bytes: number(value, "/CapacityBytes"),
+    })
+}
+
+fn embedded_controllers(storage: &Value) -> &[Value] {
+    let embedded = storage.get("StorageControllers").and_then(Value::as_array);
+    embedded.map(Vec::as_slice).unwrap_or_default()
+}
+
+fn controller(storage: &Resource, value: &Value) -> Option<StorageController> {
+    (!is_absent(value)).then(|| StorageController {
+        id: short(storage.id()),
+        model: words(value, "/Model"),
+        serial: words(value, "/SerialNumber"),
+        firmware_version: words(value, "/FirmwareVersion"),
+    })
+}
+
+fn boot_option(option: &Resource) -> BootOption {
+    let value = &option.value;
+    let reference = words(value, "/BootOptionReference");
+    BootOption {
+        reference: reference.unwrap_or_else(|| short(option.id())),
+        name: words(value, "/DisplayName"),
+        device_path: words(value, "/UefiDevicePath"),
+        enabled: value.get("BootOptionEnabled").and_then(Value::as_bool) != Some(false),
+    }
+}
+
+fn media_drive(drive: &Resource) -> MediaDrive {
+    let value = &drive.value;
+    let image = words(value, "/Image").or_else(|| words(value, "/ImageName"));
+    MediaDrive {
+        id: short(drive.id()),
+        kinds: value.get("MediaTypes").map(texts).unwrap_or_default(),
+        image,
+    }
+}
+
+/// What one resource, whatever it is, would add to an inventory.
+pub(super) fn of_one(resource: &Resource) -> BmcInventory {
+    let value = &resource.value;
+    let controllers = embedded_controllers(value).iter();
+    BmcInventory {
+        cpus: cpu(value).into_iter().collect(),
+        memory_mib: memory_mib(value),
+        nics: nic(resource)
+            .filter(|_| is_nic(value))
+            .into_iter()
+            .collect(),
+        drives: drive(resource).into_iter().collect(),
+        storage_controllers: controllers
+            .filter_map(|each| controller(resource, each))
+            .take(MOST_RESOURCES)
+            .collect(),
+        boot_options: vec![boot_option(resource)],
+        media_drives: vec![media_drive(resource)],
+        unread: drive_paths(value).take(MOST_UNREAD).collect(),
     }
 }
 

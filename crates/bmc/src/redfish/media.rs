@@ -229,7 +229,7 @@ impl RedfishBmc {
 }
 
 /// The drive holds the image at this URL.
-struct Holding<'a>(&'a str);
+pub(super) struct Holding<'a>(pub(super) &'a str);
 
 impl Goal for Holding<'_> {
     fn wanted(&self) -> String {
@@ -258,7 +258,7 @@ impl Goal for Holding<'_> {
 }
 
 /// The drive holds nothing.
-struct Empty;
+pub(super) struct Empty;
 
 impl Goal for Empty {
     fn wanted(&self) -> String {
@@ -328,7 +328,7 @@ fn is_inserted(drive: &Resource) -> bool {
 
 /// How well a drive serves, 0 being best: a CD, which every firmware boots, over a DVD over a USB
 /// stick. One that does not say is taken for want of others; a floppy holds too little.
-fn rank(drive: &Resource) -> Option<u8> {
+pub(super) fn rank(drive: &Resource) -> Option<u8> {
     let kinds = drive.value.get("MediaTypes").map(texts).unwrap_or_default();
     let preferred = ["CD", "DVD", "USBStick"];
     let rank = preferred
@@ -341,14 +341,18 @@ fn rank(drive: &Resource) -> Option<u8> {
 }
 
 /// The members that the drive itself shows: those that a BMC does not know it does not take.
-fn companions_shown(drive: &Resource) -> Companions {
+pub(super) fn companions_shown(drive: &Resource) -> Companions {
     let shown = |name: &&str| drive.value.get(*name).is_some();
     COMPANIONS.into_iter().filter(shown).collect()
 }
 
 /// The members to try after an objection: without those it names that were sent, with those it
 /// names that were not; none if it names none; and then all.
-fn other_form(form: &Companions, messages: &str, tried: &[Companions]) -> Option<Companions> {
+pub(super) fn other_form(
+    form: &Companions,
+    messages: &str,
+    tried: &[Companions],
+) -> Option<Companions> {
     let named: Companions = COMPANIONS
         .into_iter()
         .filter(|name| messages.contains(name))

@@ -16,6 +16,7 @@ mod media;
 mod patch;
 mod power;
 mod quirks;
+mod reading;
 mod remembered;
 mod resource;
 mod system;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub use endpoint::{Endpoint, Security};
+pub use reading::{Reading, read};
 pub use transport::Limits;
 
 use self::client::Client;

@@ -20,7 +20,7 @@ pub(super) fn state(system: &Resource) -> PowerState {
 }
 
 /// A power state to reach, and how.
-struct Power {
+pub(super) struct Power {
     state: PowerState,
     /// The `ResetType`s (DSP0268, Resource) that lead there, best first.
     reset_types: &'static [&'static str],
@@ -29,19 +29,19 @@ struct Power {
     patient: bool,
 }
 
-const ON: Power = Power {
+pub(super) const ON: Power = Power {
     state: PowerState::On,
     reset_types: &["On", "ForceOn"],
     patient: true,
 };
 
-const FORCE_OFF: Power = Power {
+pub(super) const FORCE_OFF: Power = Power {
     state: PowerState::Off,
     reset_types: &["ForceOff"],
     patient: false,
 };
 
-const GRACEFUL_OFF: Power = Power {
+pub(super) const GRACEFUL_OFF: Power = Power {
     state: PowerState::Off,
     reset_types: &["GracefulShutdown", "PushPowerButton"],
     patient: true,
@@ -49,7 +49,7 @@ const GRACEFUL_OFF: Power = Power {
 
 impl Power {
     /// The best reset type that is offered; any is possible where a BMC does not say.
-    fn reset_type(&self, offered: &[String]) -> Option<&'static str> {
+    pub(super) fn reset_type(&self, offered: &[String]) -> Option<&'static str> {
         let is_offered = |wanted: &&&str| offered.iter().any(|offered| offered == **wanted);
         let mut possible = self
             .reset_types
@@ -160,21 +160,20 @@ impl RedfishBmc {
             Err(Error::Refused { .. }) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let parameters = info
-            .get("Parameters")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let mut reset_types =
-            parameters.filter(|parameter| text(parameter, "/Name") == Some("ResetType"));
-        let listed = reset_types
-            .next()
-            .and_then(|parameter| parameter.get("AllowableValues"));
-        Ok(listed.map(texts).unwrap_or_default())
+        Ok(reset_types_in(&info))
     }
 }
 
-fn reset_action(system: &Resource) -> Option<&Value> {
+/// The reset types that a resource of their own lists (DSP0268, ActionInfo).
+pub(super) fn reset_types_in(info: &Value) -> Vec<String> {
+    let parameters = info.get("Parameters").and_then(Value::as_array);
+    let mut parameters = parameters.into_iter().flatten();
+    let reset_type = parameters.find(|each| text(each, "/Name") == Some("ResetType"));
+    let listed = reset_type.and_then(|parameter| parameter.get("AllowableValues"));
+    listed.map(texts).unwrap_or_default()
+}
+
+pub(super) fn reset_action(system: &Resource) -> Option<&Value> {
     system.value.pointer("/Actions/#ComputerSystem.Reset")
 }
 

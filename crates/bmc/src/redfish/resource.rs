@@ -9,6 +9,12 @@ use serde_json::Value;
 /// Messages of one error answer that are shown.
 const MOST_MESSAGES: usize = 4;
 
+/// Characters of one name, model, serial number or path that are kept.
+const LONGEST_TEXT: usize = 512;
+
+/// Texts of one array that are kept.
+const MOST_TEXTS: usize = 256;
+
 /// Characters of one message that are shown.
 const LONGEST_MESSAGE: usize = 300;
 
@@ -71,6 +77,17 @@ pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Such a text, to be kept. An inventory has hundreds: a BMC that pads each with megabytes must not
+/// have us keep them.
+pub(super) fn words(value: &Value, pointer: &str) -> Option<String> {
+    text(value, pointer).map(short)
+}
+
+/// The beginning of a text: more than any name that makes sense.
+pub(super) fn short(text: &str) -> String {
+    text.chars().take(LONGEST_TEXT).collect()
+}
+
 /// A whole number that is not negative and not zero: makers write 0 for *unknown*.
 pub(super) fn number(value: &Value, pointer: &str) -> Option<u64> {
     value
@@ -79,10 +96,11 @@ pub(super) fn number(value: &Value, pointer: &str) -> Option<u64> {
         .filter(|number| *number > 0)
 }
 
-/// The texts of an array.
+/// The texts of an array; of each the beginning, as for [`words`].
 pub(super) fn texts(value: &Value) -> Vec<String> {
     let array = value.as_array().into_iter().flatten();
-    array.filter_map(Value::as_str).map(str::to_owned).collect()
+    let texts = array.filter_map(Value::as_str).take(MOST_TEXTS);
+    texts.map(short).collect()
 }
 
 /// Whether a slot is empty (`Status.State`, DSP0268).

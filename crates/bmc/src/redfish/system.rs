@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::RedfishBmc;
 use super::quirks::Quirks;
-use super::resource::{Resource, last_segment, link, text};
+use super::resource::{Resource, last_segment, link, text, words};
 use crate::{Error, Identity};
 
 /// Managers of a system that are looked at.
@@ -75,16 +75,15 @@ pub(super) fn managers(system: &Resource) -> impl Iterator<Item = &str> {
 /// Which machine the system is.
 pub(super) fn identity(system: &Resource) -> Identity {
     let value = &system.value;
-    let owned = |pointer| text(value, pointer).map(str::to_owned);
-    let serial = owned(Quirks::of(system).serial).unwrap_or_default();
+    let serial = words(value, Quirks::of(system).serial).unwrap_or_default();
     let uuid = text(value, "/UUID").and_then(|uuid| Uuid::parse_str(uuid).ok());
     Identity {
         machine: MachineIdentity {
             serial,
             uuid: uuid.filter(|uuid| !uuid.is_nil()),
         },
-        manufacturer: owned("/Manufacturer"),
-        model: owned("/Model"),
-        bios_version: owned("/BiosVersion"),
+        manufacturer: words(value, "/Manufacturer"),
+        model: words(value, "/Model"),
+        bios_version: words(value, "/BiosVersion"),
     }
 }

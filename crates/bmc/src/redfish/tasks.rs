@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::client::Client;
-use super::resource::{link, parse, text};
+use super::resource::{link, parse, short, text};
 use super::transport::{Answer, Request};
 use crate::Error;
 
@@ -38,11 +38,13 @@ const UNENDED: [&str; 9] = [
 const FAILED: [&str; 3] = ["Killed", "Exception", "Cancelled"];
 
 /// How a task stands.
-enum Standing {
+pub(super) enum Standing {
     Running,
     Ended,
     /// With its `TaskState`.
     Failed(String),
+    /// What the request itself would have been answered: no.
+    Refused,
 }
 
 impl Client {
@@ -70,9 +72,10 @@ impl Client {
                     return Ok(());
                 }
             };
-            match self.standing(request, &answer)? {
+            match standing(answer.status.as_u16(), parse(&answer.body).as_ref()) {
                 Standing::Running => {}
                 Standing::Ended => return Ok(()),
+                Standing::Refused => return Err(self.refusal(request, &answer)),
                 Standing::Failed(state) => {
                     return Err(Error::TaskFailed {
                         bmc: self.bmc().to_owned(),
@@ -89,22 +92,21 @@ impl Client {
         }
         Ok(())
     }
+}
 
-    fn standing(&self, request: &Request<'_>, answer: &Answer) -> Result<Standing, Error> {
-        let task = parse(&answer.body);
-        let state = task.as_ref().and_then(|task| text(task, "/TaskState"));
-        Ok(match (answer.status.as_u16(), state) {
-            // The monitor is gone, so the task has ended.
-            (404 | 410, _) => Standing::Ended,
-            (200..=299, Some(state)) if UNENDED.contains(&state) => Standing::Running,
-            (200..=299, Some(state)) if FAILED.contains(&state) || is_critical(task.as_ref()) => {
-                Standing::Failed(state.to_owned())
-            }
-            (202, None) => Standing::Running,
-            (200..=299, _) => Standing::Ended,
-            // What the request itself would have been answered.
-            _ => return Err(self.refusal(request, answer)),
-        })
+/// What a monitor says that answers with `status` and `task`.
+pub(super) fn standing(status: u16, task: Option<&Value>) -> Standing {
+    let state = task.and_then(|task| text(task, "/TaskState"));
+    match (status, state) {
+        // The monitor is gone, so the task has ended.
+        (404 | 410, _) => Standing::Ended,
+        (200..=299, Some(state)) if UNENDED.contains(&state) => Standing::Running,
+        (200..=299, Some(state)) if FAILED.contains(&state) || is_critical(task) => {
+            Standing::Failed(short(state))
+        }
+        (202, None) => Standing::Running,
+        (200..=299, _) => Standing::Ended,
+        _ => Standing::Refused,
     }
 }
 

@@ -1,4 +1,5 @@
-//! TFTP's packets: requests and acknowledgements in, data and errors out.
+//! TFTP's packets: requests and acknowledgements in, data and errors out. Pure: what comes in may be
+//! anything, and is read without a socket.
 
 use std::time::Duration;
 
@@ -29,17 +30,22 @@ const OPTION_ACKNOWLEDGEMENT: u16 = 6;
 
 /// What a client wants to read, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ReadRequest {
-    pub(super) name: String,
-    pub(super) terms: Terms,
+pub struct ReadRequest {
+    /// The file: ASCII, not empty.
+    pub name: String,
+    /// How it is to be sent.
+    pub terms: Terms,
 }
 
 /// How a file is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Terms {
-    pub(super) block_size: usize,
-    pub(super) window: u16,
-    pub(super) timeout: Duration,
+pub struct Terms {
+    /// Bytes of a block: 8 to [`MAX_BLOCK_SIZE`].
+    pub block_size: usize,
+    /// Blocks before an acknowledgement: 1 to [`MAX_WINDOW_SIZE`].
+    pub window: u16,
+    /// Before a silent client is sent the same again: 1 to 5 s.
+    pub timeout: Duration,
     /// Which of them the client has to be told.
     told: Told,
 }
@@ -65,7 +71,7 @@ impl Default for Terms {
 
 /// Why a request is not one that can be answered (RFC 1350, error codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub enum Wrong {
     /// Nothing to answer: not a request at all.
     Garbage,
     /// Somebody wants to write.
@@ -74,8 +80,11 @@ pub(super) enum Wrong {
     Illegal,
 }
 
-/// Reads the first packet of a client.
-pub(super) fn request(packet: &[u8]) -> Result<ReadRequest, Wrong> {
+/// Reads the first packet of a client. Never panics, whatever the bytes.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn request(packet: &[u8]) -> Result<ReadRequest, Wrong> {
     const WRITE: u16 = 2;
     let (opcode, rest) = packet.split_first_chunk::<2>().ok_or(Wrong::Garbage)?;
     match u16::from_be_bytes(*opcode) {
@@ -140,7 +149,7 @@ fn terms(options: &[&str]) -> Terms {
 
 impl Terms {
     /// What tells the client these terms; `None` if it asked for none.
-    pub(super) fn acknowledgement(&self, size: usize) -> Option<Vec<u8>> {
+    pub fn acknowledgement(&self, size: usize) -> Option<Vec<u8>> {
         let mut packet = OPTION_ACKNOWLEDGEMENT.to_be_bytes().to_vec();
         let told = self.told;
         for (told, name, value) in [
@@ -176,7 +185,7 @@ pub(super) fn error(code: u16, message: &str) -> Vec<u8> {
 
 /// What a client says in the middle of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
+pub enum Word {
     /// It has everything up to this block, modulo 65,536.
     Acknowledged(u16),
     /// It has ended the transfer.
@@ -186,7 +195,7 @@ pub(super) enum Word {
 }
 
 /// Reads a later packet of a client.
-pub(super) fn word(packet: &[u8]) -> Word {
+pub fn word(packet: &[u8]) -> Word {
     let Some((opcode, rest)) = packet.split_first_chunk::<2>() else {
         return Word::Other;
     };

@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// Entries that are looked at.
 const MOST_ENTRIES: usize = 1000;
 
+/// Headers of these, with those that only say something about the next one.
+const MOST_HEADERS: usize = 4 * MOST_ENTRIES;
+
 /// The largest OVF description that is read, in bytes.
 const MOST_DESCRIPTION: u64 = 1 << 20;
 
@@ -30,20 +33,14 @@ struct Content {
     description: Option<String>,
 }
 
+/// The largest entry that only says something about the next one (a long name, PAX records), in bytes.
+/// These are read into memory as a whole.
+const MOST_ABOUT_ENTRY: u64 = 64 << 10;
+
 /// Takes the one disk image out of the archive `from` into a new file `to`.
 pub(super) fn take_disk(from: &Path, to: &Path, bounds: Bounds, stop: &Stop) -> Result<()> {
-    let content = list(from, stop)?;
-    let wanted = match (&content.description, content.files.as_slice()) {
-        (Some(description), files) => disk_of(description, files)?,
-        (None, [file]) => file.clone(),
-        (None, files) => {
-            return refuse(format!(
-                "this archive is no OVA, and holds {} files: pack the disk image alone",
-                files.len()
-            ));
-        }
-    };
-    let mut archive = open(from)?;
+    let wanted = find_disk(|| source(from), stop)?;
+    let mut archive = tar::Archive::new(source(from)?);
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
         if name_of(&entry)? != wanted || !entry.header().entry_type().is_file() {
@@ -62,15 +59,52 @@ pub(super) fn take_disk(from: &Path, to: &Path, bounds: Bounds, stop: &Stop) -> 
     refuse(format!("`{wanted}` is not in the archive"))
 }
 
-fn open(path: &Path) -> Result<tar::Archive<BufReader<File>>> {
+fn source(path: &Path) -> Result<BufReader<File>> {
     let file = File::open(path).map_err(at("open", path))?;
-    Ok(tar::Archive::new(BufReader::with_capacity(BUFFER, file)))
+    Ok(BufReader::with_capacity(BUFFER, file))
+}
+
+/// The name of the disk image in an archive, which `open` opens from its beginning, each time anew.
+pub(super) fn find_disk<R: Read>(open: impl Fn() -> Result<R>, stop: &Stop) -> Result<String> {
+    check_entries(tar::Archive::new(open()?), stop)?;
+    let content = list(tar::Archive::new(open()?), stop)?;
+    match (&content.description, content.files.as_slice()) {
+        (Some(description), files) => disk_of(description, files),
+        (None, [file]) => Ok(file.clone()),
+        (None, files) => refuse(format!(
+            "this archive is no OVA, and holds {} files: pack the disk image alone",
+            files.len()
+        )),
+    }
+}
+
+/// Looks at the bare headers first: whoever reads names takes what a header says of them into memory,
+/// and zeros of any length are packed into next to nothing.
+fn check_entries<R: Read>(mut archive: tar::Archive<R>, stop: &Stop) -> Result<()> {
+    for (index, entry) in archive.entries().map_err(damaged)?.raw(true).enumerate() {
+        stop.check()?;
+        if index == MOST_HEADERS {
+            return refuse(format!("the archive has more than {MOST_HEADERS} headers"));
+        }
+        let header = entry.map_err(damaged)?.header().clone();
+        let kind = header.entry_type();
+        let is_about = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if is_about && header.entry_size().map_err(damaged)? > MOST_ABOUT_ENTRY {
+            return refuse("a name in the archive is longer than 64 KiB".into());
+        }
+        if kind.is_gnu_sparse() {
+            return refuse("the archive has a sparse file: pack it without `--sparse`".into());
+        }
+    }
+    Ok(())
 }
 
 /// Reads the names of all entries, and the description.
-fn list(path: &Path, stop: &Stop) -> Result<Content> {
+fn list<R: Read>(mut archive: tar::Archive<R>, stop: &Stop) -> Result<Content> {
     let mut content = Content::default();
-    let mut archive = open(path)?;
     for (index, entry) in archive.entries().map_err(damaged)?.enumerate() {
         stop.check()?;
         if index == MOST_ENTRIES {

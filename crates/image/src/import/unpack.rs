@@ -4,7 +4,7 @@
 //! room on the disk, and the memory of the decoders is bounded too.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::sparse::{Bounds, SparseFile};
@@ -64,9 +64,10 @@ pub(super) fn unpack(
     }
 }
 
-fn decoder<'a>(
+/// What unpacks `source`, within the bounds of memory.
+pub(super) fn decoder<'a>(
     compression: Compression,
-    source: BufReader<Counted<'a>>,
+    source: impl BufRead + 'a,
 ) -> std::io::Result<Box<dyn Read + 'a>> {
     Ok(match compression {
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
