@@ -132,6 +132,17 @@ impl Client {
         self.answer(Call::new(Method::GET, url)).await.map(drop)
     }
 
+    /// What the server counts, in Prometheus's text format (`GET /metrics`; needs no token).
+    ///
+    /// # Errors
+    /// When it does not answer with it.
+    pub async fn metrics(&self) -> Result<String, Error> {
+        let mut url = self.base.clone();
+        url.set_path("/metrics");
+        let answer = self.answer(Call::new(Method::GET, url)).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
     /// The address of something under `/v1`; every segment is one name, whatever is in it.
     pub(crate) fn at(&self, segments: &[&str]) -> Result<Url, Error> {
         // The URL standard takes these for steps in a path, so they would name something else.

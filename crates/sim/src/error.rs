@@ -138,6 +138,30 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// Another process has the fleet's disks.
+    #[error(
+        "another fleet keeps its disks in {}: end it first, or choose another --dir",
+        folder.display()
+    )]
+    OtherFleet {
+        /// The folder of its disks.
+        folder: PathBuf,
+    },
+    /// A simulated machine without a NIC or without a drive.
+    #[error("a simulated machine needs a NIC and a drive")]
+    NoMachine,
+    /// So many connections are more open files than this process may have.
+    #[error(
+        "{needed} open files are needed and at most {allowed} are allowed: raise the limit (`ulimit          -Hn {needed}`, or LimitNOFILE= of a systemd service), or ask for fewer machines with --nodes"
+    )]
+    OpenFiles {
+        /// Files that are needed.
+        needed: u64,
+        /// The hard limit of this process.
+        allowed: u64,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
     /// A certificate could not be made or used.
     #[error("management controller's certificate")]
     Tls(#[from] bessemer_tls::Error),

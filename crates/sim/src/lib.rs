@@ -15,11 +15,14 @@
 //! * [`switch`]: the switch that simulated machines are cabled to, an OVSDB server.
 //! * [`rack`]: namespaces, an Open vSwitch bridge, disks and QEMU machines wired together into a
 //!   rack on this host; what `bessemer-lab up` builds.
+//! * [`fleet`]: thousands of simulated machines in one process, for a server that is a process of
+//!   its own; what `bessemer-lab fleet` runs.
 //!
 //! Nothing but tests and the demo may depend on this crate.
 
 pub mod agent;
 mod error;
+pub mod fleet;
 pub mod ipmi;
 pub mod machine;
 pub mod rack;

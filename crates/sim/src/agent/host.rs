@@ -15,7 +15,7 @@ use bessemer_tls::Fingerprint;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::config_drive::Home;
@@ -137,6 +137,8 @@ pub struct Host {
     carried_out: Mutex<Vec<String>>,
     /// The last URL that an OS has called.
     called: Mutex<Option<String>>,
+    /// Who may write an image now, where many machines share a processor.
+    writers: Option<Arc<Semaphore>>,
 }
 
 impl Host {
@@ -160,6 +162,7 @@ impl Host {
             boots: Mutex::default(),
             carried_out: Mutex::default(),
             called: Mutex::default(),
+            writers: None,
         })
     }
 
@@ -188,6 +191,17 @@ impl Host {
 
     pub(super) fn link(&self) -> Option<&Link> {
         self.link.get()
+    }
+
+    /// Its agents write images only while they have a place of `writers`.
+    #[must_use]
+    pub fn writing_in_turn(mut self, writers: Arc<Semaphore>) -> Self {
+        self.writers = Some(writers);
+        self
+    }
+
+    pub(super) fn writers(&self) -> Option<&Arc<Semaphore>> {
+        self.writers.as_ref()
     }
 
     /// Which machine it is.
@@ -230,9 +244,19 @@ impl Host {
         machine: &SimulatedMachine,
         firmware: Firmware,
     ) -> JoinHandle<()> {
+        tokio::spawn(self.live_in(machine, firmware))
+    }
+
+    /// Lives inside `machine` for as long as this is polled. What happens to the machine from the
+    /// call on is not missed.
+    pub fn live_in(
+        self: Arc<Self>,
+        machine: &SimulatedMachine,
+        firmware: Firmware,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let mut events = machine.events();
         let drive = machine.drive();
-        tokio::spawn(async move {
+        async move {
             let mut running = Running(None);
             loop {
                 match events.recv().await {
@@ -250,7 +274,7 @@ impl Host {
                     Err(RecvError::Closed) => return,
                 }
             }
-        })
+        }
     }
 
     async fn boot(self: Arc<Self>, target: BootTarget, medium: Option<Bytes>, firmware: Firmware) {

@@ -19,6 +19,7 @@ use bessemer_wire::agent::{
     Welcome, Work,
 };
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -34,6 +35,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// How often an agent that is held in the middle of its work says that it is still there.
 const HELD_REPORT: Duration = Duration::from_millis(200);
+
+/// The same of one that waits for its turn to write: well within the time that a silent agent has.
+const WAITING_REPORT: Duration = Duration::from_secs(15);
 
 /// How an agent's life ends.
 pub(super) enum Ending {
@@ -233,6 +237,7 @@ impl Agent {
         chunks: Chunks,
         disk: &DiskIdentity,
     ) -> Result<CommandResult, AgentError> {
+        let _place = self.wait_for_turn(command).await?;
         let writer = self.start_writing(chunks.image, disk).await?;
         while let Some(run) = writer.next_missing(0) {
             let stored = self.chunk(&chunks, run.start).await?;
@@ -247,6 +252,34 @@ impl Agent {
             bytes_written,
             disk: disk.name.clone(),
         })
+    }
+
+    /// Waits until this machine may write, where only so many may at the same time, and says every
+    /// now and then that it is still there.
+    async fn wait_for_turn(
+        &self,
+        command: &Command,
+    ) -> Result<Option<OwnedSemaphorePermit>, AgentError> {
+        let Some(writers) = self.host.writers() else {
+            return Ok(None);
+        };
+        loop {
+            let turn = timeout(WAITING_REPORT, writers.clone().acquire_owned()).await;
+            // Nobody closes it.
+            if let Ok(turn) = turn {
+                return Ok(turn.ok());
+            }
+            let progress = Progress {
+                step: "waiting to write".into(),
+                bytes: 0,
+                total: 0,
+                rate: 0,
+                eta_seconds: None,
+            };
+            let command = command.id.clone();
+            self.poll(AgentStatus::Running { command, progress })
+                .await?;
+        }
     }
 
     /// Writes one chunk and is gone.

@@ -5,7 +5,7 @@
 //! the test can play the agent or the tenant's system. No time passes in here: a test that wants a
 //! slow machine delays its own reaction to [`MachineEvent::Booted`].
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -19,8 +19,12 @@ use super::{
     MachineError, PowerState, SerialLine,
 };
 
-/// Events a slow listener may fall behind before it loses the oldest.
-const EVENT_BACKLOG: usize = 256;
+/// Events a slow listener may fall behind before it loses the oldest. There is one queue for every
+/// machine of a fleet.
+const EVENT_BACKLOG: usize = 64;
+
+/// The same for what goes over a serial line.
+const SERIAL_BACKLOG: usize = 256;
 
 /// What happened to a simulated machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,35 +71,37 @@ impl CdDrive {
 
 /// The machine's end of its serial line: all clones are one. What is written while nobody listens
 /// is lost, as on a wire.
-#[derive(Debug, Clone)]
-pub struct SerialPort {
-    written: broadcast::Sender<Bytes>,
-    typed: broadcast::Sender<Bytes>,
+#[derive(Debug, Clone, Default)]
+pub struct SerialPort(Arc<SerialLines>);
+
+/// Made when somebody first listens: most machines' lines never are.
+#[derive(Debug, Default)]
+struct SerialLines {
+    written: OnceLock<broadcast::Sender<Bytes>>,
+    typed: OnceLock<broadcast::Sender<Bytes>>,
+}
+
+fn line(line: &OnceLock<broadcast::Sender<Bytes>>) -> &broadcast::Sender<Bytes> {
+    line.get_or_init(|| broadcast::Sender::new(SERIAL_BACKLOG))
 }
 
 impl SerialPort {
-    fn new() -> Self {
-        Self {
-            written: broadcast::Sender::new(EVENT_BACKLOG),
-            typed: broadcast::Sender::new(EVENT_BACKLOG),
-        }
-    }
-
     /// Writes to the console; `false` if nobody listens.
     pub fn write(&self, bytes: impl Into<Bytes>) -> bool {
-        self.written.send(bytes.into()).is_ok()
+        let written = self.0.written.get();
+        written.is_some_and(|written| written.send(bytes.into()).is_ok())
     }
 
     /// What is typed from now on.
     pub fn typed(&self) -> broadcast::Receiver<Bytes> {
-        self.typed.subscribe()
+        line(&self.0.typed).subscribe()
     }
 
     /// The other end.
     fn connect(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(4096);
-        let mut written = self.written.subscribe();
-        let typed = self.typed.clone();
+        let mut written = line(&self.0.written).subscribe();
+        let typed = line(&self.0.typed).clone();
         tokio::spawn(async move {
             let (mut reader, mut writer) = tokio::io::split(ours);
             let mut buffer = [0; 1024];
@@ -143,7 +149,7 @@ impl SimulatedMachine {
                 stuck_in_firmware: false,
             }),
             drive: CdDrive::default(),
-            serial: SerialPort::new(),
+            serial: SerialPort::default(),
             events: broadcast::Sender::new(EVENT_BACKLOG),
         }
     }

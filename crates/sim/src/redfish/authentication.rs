@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::Extension;
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -18,7 +19,11 @@ use super::error::RedfishError;
 pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-auth-token");
 
 /// Lets a request through if it shows a live session or the right password.
-pub(super) async fn require(State(bmc): State<Arc<Bmc>>, request: Request, next: Next) -> Response {
+pub(super) async fn require(
+    Extension(bmc): Extension<Arc<Bmc>>,
+    request: Request,
+    next: Next,
+) -> Response {
     match bmc.authenticate(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),

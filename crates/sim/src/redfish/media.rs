@@ -4,27 +4,19 @@
 //! about its parameters and bounded in what it fetches; as real controllers mostly are, it is not
 //! strict about the image server's certificate.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
-use bytes::BytesMut;
+use axum::{Extension, Json};
 use serde_json::{Map, Value, json};
 
-use super::Bmc;
 use super::error::RedfishError;
 use super::resources::SYSTEM;
 use super::router::json_object;
-
-/// Larger images are refused. A RAM disk in an ISO takes about a third of it.
-const IMAGE_LIMIT: usize = 256 << 20;
-/// Time to connect to an image server, and to fetch an image from it.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-const FETCH_LIMIT: Duration = Duration::from_secs(120);
+use super::{Bmc, fetch};
 
 /// Parameters of `InsertMedia` that are understood.
 const PARAMETERS: [&str; 5] = [
@@ -99,7 +91,7 @@ fn protocol(url: &str) -> &'static str {
 }
 
 pub(super) async fn insert(
-    State(bmc): State<Arc<Bmc>>,
+    Extension(bmc): Extension<Arc<Bmc>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, RedfishError> {
@@ -112,9 +104,12 @@ pub(super) async fn insert(
     if bmc.faults.get().ignore_media_commands {
         return Ok(StatusCode::NO_CONTENT);
     }
-    let image = fetch(&url)
-        .await
-        .map_err(|detail| RedfishError::cannot_fetch(&url, &detail))?;
+    let on_demand = bmc.reads_media_on_demand.load(Ordering::Relaxed);
+    let image = match on_demand {
+        true => fetch::beginning(&url).await,
+        false => fetch::whole(&url).await,
+    };
+    let image = image.map_err(|detail| RedfishError::cannot_fetch(&url, &detail))?;
     let inserted = bmc.machine().insert_media(image).await;
     inserted.map_err(|error| RedfishError::machine(&error))?;
     bmc.inserted.set(Some(url));
@@ -122,7 +117,7 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn eject(
-    State(bmc): State<Arc<Bmc>>,
+    Extension(bmc): Extension<Arc<Bmc>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, RedfishError> {
@@ -140,7 +135,7 @@ pub(super) async fn eject(
 }
 
 /// The drive can be told by its actions only.
-pub(super) async fn show(State(bmc): State<Arc<Bmc>>) -> Json<Value> {
+pub(super) async fn show(Extension(bmc): Extension<Arc<Bmc>>) -> Json<Value> {
     Json(drive(&bmc))
 }
 
@@ -169,34 +164,4 @@ fn wanted_image(body: &Map<String, Value>) -> Result<String, RedfishError> {
     only("TransferMethod", "Stream".into())?;
     only("TransferProtocolType", protocol(url).into())?;
     Ok(url.to_owned())
-}
-
-/// Fetches an image, or says why not.
-async fn fetch(url: &str) -> Result<Bytes, String> {
-    let trust = bessemer_tls::Trust::InsecureNoVerification;
-    let tls = bessemer_tls::client_config(&trust).map_err(|error| error.to_string())?;
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_LIMIT)
-        .timeout(FETCH_LIMIT)
-        .build()
-        .map_err(|error| error.to_string())?;
-    let mut response = client
-        .get(url)
-        .send()
-        .await
-        .map_err(|error| error.to_string())?;
-    if response.status() != reqwest::StatusCode::OK {
-        return Err(format!("the server answered {}", response.status()));
-    }
-    let mut image = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
-        if image.len() + chunk.len() > IMAGE_LIMIT {
-            return Err(format!("it is larger than {IMAGE_LIMIT} bytes"));
-        }
-        image.extend_from_slice(&chunk);
-    }
-    Ok(image.freeze())
 }

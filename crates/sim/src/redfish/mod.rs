@@ -9,6 +9,7 @@
 mod authentication;
 mod error;
 mod faults;
+mod fetch;
 mod media;
 mod metadata;
 mod resources;
@@ -18,12 +19,12 @@ mod sessions;
 mod system;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use faults::{FaultControl, Faults};
-pub use router::router;
+pub(crate) use server::answer;
 pub use server::{BmcServer, Transport};
 
 use crate::machine::Machine;
@@ -57,6 +58,7 @@ pub struct Bmc {
     sessions: Sessions,
     faults: FaultControl,
     inserted: media::Inserted,
+    reads_media_on_demand: AtomicBool,
     requests: AtomicU64,
     ipmi: Mutex<IpmiSettings>,
 }
@@ -102,6 +104,7 @@ impl Bmc {
             sessions: Sessions::new(session_timeout),
             faults: FaultControl::new(),
             inserted: media::Inserted::default(),
+            reads_media_on_demand: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             ipmi: Mutex::default(),
         })
@@ -135,6 +138,12 @@ impl Bmc {
     /// The switches for this controller's faults.
     pub fn faults(&self) -> &FaultControl {
         &self.faults
+    }
+
+    /// From now on, what is inserted into its CD drive is read for as far as firmware needs to find
+    /// what it starts, and not to its end; many controllers read no more than their machine asks for.
+    pub fn read_media_on_demand(&self) {
+        self.reads_media_on_demand.store(true, Ordering::Relaxed);
     }
 
     /// Requests that have arrived so far, of whatever kind.

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 
 use super::Bmc;
@@ -26,8 +26,9 @@ const XML: (HeaderName, &str) = (header::CONTENT_TYPE, "application/xml;charset=
 /// No request of the verbs offered here needs more.
 const BODY_LIMIT: usize = 16 * 1024;
 
-/// The controller's HTTP service.
-pub fn router(bmc: Arc<Bmc>) -> Router {
+/// The HTTP service of every controller. Which one is asked stands in the request's extensions: so
+/// ten thousand controllers share one table of routes.
+pub(super) fn router() -> Router {
     let open = Router::new()
         .route("/redfish", get(versions))
         .route("/redfish/v1", get(service_root))
@@ -57,18 +58,17 @@ pub fn router(bmc: Arc<Bmc>) -> Router {
             post(media::eject),
         )
         .fallback(read_only_resource)
-        .layer(from_fn_with_state(Arc::clone(&bmc), require));
+        .layer(from_fn(require));
     Router::new()
         .merge(open)
         .merge(closed)
         .method_not_allowed_fallback(|| async { RedfishError::method_not_allowed() })
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .layer(from_fn_with_state(Arc::clone(&bmc), misbehave))
-        .with_state(bmc)
+        .layer(from_fn(misbehave))
 }
 
 /// Applies the faults that concern every request, and the headers every answer carries.
-async fn misbehave(State(bmc): State<Arc<Bmc>>, request: Request, next: Next) -> Response {
+async fn misbehave(Extension(bmc): Extension<Arc<Bmc>>, request: Request, next: Next) -> Response {
     bmc.requests.fetch_add(1, Ordering::Relaxed);
     let delay = bmc.faults.get().answer_delay;
     if !delay.is_zero() {
@@ -106,7 +106,7 @@ async fn versions() -> Json<Value> {
     Json(json!({"v1": "/redfish/v1/"}))
 }
 
-async fn service_root(State(bmc): State<Arc<Bmc>>) -> Json<Value> {
+async fn service_root(Extension(bmc): Extension<Arc<Bmc>>) -> Json<Value> {
     Json(resources::service_root(&bmc))
 }
 
@@ -124,7 +124,7 @@ async fn own_schema() -> impl IntoResponse {
 
 /// Every resource that can only be read.
 async fn read_only_resource(
-    State(bmc): State<Arc<Bmc>>,
+    Extension(bmc): Extension<Arc<Bmc>>,
     method: Method,
     OriginalUri(uri): OriginalUri,
 ) -> Result<Json<Value>, RedfishError> {
@@ -139,7 +139,7 @@ async fn read_only_resource(
 }
 
 async fn log_in(
-    State(bmc): State<Arc<Bmc>>,
+    Extension(bmc): Extension<Arc<Bmc>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, RedfishError> {
@@ -160,7 +160,7 @@ async fn log_in(
     Ok((StatusCode::CREATED, headers, Json(body)).into_response())
 }
 
-async fn list_sessions(State(bmc): State<Arc<Bmc>>) -> Json<Value> {
+async fn list_sessions(Extension(bmc): Extension<Arc<Bmc>>) -> Json<Value> {
     let ids = bmc.sessions.ids(Instant::now());
     Json(resources::collection(
         SESSIONS,
@@ -171,7 +171,7 @@ async fn list_sessions(State(bmc): State<Arc<Bmc>>) -> Json<Value> {
 }
 
 async fn show_session(
-    State(bmc): State<Arc<Bmc>>,
+    Extension(bmc): Extension<Arc<Bmc>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, RedfishError> {
     match bmc.sessions.username(&id, Instant::now()) {
@@ -181,7 +181,7 @@ async fn show_session(
 }
 
 async fn log_out(
-    State(bmc): State<Arc<Bmc>>,
+    Extension(bmc): Extension<Arc<Bmc>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, RedfishError> {
     if bmc.sessions.close(&id, Instant::now()) {

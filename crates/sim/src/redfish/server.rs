@@ -5,12 +5,15 @@
 //! connections are bounded in number and must finish their handshake and headers in time.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
 use bessemer_tls::{Fingerprint, SelfSigned};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,7 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Bmc, Faults, router};
+use super::router::router;
+use super::{Bmc, Faults};
 use crate::Error;
 
 /// Simultaneous connections; real controllers manage fewer.
@@ -79,7 +83,7 @@ impl BmcServer {
             address,
             faults: bmc.faults().watch(),
             tls,
-            router: router(bmc),
+            bmc,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(accept.run(listener));
@@ -115,7 +119,7 @@ struct AcceptLoop {
     address: SocketAddr,
     faults: watch::Receiver<Faults>,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    bmc: Arc<Bmc>,
 }
 
 impl AcceptLoop {
@@ -163,9 +167,9 @@ impl AcceptLoop {
             };
             // Beyond the limit a connection is closed at once.
             if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                let (tls, router) = (self.tls.clone(), self.router.clone());
+                let (tls, bmc) = (self.tls.clone(), self.bmc.clone());
                 connections.spawn(async move {
-                    handle(stream, tls, router).await;
+                    answer(stream, tls, bmc, HANDSHAKE_LIMIT).await;
                     drop(place);
                 });
             }
@@ -173,22 +177,38 @@ impl AcceptLoop {
     }
 }
 
-async fn handle(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+/// Answers the requests of one connection as `bmc` does, until there has been none for `patience`.
+pub(crate) async fn answer(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    bmc: Arc<Bmc>,
+    patience: Duration,
+) {
     match tls {
-        None => serve(stream, router).await,
+        None => serve(stream, bmc, patience).await,
         Some(acceptor) => match timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => serve(stream, router).await,
+            Ok(Ok(stream)) => serve(stream, bmc, patience).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake timed out"),
         },
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    bmc: Arc<Bmc>,
+    patience: Duration,
+) {
+    static ROUTER: LazyLock<Router> = LazyLock::new(router);
+    let router = TowerToHyperService::new(ROUTER.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(bmc.clone());
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .header_read_timeout(patience)
+        .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "connection ended");

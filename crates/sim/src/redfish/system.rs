@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -39,7 +38,7 @@ const RESET_TYPES: [&str; 5] = [
     "ForceRestart",
 ];
 
-pub(super) async fn show(State(bmc): State<Arc<Bmc>>) -> Response {
+pub(super) async fn show(Extension(bmc): Extension<Arc<Bmc>>) -> Response {
     let mut resource = representation(&bmc).await;
     if bmc.faults.take(Passing::MissingKeys)
         && let Some(resource) = resource.as_object_mut()
@@ -128,7 +127,7 @@ fn boot(bmc: &Bmc) -> Value {
 }
 
 pub(super) async fn change(
-    State(bmc): State<Arc<Bmc>>,
+    Extension(bmc): Extension<Arc<Bmc>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, RedfishError> {
@@ -218,7 +217,7 @@ fn parsed<T: DeserializeOwned>(value: &Value, pointer: &str) -> Result<T, Redfis
 }
 
 pub(super) async fn reset(
-    State(bmc): State<Arc<Bmc>>,
+    Extension(bmc): Extension<Arc<Bmc>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, RedfishError> {

@@ -8,6 +8,7 @@ mod conductors;
 mod crashes;
 mod explain;
 mod faults;
+mod fleet;
 mod harness;
 mod ipmi;
 mod lifecycle;

@@ -1,6 +1,7 @@
-//! `bessemer-lab`: a rack of virtual machines on this host, to try and to test Bessemer with.
+//! `bessemer-lab`: a rack of virtual machines on this host, or a fleet of simulated ones, to try and to
+//! test Bessemer with.
 //!
-//! Each command has a file of its own; what they do is in the library's `rack` module.
+//! Each command has a file of its own; what they do is in the library's `rack` and `fleet` modules.
 
 mod boots;
 mod catalogue;
@@ -8,6 +9,7 @@ mod console;
 mod demo;
 mod ending;
 mod enroll;
+mod fleet;
 mod handovers;
 mod neighbors;
 mod networks;
@@ -33,11 +35,12 @@ Examples:
   bessemer-lab console node1       its serial console; Ctrl-] leaves
   bessemer-lab down                everything ends; disks and logs are kept
   bessemer-lab reset               forgets the disks, too
+  bessemer-lab fleet --help        thousands of simulated machines, without root
 
   ip netns exec bessemer-control bessemer serve     Bessemer, where it can reach the BMCs
   jq -r '.nodes[].bmc_url' target/lab/rack.json     what a script needs to know";
 
-/// A rack of virtual machines with real firmware, BMCs and a switch.
+/// A rack of virtual machines with real firmware, BMCs and a switch; or a fleet of simulated ones.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -63,6 +66,8 @@ enum Command {
     Status(status::Status),
     /// Attach to a node's serial console
     Console(console::Console),
+    /// Run up to ten thousand simulated machines and register them with a server
+    Fleet(fleet::Fleet),
     /// Forget the disks and firmware variables of a rack that is down
     Reset,
     /// Carry one order from a powered-off machine to an SSH login and back
@@ -79,13 +84,19 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let arguments = Arguments::parse();
+    // What a fleet's controllers are asked for is no news.
+    let usual = match arguments.command {
+        Command::Fleet(_) => "warn",
+        _ => "info",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    match run(Arguments::parse()) {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bessemer-lab: {error:#}");
@@ -106,6 +117,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Command::Boots(boots) => boots.run(&directory).await,
         Command::Handovers(handovers) => handovers.run(&directory).await,
         Command::Networks(networks) => networks.run(&directory).await,
+        Command::Fleet(fleet) => fleet.run(directory.path()).await,
         Command::Reset => Ok(rack::reset(&directory).await?),
         Command::Daemon => {
             // Away from the terminal `up` was typed into, which may close. An error means that

@@ -40,7 +40,7 @@ pub(crate) use node::SimNode;
 use process::{Booting, Running, configuration, own_address, phone_home, show_logs_if_asked};
 
 /// The longest that anything may take. Nothing takes nearly as long; the machine may be busy.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Between two looks at something that has not happened yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(15);
@@ -276,11 +276,16 @@ impl Site {
     /// What servers are made of: image `small`, flavor `metal` (as `node` is), network `tenants`
     /// and key `me`.
     pub(crate) async fn offer(&self, node: &SimNode) {
+        self.offer_like(&node.name).await;
+    }
+
+    /// The same, `metal` being as the node of this name is.
+    pub(crate) async fn offer_like(&self, node: &str) {
         self.import("small", image::small()).await;
         let flavor = FlavorCreate {
             name: "metal".into(),
             hardware: None,
-            from_node: Some(node.name.clone()),
+            from_node: Some(node.to_owned()),
             standby: false,
             hand_over: HandOver::default(),
             root_disk_hint: None,
