@@ -257,7 +257,7 @@ impl Agent {
     /// Waits until this machine may write, where only so many may at the same time, and says every
     /// now and then that it is still there.
     async fn wait_for_turn(
-        &self,
+        &mut self,
         command: &Command,
     ) -> Result<Option<OwnedSemaphorePermit>, AgentError> {
         let Some(writers) = self.host.writers() else {
