@@ -260,7 +260,7 @@ impl Agent {
         &mut self,
         command: &Command,
     ) -> Result<Option<OwnedSemaphorePermit>, AgentError> {
-        let Some(writers) = self.host.writers() else {
+        let Some(writers) = self.host.writers().cloned() else {
             return Ok(None);
         };
         loop {
