@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use bessemer_core::cause::Cause;
 use bessemer_core::hardware::{Disk, DiskIdentity, MachineIdentity};
 use bessemer_core::id::Generation;
 use bessemer_core::reason::{Failure, FailureClass};
@@ -227,9 +228,49 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// What to report to the conductor.
     pub fn failure(&self) -> Failure {
-        Failure {
-            class: self.class(),
-            message: console::printable(&console::causes(self)),
+        let message = console::printable(&console::causes(self));
+        Failure::new(self.class(), self.cause(), message)
+    }
+
+    /// What it is, in the catalogue's names.
+    fn cause(&self) -> Cause {
+        use bessemer_image::Error as Image;
+        match self {
+            Self::OnDisk { source, .. } => match source.cause() {
+                // Whatever else is said of a disk: it is the disk.
+                Cause::AgentFailed => Cause::DiskError,
+                cause => cause,
+            },
+            Self::Image(Image::Disk { source, .. }) => match class_of_io(source) {
+                FailureClass::Operator => Cause::DiskLocked,
+                _ => Cause::DiskError,
+            },
+            Self::NotErased { .. }
+            | Self::DiskHangs { .. }
+            | Self::SizeChanged { .. }
+            | Self::ReadBack { .. }
+            | Self::Image(Image::File { .. }) => Cause::DiskError,
+            Self::NoSuchDisk { .. } | Self::AmbiguousDisk { .. } | Self::NoDisks => {
+                Cause::DiskMissing
+            }
+            Self::WriteProtected | Self::Locked | Self::HiddenNamespaces { .. } => {
+                Cause::DiskLocked
+            }
+            Self::Client(_) | Self::Image(Image::ChunkDamaged(_) | Image::Incomplete { .. }) => {
+                Cause::ImageNotFetched
+            }
+            Self::Image(_) | Self::NoKernel { .. } | Self::LoadKernel(_) => Cause::ImageUnusable,
+            Self::NoInterface { .. } => Cause::NicMissing,
+            Self::WrongMachine { .. } => Cause::WrongMachine,
+            Self::Superseded | Self::OldGeneration { .. } => Cause::Overtaken,
+            Self::Bug(_) | Self::Randomness => Cause::InternalError,
+            Self::File { .. }
+            | Self::Interface { .. }
+            | Self::Conductor { .. }
+            | Self::NotAConfigDrive
+            | Self::NotPlaced { .. }
+            | Self::NothingLoaded
+            | Self::NeighborSilent { .. } => Cause::AgentFailed,
         }
     }
 

@@ -3,8 +3,9 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use bessemer_core::cause::Cause;
 use bessemer_core::hardware::MachineIdentity;
-use bessemer_core::reason::FailureClass;
+use bessemer_core::reason::{Failure, FailureClass};
 use bessemer_tls::Fingerprint;
 
 use crate::ipmi::is_busy;
@@ -179,6 +180,8 @@ pub enum Error {
     NotVerified {
         /// The BMC's address.
         bmc: String,
+        /// What it is about.
+        of: Effect,
         /// What should be seen.
         wanted: String,
         /// What is seen.
@@ -239,7 +242,54 @@ pub enum Error {
     },
 }
 
+/// What a BMC was to bring about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The machine switched on or off.
+    Power,
+    /// A boot device, or the firmware's mode.
+    Boot,
+    /// An image in the virtual drive, or none.
+    Medium,
+}
+
 impl Error {
+    /// What it is, in the catalogue's names.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Unreachable { .. } | Self::ConsoleLost { .. } => Cause::BmcUnreachable,
+            Self::TimedOut { .. } => Cause::BmcSlow,
+            Self::WrongCredentials { .. } => Cause::BmcPasswordRefused,
+            Self::Forbidden { .. } => Cause::BmcAccountTooWeak,
+            Self::CertificateMismatch { .. } | Self::CertificateRefused { .. } => {
+                Cause::BmcNotTrusted
+            }
+            Self::BadAddress { .. }
+            | Self::Trust { .. }
+            | Self::SeveralSystems { .. }
+            | Self::NoSuchSystem { .. }
+            | Self::Unusable { .. } => Cause::BmcSettingsWrong,
+            Self::AnotherMachine { .. } => Cause::WrongMachine,
+            Self::NotOffered { .. } => Cause::BmcLacksFeature,
+            Self::Refused { .. }
+            | Self::TaskFailed { .. }
+            | Self::SessionRefused { .. }
+            | Self::CompletionCode { .. } => Cause::BmcRefuses,
+            Self::Protocol { .. } => Cause::BmcAnswersNonsense,
+            Self::NotVerified { of, .. } => match of {
+                Effect::Power => Cause::PowerCommandIgnored,
+                Effect::Boot => Cause::BootOverrideIgnored,
+                Effect::Medium => Cause::MediumIgnored,
+            },
+            Self::Bug { .. } => Cause::InternalError,
+        }
+    }
+
+    /// As what happened to an attempt.
+    pub fn failure(&self) -> Failure {
+        Failure::new(self.class(), self.cause(), self.to_string())
+    }
+
     /// Whose turn it is.
     pub fn class(&self) -> FailureClass {
         match self {

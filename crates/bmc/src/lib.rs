@@ -25,7 +25,7 @@ pub mod redfish;
 pub use bmc::{Bmc, BootDevice, BootMode, Capabilities, PowerAction, PowerState};
 pub use console::{ConsoleEnd, SerialConsole};
 pub use credentials::Credentials;
-pub use error::Error;
+pub use error::{Effect, Error};
 pub use exchange::{Exchange, ExchangeEnd};
 pub use hardware::{
     BmcInventory, BootOption, Cpu, Drive, Identity, MediaDrive, Nic, StorageController,

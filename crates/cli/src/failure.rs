@@ -107,8 +107,12 @@ pub(crate) fn tell(reason: &Reason, now: Timestamp) -> String {
         Some(at) => format!("{next} ({})", until(at, now)),
         None => next.clone(),
     });
+    let cause = reason
+        .cause
+        .map(|cause| format!("{} ({})", cause.summary(), cause.code()));
     let mut text = reason.summary.clone();
     for (label, part) in [
+        ("cause", &cause),
         ("expected", &reason.expected),
         ("seen", &reason.seen),
         ("next", &next),
@@ -124,6 +128,7 @@ pub(crate) fn tell(reason: &Reason, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bessemer_core::cause::Cause;
 
     #[test]
     fn a_problem_is_told_with_field_and_remedy_and_without_technicalities() {
@@ -147,6 +152,7 @@ mod tests {
     #[test]
     fn a_failed_wait_says_what_was_expected_and_seen() {
         let reason = Reason::new("the agent did not call")
+            .cause(Some(Cause::NoDhcpRequest))
             .expected_seen("a call within 300 s", "nothing")
             .remedy("look at the console");
         let error = anyhow::Error::new(Unfinished::Failed {
@@ -155,7 +161,8 @@ mod tests {
         });
         assert_eq!(
             describe(&error),
-            "server web-1 failed: the agent did not call\n  expected: a call within 300 s\n  \
+            "server web-1 failed: the agent did not call\n  cause: the machine does not ask for \
+             an address (no-dhcp-request)\n  expected: a call within 300 s\n  \
              seen: nothing\n  what you can do: look at the console"
         );
     }

@@ -1,242 +1,174 @@
 //! What is the likely cause when a node waits for something or has failed: a pure function of where
 //! it is and of what has been seen of it.
 //!
-//! The reason in a node's state says what did not happen. Why it did not is often plain from the
-//! traces that the machine has left elsewhere: whether it asked for an address, fetched the boot
-//! file, answered as a BMC. This puts those together, in the order in which they happen, and names
-//! the first one that is missing. It decides nothing: [`crate::lifecycle::step`] does.
+//! A failure that somebody met carries its [`Cause`] itself. One that consists in nothing happening
+//! does not: why an agent does not call is often plain from the traces that its machine has left
+//! elsewhere, whether it asked for an address, fetched the boot file, is on at all. This puts those
+//! together, in the order in which they happen, and names the first one that is missing.
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::cause::Cause;
 use crate::lifecycle::{NodeState, Phase, Step, Timing};
 
-macro_rules! causes {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $summary:literal, $remedy:literal;)*) => {
-        /// Likely causes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Cause {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Cause {
-            /// Every one of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// The name that programs know it by: it never changes.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// What it is, in one sentence.
-            pub fn summary(self) -> &'static str {
-                match self { $(Self::$variant => $summary,)* }
-            }
-
-            /// What a person can do.
-            pub fn remedy(self) -> &'static str {
-                match self { $(Self::$variant => $remedy,)* }
-            }
-        }
-    };
-}
-
-causes! {
-    /// Nothing is wrong, and nothing is going on.
-    AtRest = "at_rest", "nothing is going on with the node", "nothing needs to be done";
-    /// It works, for no longer than usual.
-    Working = "working", "it is working; nothing is known to be wrong", "wait";
-    /// An operator holds it.
-    Held = "held", "an operator holds the node",
-        "`bessemer node unhold` brings it back";
-    /// An operator has retired it.
-    Retired = "retired", "an operator has retired the node",
-        "`bessemer node provide` brings it back";
-    /// An operator has stopped it.
-    Stopped = "stopped", "an operator has stopped what the node was doing",
-        "`bessemer node provide` goes on with it; a server is rebuilt or deleted by its tenant";
-    /// No answer from the BMC.
-    BmcSilent = "bmc_silent", "the BMC does not answer",
-        "check its power, cable, address and port, and that this server may reach it";
-    /// The BMC does not let us in.
-    BmcRefuses = "bmc_refuses", "the BMC refuses our account",
-        "check user name, password and role on the BMC";
-    /// The BMC's certificate is not the one that is trusted.
-    BmcDistrusted = "bmc_distrusted", "the BMC shows a certificate that is not trusted",
-        "compare its fingerprint with the one on the BMC's own page: pin it by `bessemer node set \
-         --bmc-fingerprint`, or find out who answers in the BMC's place";
-    /// The BMC answers, and what was asked for does not happen.
-    BmcDisobeys = "bmc_disobeys", "the BMC answers, but does not do what it is asked",
-        "look at the last requests and at the machine; restart the BMC";
-    /// A switch does not follow.
-    SwitchDisobeys = "switch_disobeys", "a switch port is not where it should be",
-        "check that the switch is reachable and that the port of the node exists on it";
-    /// The machine is off.
-    MachineOff = "machine_off", "the machine is off although it was switched on",
-        "look at its console and power supply: it may have failed its self-test";
-    /// No DHCP from the machine.
-    NoDhcp = "no_dhcp", "the machine does not ask for an address",
-        "check link, VLAN, the MAC address of its first port and network boot in its firmware; it \
-         may also still be in its self-test";
-    /// DHCP from the machine, refused.
-    DhcpRefused = "dhcp_refused", "the machine asks for an address in a way that is not answered",
-        "the last boot request says why: usually its firmware boots in another way than expected";
-    /// No boot file fetched.
-    BootFileNotFetched = "boot_file_not_fetched",
-        "the machine was told where the agent is, but did not fetch it",
-        "check that the boot ports reach this server from there, and look at the machine's console";
-    /// The medium was inserted, and nobody read it.
-    MediumNotRead = "medium_not_read", "the BMC did not read the boot medium",
-        "check that the BMC reaches `[boot_media]` of this server, and look at the machine's console";
-    /// The agent's kernel was fetched, and nobody called.
-    AgentAbsent = "agent_absent", "the agent was loaded, but does not call",
-        "look at the machine's console: Secure Boot, a missing network driver, or no way to the \
-         agent port of this server";
-    /// An agent called and was turned away.
-    AgentRefused = "agent_refused", "an agent called and was turned away",
-        "the last agent message says why: an old boot that still runs, or another machine";
-    /// The agent does not finish.
-    AgentStuck = "agent_stuck", "the agent did not do what it was told, or has fallen silent",
-        "the agent's last message and the machine's console say why";
-    /// The tenant's OS does not call home.
-    OsSilent = "os_silent", "the operating system does not say that it is up",
-        "look at the machine's console; check the image and the way from the tenant's network to \
-         `[phone_home]`";
-    /// The tenant's OS does not call home, and had nothing but cloud-init to do it with.
-    CloudInitSilent = "cloud_init_silent",
-        "the operating system does not say that it is up, and only its cloud-init could have",
-        "the agent's messages say why it could not give the image a unit for that; check that the \
-         image has cloud-init that reads a config drive, and look at the machine's console";
-}
-
-/// How a BMC behaved in the latest exchanges.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BmcSeen {
-    /// Nothing is known.
-    #[default]
-    Unknown,
-    /// It answers.
-    Answers,
-    /// It answers that we may not.
-    Refuses,
-    /// Its certificate is not trusted, so it was asked nothing.
-    Distrusted,
-    /// It does not answer.
-    Silent,
-}
-
-/// What was seen of the machine's requests for an address, since the step began.
+/// What was seen of a machine's requests for an address, since the step began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DhcpSeen {
     /// Nothing came.
     #[default]
     Nothing,
-    /// It asked, and got no answer.
-    Refused,
+    /// It asked, and got no answer, for this cause.
+    Refused(Cause),
     /// It got an address.
     Answered,
 }
 
-/// What has been seen of a node beside its state.
+/// What was seen of a machine's (or its BMC's) requests for the agent, since the step began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BootFileSeen {
+    /// Nothing came.
+    #[default]
+    Nothing,
+    /// It was asked for, and could not be given.
+    NotGiven,
+    /// It was fetched.
+    Fetched,
+}
+
+/// The traces of a machine that is waited for, since the wait began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// Where the node failed, if it did: the phase and step before it was made safe.
-    pub failed_at: Option<(Phase, Step)>,
-    /// Whether an operator has stopped it.
-    pub stopped: bool,
-    /// How the BMC behaved.
-    pub bmc: BmcSeen,
+    /// Whether its BMC does not answer.
+    pub bmc_silent: bool,
     /// Whether the machine is known to be off.
     pub is_off: bool,
-    /// Whether the machine boots from a medium, and so without DHCP.
+    /// Whether it boots from a medium, and so without DHCP.
     pub by_medium: bool,
     /// What it asked for by DHCP.
     pub dhcp: DhcpSeen,
-    /// Whether a boot file or medium was fetched.
-    pub boot_file: bool,
+    /// Whether it (or its BMC) fetched the agent.
+    pub boot_file: BootFileSeen,
     /// Whether an agent was turned away.
     pub agent_refused: bool,
     /// Whether only cloud-init can say that the system is up.
     pub report_by_cloud_init: bool,
 }
 
+/// What is known of a node's past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Where the node failed, if it did: the step before it was made safe.
+    pub failed_at: Option<Step>,
+    /// Why this phase failed the last time, if it is not the first attempt.
+    pub last_failure: Option<Cause>,
+}
+
+/// Why the agent does not call: the first thing that is missing between power-on and its call.
+pub fn why_no_agent(evidence: &Evidence) -> Cause {
+    if evidence.agent_refused {
+        return Cause::AgentRefused;
+    }
+    if evidence.is_off {
+        return Cause::MachineOff;
+    }
+    match (evidence.boot_file, evidence.dhcp) {
+        (BootFileSeen::Fetched, _) => Cause::BootFileButNoAgent,
+        (BootFileSeen::NotGiven, _) => Cause::NoBootFile,
+        // A machine that boots from a medium asks for no address; a system on its disk does.
+        (_, DhcpSeen::Refused(Cause::WrongBootDevice)) => Cause::WrongBootDevice,
+        _ if evidence.by_medium => Cause::MediumNotRead,
+        (_, DhcpSeen::Answered) => Cause::DhcpButNoBootFile,
+        (_, DhcpSeen::Refused(cause)) => cause,
+        (_, DhcpSeen::Nothing) if evidence.bmc_silent => Cause::BmcUnreachable,
+        (_, DhcpSeen::Nothing) => Cause::NoDhcpRequest,
+    }
+}
+
+/// Why the operating system does not say that it is up.
+pub fn why_no_system(evidence: &Evidence) -> Cause {
+    if evidence.is_off {
+        Cause::MachineOff
+    } else if evidence.report_by_cloud_init {
+        Cause::CloudInitSilent
+    } else {
+        Cause::NoPhoneHome
+    }
+}
+
 /// The likely cause of what the node waits for, or of why it failed.
 pub fn likely_cause(
     state: &NodeState,
     evidence: &Evidence,
+    past: &Past,
     timing: &Timing,
     now: Timestamp,
 ) -> Cause {
     match state.phase {
-        Phase::Held => return Cause::Held,
-        Phase::Retired => return Cause::Retired,
-        Phase::Failed if evidence.stopped => return Cause::Stopped,
-        Phase::Failed => {}
-        _ if state.settled() => return Cause::AtRest,
-        _ => {}
+        Phase::Held => Cause::Held,
+        Phase::Retired => Cause::Retired,
+        Phase::Failed => state
+            .reason
+            .cause
+            .unwrap_or_else(|| of_step(past.failed_at.unwrap_or(state.step), evidence)),
+        _ if state.settled() => Cause::AtRest,
+        _ => of_work(state, evidence, past, timing, now),
     }
-    let step = match (state.phase, evidence.failed_at) {
-        (Phase::Failed, Some((_, step))) => step,
-        _ => state.step,
-    };
-    let again = state.phase == Phase::Failed || state.attempt > 1 || state.tries > 1;
-    match step {
-        Step::Rest | Step::Standby => Cause::AtRest,
-        Step::AwaitAgent => missing_on_the_way(state, evidence, timing, now, again),
-        Step::AwaitOs if again || is_late(state, timing.expected_os_boot, now) => {
-            match evidence.report_by_cloud_init {
-                true => Cause::CloudInitSilent,
-                false => Cause::OsSilent,
-            }
+}
+
+/// Of a node that moves: nothing, unless something has failed before or takes too long.
+fn of_work(
+    state: &NodeState,
+    evidence: &Evidence,
+    past: &Past,
+    timing: &Timing,
+    now: Timestamp,
+) -> Cause {
+    let again = state.attempt > 1 || state.tries > 1;
+    let before = state.reason.cause.or(past.last_failure.filter(|_| again));
+    let late = |usual| again || is_late(state, usual, now);
+    match state.step {
+        Step::AwaitAgent if late(timing.expected_agent_boot) || is_plain(evidence) => {
+            why_no_agent(evidence)
         }
-        _ if !again => Cause::Working,
+        Step::AwaitOs if late(timing.expected_os_boot) || evidence.is_off => {
+            why_no_system(evidence)
+        }
+        _ => before.unwrap_or(Cause::InProgress),
+    }
+}
+
+/// Whether something is wrong that waiting will not mend.
+fn is_plain(evidence: &Evidence) -> bool {
+    evidence.is_off
+        || evidence.agent_refused
+        || evidence.boot_file == BootFileSeen::NotGiven
+        || matches!(evidence.dhcp, DhcpSeen::Refused(_))
+}
+
+/// Of a node that failed under a version of this program that did not write down why.
+fn of_step(step: Step, evidence: &Evidence) -> Cause {
+    // It has been switched off since, by us.
+    let evidence = Evidence {
+        is_off: false,
+        ..*evidence
+    };
+    match step {
+        Step::AwaitAgent => why_no_agent(&evidence),
+        Step::AwaitOs => why_no_system(&evidence),
+        Step::ConnectProvisioning | Step::ConnectTenant | Step::ConnectStandby | Step::Park => {
+            Cause::SwitchRefuses
+        }
         Step::CheckBmc
         | Step::PowerOff
         | Step::PowerDown
         | Step::PowerOn
         | Step::PrepareBoot
         | Step::PrepareDiskBoot
-        | Step::StartFromDisk => of_bmc(evidence.bmc),
-        Step::ConnectProvisioning | Step::ConnectTenant | Step::ConnectStandby | Step::Park => {
-            Cause::SwitchDisobeys
-        }
-        _ => Cause::AgentStuck,
-    }
-}
-
-fn of_bmc(bmc: BmcSeen) -> Cause {
-    match bmc {
-        BmcSeen::Silent => Cause::BmcSilent,
-        BmcSeen::Refuses => Cause::BmcRefuses,
-        BmcSeen::Distrusted => Cause::BmcDistrusted,
-        BmcSeen::Answers | BmcSeen::Unknown => Cause::BmcDisobeys,
-    }
-}
-
-/// The first thing that is missing between power-on and the agent's call.
-fn missing_on_the_way(
-    state: &NodeState,
-    evidence: &Evidence,
-    timing: &Timing,
-    now: Timestamp,
-    again: bool,
-) -> Cause {
-    let late = again || is_late(state, timing.expected_agent_boot, now);
-    // A machine that failed has been switched off by us.
-    if evidence.is_off && state.phase != Phase::Failed {
-        return Cause::MachineOff;
-    }
-    if evidence.agent_refused {
-        return Cause::AgentRefused;
-    }
-    if evidence.dhcp == DhcpSeen::Refused && !evidence.by_medium {
-        return Cause::DhcpRefused;
-    }
-    match (evidence.by_medium, evidence.dhcp, evidence.boot_file) {
-        _ if !late => Cause::Working,
-        (_, _, true) => Cause::AgentAbsent,
-        (true, _, false) => Cause::MediumNotRead,
-        (false, DhcpSeen::Answered, false) => Cause::BootFileNotFetched,
-        (false, _, false) => Cause::NoDhcp,
+        | Step::StartFromDisk => match evidence.bmc_silent {
+            true => Cause::BmcUnreachable,
+            false => Cause::BmcRefuses,
+        },
+        _ => Cause::AgentFailed,
     }
 }
 
@@ -249,6 +181,7 @@ fn is_late(state: &NodeState, usual: u32, now: Timestamp) -> bool {
 mod tests {
     use super::*;
     use crate::id::Generation;
+    use crate::reason::Reason;
 
     fn start() -> Timestamp {
         Timestamp::UNIX_EPOCH
@@ -263,33 +196,32 @@ mod tests {
         }
     }
 
-    fn cause(state: &NodeState, evidence: Evidence, after: i64) -> Cause {
-        let now = start() + SignedDuration::from_secs(after);
-        likely_cause(state, &evidence, &Timing::default(), now)
+    fn cause_after(state: &NodeState, evidence: Evidence, past: Past, seconds: i64) -> Cause {
+        let now = start() + SignedDuration::from_secs(seconds);
+        likely_cause(state, &evidence, &past, &Timing::default(), now)
     }
 
-    /// Programs know causes by their names.
-    #[test]
-    fn names_are_pinned() {
-        let names: Vec<_> = Cause::ALL.iter().map(|cause| cause.name()).collect();
-        assert_eq!(
-            names.join(" "),
-            "at_rest working held retired stopped bmc_silent bmc_refuses bmc_distrusted \
-             bmc_disobeys switch_disobeys machine_off no_dhcp dhcp_refused boot_file_not_fetched \
-             medium_not_read agent_absent agent_refused agent_stuck os_silent cloud_init_silent"
-        );
+    fn cause(state: &NodeState, evidence: Evidence, seconds: i64) -> Cause {
+        cause_after(state, evidence, Past::default(), seconds)
     }
 
     #[test]
     fn what_takes_its_usual_time_is_no_trouble() {
         let waiting = state(Phase::Inspecting, Step::AwaitAgent);
-        assert_eq!(cause(&waiting, Evidence::default(), 10), Cause::Working);
+        assert_eq!(cause(&waiting, Evidence::default(), 10), Cause::InProgress);
         let waiting = state(Phase::Deploying, Step::AwaitOs);
-        assert_eq!(cause(&waiting, Evidence::default(), 10), Cause::Working);
+        assert_eq!(cause(&waiting, Evidence::default(), 10), Cause::InProgress);
         let writing = state(Phase::Deploying, Step::WriteImage);
-        assert_eq!(cause(&writing, Evidence::default(), 10_000), Cause::Working);
+        assert_eq!(
+            cause(&writing, Evidence::default(), 10_000),
+            Cause::InProgress
+        );
         let resting = state(Phase::Active, Step::Rest);
         assert_eq!(cause(&resting, Evidence::default(), 10), Cause::AtRest);
+        let held = state(Phase::Held, Step::PowerOff);
+        assert_eq!(cause(&held, Evidence::default(), 5), Cause::Held);
+        let retired = state(Phase::Retired, Step::Rest);
+        assert_eq!(cause(&retired, Evidence::default(), 5), Cause::Retired);
     }
 
     #[test]
@@ -300,67 +232,107 @@ mod tests {
             change(&mut evidence);
             evidence
         };
+        let refused = DhcpSeen::Refused;
         for (evidence, expected) in [
-            (with(|_| ()), Cause::NoDhcp),
+            (with(|_| ()), Cause::NoDhcpRequest),
+            (with(|each| each.bmc_silent = true), Cause::BmcUnreachable),
             (with(|each| each.is_off = true), Cause::MachineOff),
             (
-                with(|each| each.dhcp = DhcpSeen::Refused),
+                Evidence {
+                    dhcp: refused(Cause::DhcpRefused),
+                    ..Evidence::default()
+                },
                 Cause::DhcpRefused,
             ),
             (
+                Evidence {
+                    dhcp: refused(Cause::WrongBootDevice),
+                    by_medium: true,
+                    ..Evidence::default()
+                },
+                Cause::WrongBootDevice,
+            ),
+            (
                 with(|each| each.dhcp = DhcpSeen::Answered),
-                Cause::BootFileNotFetched,
+                Cause::DhcpButNoBootFile,
             ),
             (with(|each| each.by_medium = true), Cause::MediumNotRead),
-            (with(|each| each.boot_file = true), Cause::AgentAbsent),
+            (
+                with(|each| each.boot_file = BootFileSeen::NotGiven),
+                Cause::NoBootFile,
+            ),
+            (
+                with(|each| each.boot_file = BootFileSeen::Fetched),
+                Cause::BootFileButNoAgent,
+            ),
             (with(|each| each.agent_refused = true), Cause::AgentRefused),
         ] {
             assert_eq!(cause(&waiting, evidence, 600), expected, "{evidence:?}");
         }
         // Some need no waiting to be seen.
-        let refused = with(|each| each.dhcp = DhcpSeen::Refused);
-        assert_eq!(cause(&waiting, refused, 5), Cause::DhcpRefused);
+        let off = with(|each| each.is_off = true);
+        assert_eq!(cause(&waiting, off, 5), Cause::MachineOff);
+        let fetched = with(|each| each.boot_file = BootFileSeen::Fetched);
+        assert_eq!(cause(&waiting, fetched, 5), Cause::InProgress);
     }
 
     #[test]
-    fn a_failed_node_is_judged_by_where_it_failed() {
-        let failed = state(Phase::Failed, Step::Rest);
-        let at = |step, bmc| Evidence {
-            failed_at: Some((Phase::Deploying, step)),
-            // We have switched it off.
-            is_off: true,
-            bmc,
-            ..Evidence::default()
-        };
-        for (step, bmc, expected) in [
-            (Step::PowerOn, BmcSeen::Silent, Cause::BmcSilent),
-            (Step::CheckBmc, BmcSeen::Refuses, Cause::BmcRefuses),
-            (Step::PowerOff, BmcSeen::Distrusted, Cause::BmcDistrusted),
-            (Step::PrepareBoot, BmcSeen::Answers, Cause::BmcDisobeys),
-            (Step::ConnectTenant, BmcSeen::Answers, Cause::SwitchDisobeys),
-            (Step::AwaitAgent, BmcSeen::Answers, Cause::NoDhcp),
-            (Step::WriteImage, BmcSeen::Answers, Cause::AgentStuck),
-            (Step::AwaitOs, BmcSeen::Answers, Cause::OsSilent),
-        ] {
-            assert_eq!(cause(&failed, at(step, bmc), 5), expected, "{step:?}");
-        }
+    fn a_system_that_is_off_cannot_call_home() {
+        let waiting = state(Phase::Deploying, Step::AwaitOs);
         let by_cloud_init = Evidence {
             report_by_cloud_init: true,
-            ..at(Step::AwaitOs, BmcSeen::Answers)
+            ..Evidence::default()
         };
-        assert_eq!(cause(&failed, by_cloud_init, 5), Cause::CloudInitSilent);
-        let stopped = Evidence {
-            stopped: true,
-            ..at(Step::WriteImage, BmcSeen::Answers)
+        assert_eq!(cause(&waiting, by_cloud_init, 5000), Cause::CloudInitSilent);
+        assert_eq!(
+            cause(&waiting, Evidence::default(), 5000),
+            Cause::NoPhoneHome
+        );
+        let off = Evidence {
+            is_off: true,
+            ..by_cloud_init
         };
-        assert_eq!(cause(&failed, stopped, 5), Cause::Stopped);
+        assert_eq!(cause(&waiting, off, 5), Cause::MachineOff);
     }
 
     #[test]
-    fn held_and_retired_are_no_trouble() {
-        let held = state(Phase::Held, Step::PowerOff);
-        assert_eq!(cause(&held, Evidence::default(), 5), Cause::Held);
-        let retired = state(Phase::Retired, Step::Rest);
-        assert_eq!(cause(&retired, Evidence::default(), 5), Cause::Retired);
+    fn what_was_met_before_is_said_while_it_is_tried_again() {
+        let mut again = state(Phase::Deploying, Step::PowerOn);
+        let past = Past {
+            last_failure: Some(Cause::AgentSilent),
+            ..Past::default()
+        };
+        let nothing = Evidence::default();
+        assert_eq!(cause_after(&again, nothing, past, 1), Cause::InProgress);
+        again.attempt = 2;
+        assert_eq!(cause_after(&again, nothing, past, 1), Cause::AgentSilent);
+        again.reason = Reason::new("did not work").cause(Some(Cause::BmcSlow));
+        assert_eq!(cause_after(&again, nothing, past, 1), Cause::BmcSlow);
+    }
+
+    #[test]
+    fn a_failed_node_says_what_failed_it() {
+        let mut failed = state(Phase::Failed, Step::Rest);
+        let at = |step| Past {
+            failed_at: Some(step),
+            ..Past::default()
+        };
+        // We have switched it off.
+        let off = Evidence {
+            is_off: true,
+            ..Evidence::default()
+        };
+        for (step, expected) in [
+            (Step::PowerOn, Cause::BmcRefuses),
+            (Step::ConnectTenant, Cause::SwitchRefuses),
+            (Step::AwaitAgent, Cause::NoDhcpRequest),
+            (Step::WriteImage, Cause::AgentFailed),
+            (Step::AwaitOs, Cause::NoPhoneHome),
+        ] {
+            assert_eq!(cause_after(&failed, off, at(step), 5), expected, "{step:?}");
+        }
+        failed.reason.cause = Some(Cause::DiskError);
+        let past = at(Step::WriteImage);
+        assert_eq!(cause_after(&failed, off, past, 5), Cause::DiskError);
     }
 }

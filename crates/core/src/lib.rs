@@ -12,7 +12,7 @@
 //! - [`hardware`]: what a machine is made of; [`flavor`]: exact matching of it; [`root_disk`]: the
 //!   disk that the operating system goes to;
 //! - [`lifecycle`]: how a node moves ([`lifecycle::step`]); [`plan`]: the same, foretold;
-//! - [`diagnosis`]: the likely cause of what a node waits for;
+//! - [`cause`]: the catalogue of causes; [`diagnosis`]: the likely one of what a node waits for;
 //! - [`attach`]: which of a node's NICs carries which network; [`switch`]: how switches are spoken to;
 //!   [`port_plan`]: what each of their ports must carry; [`overlay`]: tunnels between them;
 //! - [`reason`]: why something is as it is, as data;
@@ -22,6 +22,7 @@
 
 pub mod attach;
 pub mod boot_method;
+pub mod cause;
 pub mod diagnosis;
 pub mod flavor;
 pub mod hardware;

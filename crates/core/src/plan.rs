@@ -81,5 +81,6 @@ fn perfect(spec: &NodeSpec, state: &NodeState, seen: &Observed, now: Timestamp) 
         }),
         os_up: (state.step == Step::AwaitOs).then_some(state.generation),
         kexec_failed: seen.kexec_failed,
+        ..Observed::default()
     }
 }

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::cause::{self, Cause};
+
 /// Who can make a failure go away, and so whether trying again makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -28,31 +30,38 @@ pub struct Failure {
     pub class: FailureClass,
     /// What was expected and what was seen instead, in one sentence for a person.
     pub message: String,
+    /// What it is, in the catalogue's names. Absent if it was written by a program that knew others.
+    #[serde(
+        default,
+        deserialize_with = "cause::known",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cause: Option<Cause>,
 }
 
 impl Failure {
-    /// A failure that is likely to pass by itself.
-    pub fn transient(message: impl Into<String>) -> Self {
+    /// A failure of this class.
+    pub fn new(class: FailureClass, cause: Cause, message: impl Into<String>) -> Self {
         Self {
-            class: FailureClass::Transient,
+            class,
             message: message.into(),
+            cause: Some(cause),
         }
+    }
+
+    /// A failure that is likely to pass by itself.
+    pub fn transient(cause: Cause, message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Transient, cause, message)
     }
 
     /// A failure that trying again will not mend.
-    pub fn permanent(message: impl Into<String>) -> Self {
-        Self {
-            class: FailureClass::Permanent,
-            message: message.into(),
-        }
+    pub fn permanent(cause: Cause, message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Permanent, cause, message)
     }
 
     /// A failure that an operator must mend.
-    pub fn operator(message: impl Into<String>) -> Self {
-        Self {
-            class: FailureClass::Operator,
-            message: message.into(),
-        }
+    pub fn operator(cause: Cause, message: impl Into<String>) -> Self {
+        Self::new(FailureClass::Operator, cause, message)
     }
 }
 
@@ -61,6 +70,13 @@ impl Failure {
 pub struct Reason {
     /// What is going on or went wrong, in one sentence for a person.
     pub summary: String,
+    /// What is behind it, where something went wrong.
+    #[serde(
+        default,
+        deserialize_with = "cause::known",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cause: Option<Cause>,
     /// What had been expected, where something else was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
@@ -84,12 +100,19 @@ impl Reason {
     pub fn new(summary: impl Into<String>) -> Self {
         Self {
             summary: summary.into(),
+            cause: None,
             expected: None,
             seen: None,
             next: None,
             at: None,
             remedy: None,
         }
+    }
+
+    /// Adds what is behind it, if that is known.
+    pub fn cause(mut self, cause: Option<Cause>) -> Self {
+        self.cause = cause;
+        self
     }
 
     /// Adds what had been expected and what was seen.
@@ -122,6 +145,9 @@ impl Reason {
 impl std::fmt::Display for Reason {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.summary)?;
+        if let Some(cause) = self.cause {
+            write!(formatter, "; cause: {} ({})", cause.summary(), cause.code())?;
+        }
         for (label, part) in [
             ("expected", &self.expected),
             ("seen", &self.seen),

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bessemer_core::cause::Cause;
 use bessemer_core::port_plan::PlanError;
-use bessemer_core::reason::FailureClass;
+use bessemer_core::reason::{Failure, FailureClass};
 
 /// Why a switch port is not known to be as planned. Messages name the switch, the port and the
 /// remedy.
@@ -199,6 +200,34 @@ pub enum Error {
 }
 
 impl Error {
+    /// What it is, in the catalogue's names.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Busy { .. } => {
+                Cause::SwitchUnreachable
+            }
+            Self::Refused { .. } | Self::Protocol { .. } | Self::PortFault { .. } => {
+                Cause::SwitchRefuses
+            }
+            Self::NotInEffect { .. } | Self::NotVerified { .. } | Self::Conflict { .. } => {
+                Cause::SwitchForgets
+            }
+            Self::BadAddress { .. }
+            | Self::NotBelieved { .. }
+            | Self::NotAdmitted { .. }
+            | Self::NoCredentials { .. } => Cause::SwitchSettingsWrong,
+            Self::NoSuchPort { .. } => Cause::WrongCabling,
+            Self::Plan(error) => error.cause(),
+            Self::Leaks { .. } | Self::Unable { .. } => Cause::SwitchCannotCarry,
+            Self::RolledBack { cause, .. } | Self::NotRolledBack { cause, .. } => cause.cause(),
+        }
+    }
+
+    /// As what happened to an attempt.
+    pub fn failure(&self) -> Failure {
+        Failure::new(self.class(), self.cause(), self.to_string())
+    }
+
     /// Whose turn it is.
     pub fn class(&self) -> FailureClass {
         match self {

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bessemer_bmc::ipmi::{IpmiBmc, IpmiConfig, IpmiEndpoint};
 use bessemer_bmc::redfish::{Endpoint, Limits, RedfishBmc, RedfishConfig, Security};
 use bessemer_bmc::{Bmc, Credentials};
+use bessemer_core::cause::Cause;
 use bessemer_core::id::NodeId;
-use bessemer_core::reason::{Failure, FailureClass};
+use bessemer_core::reason::Failure;
 use bessemer_store::NodeRecord;
 use bessemer_tls::Trust;
 use bessemer_wire::api::BmcTrust;
@@ -66,10 +67,7 @@ impl BmcPool {
     }
 
     fn connect(&self, node: &NodeRecord) -> Result<Arc<dyn Bmc>, Failure> {
-        let operator = |message: String| Failure {
-            class: FailureClass::Operator,
-            message,
-        };
+        let operator = |message: String| Failure::operator(Cause::BmcSettingsWrong, message);
         let sealed = &node.bmc.password_sealed;
         let password = self
             .keyring
@@ -84,10 +82,7 @@ impl BmcPool {
             .transpose()
             .map_err(|error| operator(error.to_string()))?
             .map(Zeroizing::new);
-        let failure = |error: bessemer_bmc::Error| Failure {
-            class: error.class(),
-            message: error.to_string(),
-        };
+        let failure = |error: bessemer_bmc::Error| error.failure();
         if is_ipmi(&node.bmc.url) {
             let bmc = IpmiBmc::new(IpmiConfig {
                 endpoint: IpmiEndpoint::new(&node.bmc.url).map_err(failure)?,

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bessemer_core::Timestamp;
+use bessemer_core::cause::Cause;
 use bessemer_core::id::NodeId;
 use bessemer_wire::api::Sighting;
 
@@ -53,9 +53,15 @@ struct Seen {
 }
 
 impl Sightings {
-    /// Notes something about `node`; `well` says whether it is as it should be.
-    pub fn note(&self, node: NodeId, place: Place, well: bool, what: impl Into<String>) {
-        let sighting = sighting(well, &what.into());
+    /// Notes something about `node`; `trouble` is what it hints at, if it is not as it should be.
+    pub fn note(
+        &self,
+        node: NodeId,
+        place: Place,
+        trouble: Option<Cause>,
+        what: impl Into<String>,
+    ) {
+        let sighting = sighting(trouble, &what.into());
         let mut all = self.lock();
         let kept = all
             .entry(node)
@@ -65,7 +71,7 @@ impl Sightings {
             .or_default();
         // The same again and again is one sighting, as of the last time.
         if let Some(last) = kept.back_mut()
-            && (last.well, &last.what) == (sighting.well, &sighting.what)
+            && (last.cause, &last.what) == (sighting.cause, &sighting.what)
         {
             last.times += 1;
             last.at = sighting.at;
@@ -79,7 +85,7 @@ impl Sightings {
 
     /// Notes what the agent of `node` says that it is doing.
     pub fn agent_says(&self, node: NodeId, what: &str) {
-        let sighting = sighting(true, what);
+        let sighting = sighting(None, what);
         self.lock().entry(node).or_default().agent = Some(sighting);
     }
 
@@ -132,22 +138,14 @@ impl Sightings {
     }
 }
 
-fn sighting(well: bool, what: &str) -> Sighting {
+fn sighting(trouble: Option<Cause>, what: &str) -> Sighting {
     Sighting {
         at: now(),
-        well,
+        well: trouble.is_none(),
+        cause: trouble,
         times: 1,
         what: what.chars().take(MAX_TEXT).collect(),
     }
-}
-
-/// Whether anything among `sightings` since `since` fits.
-pub(crate) fn any_since(
-    sightings: &[Sighting],
-    since: Timestamp,
-    fits: impl Fn(&Sighting) -> bool,
-) -> bool {
-    sightings.iter().any(|each| each.at >= since && fits(each))
 }
 
 #[cfg(test)]
@@ -162,7 +160,7 @@ mod tests {
         let sightings = Sightings::default();
         for number in 0..100 {
             let text = format!("{number}{}", "x".repeat(1000));
-            sightings.note(NODE, Place::Dhcp, true, text);
+            sightings.note(NODE, Place::Dhcp, None, text);
             sightings.console(NODE, &[b'y'; 1000]);
         }
         let kept = sightings.at(NODE, Place::Dhcp);
@@ -182,9 +180,10 @@ mod tests {
     fn the_same_again_is_counted() {
         let sightings = Sightings::default();
         for _ in 0..3 {
-            sightings.note(NODE, Place::Dhcp, false, "asks in vain");
+            let trouble = Some(Cause::DhcpRefused);
+            sightings.note(NODE, Place::Dhcp, trouble, "asks in vain");
         }
-        sightings.note(NODE, Place::Dhcp, true, "answered");
+        sightings.note(NODE, Place::Dhcp, None, "answered");
         let kept = sightings.at(NODE, Place::Dhcp);
         let times: Vec<_> = kept.iter().map(|each| each.times).collect();
         assert_eq!(times, [3, 1]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api_support::{Api, at_rest, machine, node};
 use bessemer_core::Timestamp;
+use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{Goal, Outcome, Phase};
 use bessemer_core::reason::Failure;
 use reqwest::Method;
@@ -347,7 +348,10 @@ async fn a_resting_node_is_switched_by_the_conductor() {
         (Outcome::Done, 200),
         (
             Outcome::Failed {
-                failure: Failure::operator("the BMC refuses the password"),
+                failure: Failure::operator(
+                    Cause::BmcPasswordRefused,
+                    "the BMC refuses the password",
+                ),
             },
             502,
         ),

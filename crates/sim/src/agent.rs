@@ -20,6 +20,8 @@ mod root;
 mod work;
 pub mod zeros;
 
+use bessemer_core::cause::Cause;
+
 pub use host::{Firmware, Host, HostFaults, Inside, Observer, Parameters};
 pub use link::Link;
 pub use protocol::{Answer, Protocol};
@@ -45,7 +47,31 @@ pub enum AgentError {
     /// The disk or the image is not right.
     #[error(transparent)]
     Image(#[from] bessemer_image::Error),
+    /// A disk that is meant is not there.
+    #[error("there is no disk {name} with serial number {serial}")]
+    NoSuchDisk {
+        /// Its kernel name.
+        name: String,
+        /// Its serial number.
+        serial: String,
+    },
     /// The file that stands for the disk failed.
     #[error(transparent)]
     Disk(#[from] std::io::Error),
+}
+
+impl AgentError {
+    /// What the real agent would say that it is.
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Unreachable(_)
+            | Self::Tls(_)
+            | Self::NoNetwork
+            | Self::Refused(_)
+            | Self::Answer(_) => Cause::ImageNotFetched,
+            Self::NoSuchDisk { .. } => Cause::DiskMissing,
+            Self::Image(bessemer_image::Error::Disk { .. }) | Self::Disk(_) => Cause::DiskError,
+            Self::Image(_) => Cause::ImageUnusable,
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! intents is pending: opening one supersedes every older one.
 
 use bessemer_core::Timestamp;
+use bessemer_core::cause::Cause;
 use bessemer_core::id::{Generation, NodeId};
 use bessemer_core::lifecycle::{Executor, Intent, IntentKey, Outcome};
 use bessemer_core::reason::Failure;
@@ -111,6 +112,7 @@ pub(crate) fn outcome(row: &Row) -> Result<Outcome, Error> {
         // Nobody is going to carry it out, and whoever waits for it must hear so.
         "superseded" => Outcome::Failed {
             failure: Failure::transient(
+                Cause::Overtaken,
                 "it was not carried out: something else was wanted of the node meanwhile",
             ),
         },

@@ -157,6 +157,7 @@ impl Store {
                 agent,
                 os_up: row.optional_number("os_up")?.map(Generation),
                 kexec_failed,
+                ..Observed::default()
             },
             intent: pending.map(|(intent, _)| intent),
             news: row.integer("news")?,

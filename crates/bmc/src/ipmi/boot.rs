@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::IpmiBmc;
 use super::client::Command;
 use super::power::{FIRST_PAUSE, LONGEST_PAUSE};
-use crate::{BootDevice, BootMode, Error};
+use crate::{BootDevice, BootMode, Effect, Error};
 
 const SET_BOOT_OPTIONS: Command = Command {
     name: "Set System Boot Options",
@@ -141,6 +141,7 @@ impl IpmiBmc {
                 let shown =
                     |flags: [u8; 2]| format!("boot flags {:02x} {:02x}", flags[0], flags[1]);
                 return Err(Error::NotVerified {
+                    of: Effect::Boot,
                     bmc: self.client.bmc().to_owned(),
                     wanted: shown(wanted),
                     seen: shown(seen),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::IpmiBmc;
 use super::client::Command;
-use crate::{Error, PowerAction, PowerState};
+use crate::{Effect, Error, PowerAction, PowerState};
 
 /// Pause before the power state is read again; doubled each time, up to `LONGEST_PAUSE`.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -101,6 +101,7 @@ impl IpmiBmc {
             }
             if Instant::now() + pause >= deadline {
                 return Err(Error::NotVerified {
+                    of: Effect::Power,
                     bmc: self.client.bmc().to_owned(),
                     wanted: format!("power {wanted}"),
                     seen: format!("power {seen}"),

@@ -8,7 +8,7 @@ use super::goal::Goal;
 use super::quirks::{BootModeAttribute, Quirks};
 use super::resource::{Resource, link, text, texts};
 use super::system::managers;
-use crate::{BootDevice, BootMode, Capabilities, Error};
+use crate::{BootDevice, BootMode, Capabilities, Effect, Error};
 
 /// Targets that mean the CD drive a BMC imitates (DSP0268, Resource, `BootSource`).
 const VIRTUAL_MEDIA: [&str; 3] = ["Cd", "UsbCd", "RemoteDrive"];
@@ -176,6 +176,10 @@ pub(super) struct Override {
 }
 
 impl Goal for Override {
+    fn effect(&self) -> Effect {
+        Effect::Boot
+    }
+
     fn wanted(&self) -> String {
         format!("boot override Once {} {}", self.target, self.mode)
     }
@@ -228,6 +232,10 @@ impl Goal for Override {
 pub(super) struct Mode(pub(super) BootMode);
 
 impl Goal for Mode {
+    fn effect(&self) -> Effect {
+        Effect::Boot
+    }
+
     fn wanted(&self) -> String {
         format!("boot mode {}", in_words(self.0))
     }
@@ -258,6 +266,10 @@ pub(super) struct Pending<'a> {
 }
 
 impl Goal for Pending<'_> {
+    fn effect(&self) -> Effect {
+        Effect::Boot
+    }
+
     fn wanted(&self) -> String {
         let BootModeAttribute { name, .. } = self.attribute;
         format!("pending {name} {}", self.attribute.value(self.mode))

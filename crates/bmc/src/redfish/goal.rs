@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::RedfishBmc;
 use super::resource::Resource;
-use crate::Error;
+use crate::{Effect, Error};
 
 /// Pause before looking again; doubled each time, up to `LONGEST_PAUSE`.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -26,6 +26,9 @@ const MOST_TRIES: u32 = 3;
 
 /// Something to bring about.
 pub(super) trait Goal: Sync {
+    /// What it is about.
+    fn effect(&self) -> Effect;
+
     /// What should be seen, for messages.
     fn wanted(&self) -> String;
 
@@ -94,6 +97,7 @@ impl RedfishBmc {
             }
             if Instant::now() + pause >= deadline {
                 return Err(trouble.unwrap_or_else(|| Error::NotVerified {
+                    of: goal.effect(),
                     bmc: self.client.bmc().to_owned(),
                     wanted: goal.wanted(),
                     seen: goal.shown(&seen),

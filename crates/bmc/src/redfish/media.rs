@@ -16,7 +16,7 @@ use super::RedfishBmc;
 use super::goal::Goal;
 use super::resource::{Resource, link, text, texts};
 use super::system::managers;
-use crate::Error;
+use crate::{Effect, Error};
 
 /// Drives of one collection that are looked at.
 const MOST_DRIVES: usize = 8;
@@ -232,6 +232,10 @@ impl RedfishBmc {
 pub(super) struct Holding<'a>(pub(super) &'a str);
 
 impl Goal for Holding<'_> {
+    fn effect(&self) -> Effect {
+        Effect::Medium
+    }
+
     fn wanted(&self) -> String {
         format!("virtual media {}", self.0)
     }
@@ -261,6 +265,10 @@ impl Goal for Holding<'_> {
 pub(super) struct Empty;
 
 impl Goal for Empty {
+    fn effect(&self) -> Effect {
+        Effect::Medium
+    }
+
     fn wanted(&self) -> String {
         "empty virtual media".to_owned()
     }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::RedfishBmc;
 use super::goal::Goal;
 use super::resource::{Resource, text, texts};
-use crate::{Error, PowerAction, PowerState};
+use crate::{Effect, Error, PowerAction, PowerState};
 
 /// `PowerState` (DSP0268, ComputerSystem).
 pub(super) fn state(system: &Resource) -> PowerState {
@@ -60,6 +60,10 @@ impl Power {
 }
 
 impl Goal for Power {
+    fn effect(&self) -> Effect {
+        Effect::Power
+    }
+
     fn wanted(&self) -> String {
         format!("power {}", self.state)
     }

@@ -11,6 +11,8 @@ use super::spec::{Deployment, Goal, NodeSpec, PortControl};
 use super::standby;
 use super::state::{Cleanliness, NodeState, Phase, Step};
 use super::words::{after_stop, at_rest_because, doing, remedy};
+use crate::cause::Cause;
+use crate::diagnosis::{why_no_agent, why_no_system};
 use crate::reason::{Failure, FailureClass, Reason};
 
 /// Makes the next move of a node that serves the current generation.
@@ -129,12 +131,19 @@ fn judge(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp) ->
             let expected = state.boot(spec.node);
             match seen.agent.filter(|agent| agent.boot == expected) {
                 Some(_) => Verdict::Done,
-                None => until_deadline(state, now, "the agent did not call after power-on"),
+                None => {
+                    let why = || why_no_agent(&seen.evidence);
+                    until_deadline(state, now, why, "the agent did not call after power-on")
+                }
             }
         }
         Step::AwaitOs => match seen.os_up {
             Some(generation) if generation == state.generation => Verdict::Done,
-            _ => until_deadline(state, now, "the operating system did not say that it is up"),
+            _ => {
+                let why = || why_no_system(&seen.evidence);
+                let message = "the operating system did not say that it is up";
+                until_deadline(state, now, why, message)
+            }
         },
         _ => judge_intent(spec, seen, state, now),
     }
@@ -151,7 +160,11 @@ fn judge_intent(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timest
         Some(Outcome::Pending) if action.executor() == Executor::Agent => {
             judge_agent(spec, seen, state, now)
         }
-        Some(Outcome::Pending) => until_deadline(state, now, "it was not carried out in time"),
+        // Whoever claims a node carries its intent out before this is asked.
+        Some(Outcome::Pending) => {
+            let why = || Cause::InternalError;
+            until_deadline(state, now, why, "it was not carried out in time")
+        }
     }
 }
 
@@ -167,22 +180,28 @@ fn judge_agent(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timesta
     let lost_at = heard.unwrap_or(state.step_since).max(state.step_since) + silence;
     if now >= lost_at {
         let seconds = spec.timing.agent_silence;
-        return Verdict::Failed(Failure::transient(format!(
-            "the agent has been silent for more than {seconds} s"
-        )));
+        let message = format!("the agent has been silent for more than {seconds} s");
+        return Verdict::Failed(Failure::transient(Cause::AgentSilent, message));
     }
-    match until_deadline(state, now, "the agent did not finish in time") {
+    let slow = || Cause::AgentSlow;
+    match until_deadline(state, now, slow, "the agent did not finish in time") {
         Verdict::Wait(deadline) => Verdict::Wait(deadline.map(|at| at.min(lost_at))),
         verdict => verdict,
     }
 }
 
-fn until_deadline(state: &NodeState, now: Timestamp, message: &str) -> Verdict {
+fn until_deadline(
+    state: &NodeState,
+    now: Timestamp,
+    cause: impl FnOnce() -> Cause,
+    message: &str,
+) -> Verdict {
     match state.deadline {
         Some(deadline) if now < deadline => Verdict::Wait(Some(deadline)),
         _ => {
             let seconds = now.duration_since(state.step_since).as_secs();
-            Verdict::Failed(Failure::transient(format!("{message} ({seconds} s)")))
+            let message = format!("{message} ({seconds} s)");
+            Verdict::Failed(Failure::transient(cause(), message))
         }
     }
 }
@@ -364,6 +383,7 @@ fn failed(
             state.phase.attempts(),
             doing(state.step)
         ))
+        .cause(failure.cause)
         .seen(failure.message);
         return decision;
     }
@@ -384,6 +404,7 @@ fn retry_later(spec: &NodeSpec, state: &NodeState, failure: &Failure, now: Times
     let tries = state.step.profile(spec, state).tries;
     if next.phase != Phase::Failed {
         next.reason = Reason::new(format!("{} did not work", doing(state.step)))
+            .cause(failure.cause)
             .seen(failure.message.clone())
             .next(format!("try {} of {tries}", next.tries), Some(retry_at));
     }
@@ -422,6 +443,7 @@ fn give_up(
         state.attempt,
         state.phase.attempts()
     ))
+    .cause(failure.cause)
     .expected_seen(doing(state.step), failure.message)
     .remedy(remedy(state.phase, failure.class));
     reason.next = Some("nothing by itself".into());
@@ -443,6 +465,7 @@ pub(super) fn stopped(
         state.phase.name(),
         state.step.name()
     ))
+    .cause(Some(Cause::Stopped))
     .remedy(after_stop(state.phase));
     reason.next = Some("nothing by itself".into());
     let mut decision = enter(spec, seen, state, Phase::Failed, now);

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::intent::{IntentKey, Outcome};
+use crate::diagnosis::Evidence;
 use crate::id::{BootId, Generation};
 
 /// What has been seen of a node.
@@ -17,6 +18,8 @@ pub struct Observed {
     /// Whether `kexec` of the kernel that is to be started is remembered to have failed on this
     /// model of machine the last time it was tried.
     pub kexec_failed: bool,
+    /// The traces of the machine, if it is waited for and the wait is over: they say why.
+    pub evidence: Evidence,
 }
 
 impl Observed {

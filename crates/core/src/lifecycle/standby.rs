@@ -11,6 +11,7 @@ use super::advance::{begin_step, wait};
 use super::observed::{AgentSeen, Observed};
 use super::spec::NodeSpec;
 use super::state::{NodeState, Phase, Step};
+use crate::cause::Cause;
 use crate::reason::Reason;
 
 /// An agent that has idled for so long does not count as one that does not stay, in seconds.
@@ -41,7 +42,9 @@ pub(super) fn watch(
 ) -> Decision {
     let heard = agent(spec, seen, state);
     match heard {
-        Some(agent) if agent.replace => boot_again(spec, state, 1, "its RAM disk is renewed", now),
+        Some(agent) if agent.replace => {
+            boot_again(spec, state, 1, None, "its RAM disk is renewed", now)
+        }
         Some(agent) if now < lost_at(spec, agent) => {
             let mut decision = wait(state, Some(lost_at(spec, agent)));
             decision.next.deadline = decision.wake_at;
@@ -62,20 +65,24 @@ fn lost(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Decision {
     if attempt > state.phase.attempts() {
         return give_up(spec, state, message, now);
     }
-    boot_again(spec, state, attempt, &message, now)
+    let cause = Some(Cause::AgentSilent);
+    boot_again(spec, state, attempt, cause, &message, now)
 }
 
 fn boot_again(
     spec: &NodeSpec,
     state: &NodeState,
     attempt: u32,
+    cause: Option<Cause>,
     why: &str,
     now: Timestamp,
 ) -> Decision {
     let mut next = state.clone();
     next.attempt = attempt;
     let mut decision = begin_step(spec, next, 0, now);
-    decision.next.reason = Reason::new("booting the agent again, to idle").seen(why);
+    decision.next.reason = Reason::new("booting the agent again, to idle")
+        .cause(cause)
+        .seen(why);
     decision
 }
 

@@ -1,5 +1,6 @@
 //! Why there is no plan for a node's ports.
 
+use crate::cause::Cause;
 use crate::net::MacAddress;
 
 /// What a plan was asked for and cannot contain. No port moves then.
@@ -133,4 +134,24 @@ pub enum PlanError {
         /// What was expected, what is known, and the remedy.
         problem: String,
     },
+}
+
+impl PlanError {
+    /// What it is, in the catalogue's names. Why there is no plan is always an operator's to mend.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::UnknownSwitch { .. } | Self::PortTwice { .. } | Self::Contradicted { .. } => {
+                Cause::WrongCabling
+            }
+            Self::GroupAcrossSwitches { .. }
+            | Self::BadVlan { .. }
+            | Self::OwnVlan { .. }
+            | Self::VlanTwice { .. }
+            | Self::NativeTwice { .. }
+            | Self::MtuTooLarge { .. }
+            | Self::NoSuchCarrier { .. }
+            | Self::BondedPort { .. }
+            | Self::OutOfBounds { .. } => Cause::SwitchCannotCarry,
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! One node against a model of a machine, with every rule of the lifecycle checked at each turn.
 
 use bessemer_core::Timestamp;
+use bessemer_core::cause::Cause;
 use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::id::{BootId, Generation, ImageId, NodeId, ServerId};
 use bessemer_core::lifecycle::{
@@ -118,6 +119,12 @@ impl Machine {
                 self.role,
                 Some(PortRole::Parked),
                 "for rent and at rest, but not parked"
+            );
+        }
+        if state.phase == Phase::Failed {
+            assert!(
+                state.reason.cause.is_some(),
+                "failed for no cause: {state:?}"
             );
         }
         if state.step == Step::Standby {
@@ -438,10 +445,7 @@ impl History {
 
     pub(crate) fn disturb(&mut self, choice: u8) {
         let failure = |class| Outcome::Failed {
-            failure: Failure {
-                class,
-                message: "x".into(),
-            },
+            failure: Failure::new(class, Cause::AgentFailed, "x"),
         };
         match choice % 28 {
             0..=4 => {

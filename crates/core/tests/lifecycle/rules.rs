@@ -1,5 +1,6 @@
 //! Random histories, and what a node does when all goes well or one thing fails.
 
+use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{
     Action, Goal, HandOver, NodeState, Outcome, Phase, PortRole, Step, script,
 };
@@ -69,7 +70,7 @@ fn an_order_on_a_dark_node_costs_one_post() {
 fn a_wrong_password_stops_at_once_and_says_so() {
     let mut history = History::new();
     history.turn();
-    let failure = Failure::operator("BMC refuses user `admin`");
+    let failure = Failure::operator(Cause::BmcPasswordRefused, "BMC refuses user `admin`");
     history.intent_ends(false, Outcome::Failed { failure });
     history.turn();
     assert_eq!(history.state.provision_state(), "enroll");
@@ -124,7 +125,7 @@ fn a_failed_deployment_is_made_safe_and_erased_once_released() {
     history.intent_ends(
         false,
         Outcome::Failed {
-            failure: Failure::permanent("disk broken"),
+            failure: Failure::permanent(Cause::DiskError, "disk broken"),
         },
     );
     history.settle();

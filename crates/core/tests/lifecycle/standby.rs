@@ -1,5 +1,6 @@
 //! Agents that idle, and the two ways of starting the tenant's system.
 
+use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{
     Action, Goal, HandOver, Outcome, Phase, PortRole, Step, kexec_outcome,
 };
@@ -174,7 +175,7 @@ fn a_node_whose_bmc_is_away_when_its_agent_dies_is_not_for_rent() {
         history.intent_ends(
             false,
             Outcome::Failed {
-                failure: Failure::transient("no answer"),
+                failure: Failure::transient(Cause::BmcUnreachable, "no answer"),
             },
         );
         history.pass(100);
@@ -261,7 +262,7 @@ fn a_kernel_that_cannot_be_loaded_is_started_by_the_firmware() {
     history.intent_ends(
         false,
         Outcome::Failed {
-            failure: Failure::permanent("there is no kernel on the disk"),
+            failure: Failure::permanent(Cause::ImageUnusable, "there is no kernel on the disk"),
         },
     );
     history.settle();

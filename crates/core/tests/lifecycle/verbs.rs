@@ -1,5 +1,6 @@
 //! What people want of nodes beside orders: rebuilding, stopping, retiring, holding.
 
+use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{
     Cleanliness, Goal, NodeState, Outcome, Phase, PortRole, Step, script,
 };
@@ -53,7 +54,7 @@ fn a_server_whose_deployment_failed_can_be_rebuilt() {
     history.settle();
     history.orders();
     until(&mut history, Step::WriteImage);
-    let failure = Failure::permanent("the image is not bootable");
+    let failure = Failure::permanent(Cause::ImageUnusable, "the image is not bootable");
     history.intent_ends(false, Outcome::Failed { failure });
     history.settle();
     assert_eq!(history.state.provision_state(), "deploy failed");

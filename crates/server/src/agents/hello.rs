@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use bessemer_core::cause::Cause;
 use bessemer_core::reason::Reason;
 use bessemer_store::{HelloOutcome, NewEvent, NodeRecord};
 use bessemer_wire::agent::{Hello, Welcome};
@@ -45,7 +46,7 @@ pub(super) async fn hello(
         HelloOutcome::Unknown => return refuse(&agents, &hello, OVER.into()).await,
     }
     site.sightings
-        .note(node.id, Place::Agent, true, "an agent called");
+        .note(node.id, Place::Agent, None, "an agent called");
     info!(node = %node.name, version = %hello.version.escape_debug(), "agent connected");
     site.metrics.agent_hellos.inc();
     site.bell.ring();
@@ -96,11 +97,13 @@ async fn refuse<T>(agents: &Agents, hello: &Hello, why: String) -> Result<T, Ref
     warn!(boot = %hello.boot, mac = %hello.mac, "agent refused: {why}");
     let boot = agents.site.store.boot(hello.boot).await.ok().flatten();
     let reason = Reason::new(format!("agent refused: {why}"))
+        .cause(Some(Cause::AgentRefused))
         .remedy("if nobody replaced hardware, somebody on the provisioning network is pretending");
     if let Some(boot) = &boot {
         let told = format!("an agent was turned away: {why}");
         let sightings = &agents.site.sightings;
-        sightings.note(boot.node, Place::Agent, false, told);
+        let trouble = Some(Cause::AgentRefused);
+        sightings.note(boot.node, Place::Agent, trouble, told);
     }
     let event = NewEvent {
         kind: "agent.refused",

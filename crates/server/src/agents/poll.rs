@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use bessemer_core::cause::Cause;
 use bessemer_core::hardware::{Inventory, MachineIdentity};
 use bessemer_core::lifecycle::{Action, Intent, Outcome};
 use bessemer_core::reason::Failure;
@@ -91,11 +92,8 @@ async fn take_report(
             let (outcome, learned) = judge(site, &session, intent, result);
             (command, outcome, learned)
         }
-        AgentStatus::Failed {
-            command,
-            mut failure,
-        } => {
-            failure.message = failure.message.chars().take(MAX_MESSAGE).collect();
+        AgentStatus::Failed { command, failure } => {
+            let failure = believable(failure);
             (command, Outcome::Failed { failure }, Found::Nothing)
         }
     };
@@ -118,13 +116,13 @@ async fn take_report(
         .await
         .map_err(Refusal::unstored)?;
     if recorded {
-        let (well, told) = match &outcome {
-            Outcome::Failed { failure } => (false, failure.message.as_str()),
-            _ => (true, "done"),
+        let (trouble, told) = match &outcome {
+            Outcome::Failed { failure } => (failure.cause, failure.message.as_str()),
+            _ => (None, "done"),
         };
         let told = format!("command {command}: {told}");
         let place = Place::AgentWork;
-        site.sightings.note(node, place, well, told);
+        site.sightings.note(node, place, trouble, told);
         info!(node = %session.node.name, %command, "agent reported");
         site.bell.ring();
         if let Some(way) = &way {
@@ -132,6 +130,16 @@ async fn take_report(
         }
     }
     session.refresh(agents).await
+}
+
+/// What an agent says went wrong, as far as an agent can know that.
+fn believable(failure: Failure) -> Failure {
+    let cause = failure.cause.filter(|cause| cause.may_come_from_an_agent());
+    Failure {
+        class: failure.class,
+        message: failure.message.chars().take(MAX_MESSAGE).collect(),
+        cause: Some(cause.unwrap_or(Cause::AgentFailed)),
+    }
 }
 
 /// What an agent says that it is doing, in words.
@@ -194,6 +202,7 @@ fn judge(
             (Outcome::Done, Found::Nothing)
         }
         _ => fail(Failure::permanent(
+            Cause::AgentFailed,
             "the agent reported a result that was not asked for",
         )),
     }
@@ -214,13 +223,14 @@ fn check_erased(session: &Session, erased: &[ErasedDisk]) -> Result<(), Failure>
             Some(found) if found.verified_bytes > 0 => {}
             Some(_) => {
                 let message = format!("the agent did not verify that {disk} is erased");
-                return Err(Failure::permanent(message));
+                return Err(Failure::permanent(Cause::DiskError, message));
             }
             // It may be back after a power cycle: a drive that did not spin up in time.
             None => {
-                return Err(Failure::transient(format!(
+                let message = format!(
                     "{disk}, known from inspection, was not found, so it is not erased: check it"
-                )));
+                );
+                return Err(Failure::transient(Cause::DiskMissing, message));
             }
         }
     }
@@ -240,13 +250,15 @@ fn check_proof(
         &site.keyring.proof_nonce(session.boot.boot, &intent.key),
     ) {
         return Err(Failure::permanent(
+            Cause::AgentFailed,
             "the agent answered another question than it was asked",
         ));
     }
     match &session.node.identity {
-        Some(expected) if !expected.matches(found) => Err(Failure::operator(format!(
-            "the agent runs on another machine: expected {expected}, found {found}"
-        ))),
+        Some(expected) if !expected.matches(found) => Err(Failure::operator(
+            Cause::WrongMachine,
+            format!("the agent runs on another machine: expected {expected}, found {found}"),
+        )),
         _ => Ok(()),
     }
 }
@@ -255,19 +267,23 @@ fn check_inventory(session: &Session, inventory: &Inventory) -> Result<(), Failu
     if let Some(expected) = &session.node.identity
         && !expected.matches(&inventory.identity)
     {
-        return Err(Failure::operator(format!(
+        let message = format!(
             "the agent runs on another machine than the BMC manages: expected {expected}, found \
              {}; is the BMC address or the MAC address another node's?",
             inventory.identity
-        )));
+        );
+        return Err(Failure::operator(Cause::WrongMachine, message));
     }
     let found = |mac| inventory.nics.iter().any(|nic| nic.mac == mac);
     match session.node.ports.iter().find(|port| !found(port.mac)) {
         None => Ok(()),
-        Some(port) => Err(Failure::operator(format!(
-            "the machine has no NIC {}: register the node with the MAC addresses it has",
-            port.mac
-        ))),
+        Some(port) => Err(Failure::operator(
+            Cause::NicMissing,
+            format!(
+                "the machine has no NIC {}: register the node with the MAC addresses it has",
+                port.mac
+            ),
+        )),
     }
 }
 

@@ -1,6 +1,7 @@
 //! By which way a system will say that it is up, told to people: an event now, and a trace for the
 //! one who looks for the cause when it does not.
 
+use bessemer_core::cause::Cause;
 use bessemer_core::report::ReportWay;
 use bessemer_store::NewEvent;
 use serde_json::json;
@@ -16,15 +17,16 @@ const MAX_WORDS: usize = 500;
 /// Notes what the agent of this session has settled.
 pub(super) async fn note(agents: &Agents, session: &Session, way: &ReportWay) {
     let (node, site) = (&session.node, &agents.site);
-    let (well, told) = match way {
-        ReportWay::Unit { partition } => (true, format!("by a unit on {}", bounded(partition))),
+    let (trouble, told) = match way {
+        ReportWay::Unit { partition } => (None, format!("by a unit on {}", bounded(partition))),
         ReportWay::VendorData { why } => {
-            (false, format!("by its cloud-init only: {}", bounded(why)))
+            let told = format!("by its cloud-init only: {}", bounded(why));
+            (Some(Cause::CloudInitSilent), told)
         }
     };
     info!(node = %node.name, "the system reports {told}");
     let words = format!("the system will say that it is up {told}");
-    site.sightings.note(node.id, Place::Report, well, words);
+    site.sightings.note(node.id, Place::Report, trouble, words);
     let Ok(deployment) = session.deployment() else {
         return;
     };

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bessemer_boot::pieces::Pieces;
 use bessemer_boot::{medium, script, uki};
+use bessemer_core::cause::Cause;
 use bessemer_core::id::BootId;
 use bessemer_core::net::MacAddress;
 use bessemer_store::BootRecord;
@@ -71,9 +72,17 @@ impl BootServices {
         })
     }
 
-    fn note(&self, boot: &BootRecord, told: String) {
+    /// Notes that something was asked for, and whether it can be given.
+    fn note<T>(&self, boot: &BootRecord, asked: String, composed: &Result<T, String>) {
+        let (trouble, told) = match composed {
+            Ok(_) => (None, asked),
+            Err(error) => (
+                Some(Cause::NoBootFile),
+                format!("{asked}, which cannot be given: {error}"),
+            ),
+        };
         let sightings = &self.site.sightings;
-        sightings.note(boot.node, Place::BootFile, true, told);
+        sightings.note(boot.node, Place::BootFile, trouble, told);
     }
 
     /// Whether `peer` is the machine that is to boot.
@@ -118,7 +127,7 @@ async fn boot_disk(
 ) -> Response {
     if let Some(mac) = asker.mac {
         let told = format!("{} fetches the script that starts its disk", peer.ip());
-        services.note_nic(mac, Place::BootFile, true, told);
+        services.note_nic(mac, Place::BootFile, None, told);
     }
     boot_disk_script()
 }
@@ -171,7 +180,7 @@ async fn boot_file(
         _ => "the initramfs",
     };
     let told = format!("{} fetches {what} ({method})", peer.ip());
-    services.note(&record, told);
+    services.note(&record, told, &composed);
     services.send(composed, boot, &method, &headers)
 }
 
@@ -188,8 +197,8 @@ async fn boot_medium(
     let record = record.ok_or(Denied::NotFound)?;
     debug!(%boot, %method, %peer, "boot medium");
     let told = format!("{} fetches the boot medium ({method})", peer.ip());
-    services.note(&record, told);
     let medium = services.medium(&record).await;
+    services.note(&record, told, &medium);
     let composed = medium.map(|medium| (medium::MEDIA_TYPE, medium));
     services.send(composed, boot, &method, &headers)
 }

@@ -20,6 +20,7 @@ use bessemer_boot::parameters::{Parameters, Token};
 use bessemer_boot::pieces::Pieces;
 use bessemer_boot::uki::UkiTemplate;
 use bessemer_boot::{script, tftp};
+use bessemer_core::cause::Cause;
 use bessemer_core::id::BootId;
 use bessemer_core::net::MacAddress;
 use bessemer_store::{BootRecord, NewEvent, RelayRecord};
@@ -212,11 +213,11 @@ impl BootServices {
     }
 
     /// Notes what came from a NIC, if it is a node's.
-    fn note_nic(&self, mac: MacAddress, place: Place, well: bool, what: String) {
+    fn note_nic(&self, mac: MacAddress, place: Place, trouble: Option<Cause>, what: String) {
         let site = self.site.clone();
         tokio::spawn(async move {
             if let Ok(Some(node)) = site.store.node_of_mac(mac).await {
-                site.sightings.note(node, place, well, what);
+                site.sightings.note(node, place, trouble, what);
             }
         });
     }
@@ -323,6 +324,16 @@ impl tftp::Guard for BootServices {
     }
 }
 
+/// What a request that gets no answer hints at.
+fn hint(reason: dhcp::Silence) -> Cause {
+    match reason {
+        // Firmware that boots asks for a boot file; only what it has started does not.
+        dhcp::Silence::NotNetworkBoot { architecture: None } => Cause::WrongBootDevice,
+        dhcp::Silence::DirectoryFailed => Cause::DatabaseUnavailable,
+        _ => Cause::DhcpRefused,
+    }
+}
+
 /// What an event of DHCP is called, and whom it is about.
 fn named(reason: dhcp::Silence, mac: Option<MacAddress>) -> (&'static str, String) {
     let kind = match reason {
@@ -351,7 +362,7 @@ impl BootServices {
                     None if boots_disk => format!("{mac} was told to boot its disk"),
                     None => format!("{mac} got its boot file's name"),
                 };
-                self.note_nic(mac, Place::Dhcp, true, what);
+                self.note_nic(mac, Place::Dhcp, None, what);
             }
             dhcp::Event::Flood { told } => {
                 let message = format!(
@@ -371,7 +382,7 @@ impl BootServices {
                 self.note_nic(
                     mac,
                     Place::Dhcp,
-                    true,
+                    None,
                     format!("{mac} got no answer by DHCP: {reason}"),
                 );
             }
@@ -380,7 +391,7 @@ impl BootServices {
                 let message = format!("no answer by DHCP: {reason}");
                 if let Some(mac) = mac {
                     let what = format!("{mac} got no answer by DHCP: {reason}");
-                    self.note_nic(mac, Place::Dhcp, false, what);
+                    self.note_nic(mac, Place::Dhcp, Some(hint(reason)), what);
                 }
                 self.tell(kind, &who, &message, json!({ "mac": mac }));
             }

@@ -3,6 +3,7 @@
 
 use bessemer_bmc::{Bmc, BootDevice, BootMode, Capabilities};
 use bessemer_core::boot_method::{BootAbilities, BootMethod};
+use bessemer_core::cause::Cause;
 use bessemer_core::hardware::FirmwareMode;
 use bessemer_core::id::BootId;
 use bessemer_core::reason::Failure;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::Conductor;
 use super::intents::failure;
 use crate::config::DhcpMode;
+use crate::failure::store_failure;
 use crate::site::Site;
 
 /// Asks what the machine can be made to boot from, and writes it down.
@@ -23,7 +25,7 @@ pub(super) async fn learn_abilities(
 ) -> Result<BootAbilities, Failure> {
     let abilities = abilities(bmc.capabilities(deadline).await.map_err(failure)?);
     let stored = site.store.set_boot_abilities(node.id, &abilities).await;
-    stored.map_err(|error| Failure::transient(error.to_string()))?;
+    stored.map_err(store_failure)?;
     Ok(abilities)
 }
 
@@ -115,7 +117,7 @@ fn method(
         ..*abilities
     };
     BootMethod::choose(&usable, dhcp).ok_or_else(|| {
-        Failure::operator(format!(
+        let message = format!(
             "the management controller offers no way to boot the agent that this site has (UEFI \
              HTTP: {}, PXE: {}, virtual media: {}; DHCP: {}, `[boot_media]`: {}); enable one in \
              the machine's firmware and `bessemer node provide` the node again, or decide with \
@@ -126,7 +128,8 @@ fn method(
             yes_or_no(dhcp),
             yes_or_no(site.boot_media_base.is_some()),
             node.name,
-        ))
+        );
+        Failure::operator(Cause::NoWayToBoot, message)
     })
 }
 
@@ -142,11 +145,15 @@ async fn lease_address(
 ) -> Result<(), Failure> {
     let Some(provisioning) = &site.config.provisioning else {
         return Err(Failure::operator(
+            Cause::ConfigurationIncomplete,
             "the configuration has no `[provisioning]`: nothing can be booted",
         ));
     };
     let Some(port) = node.boot_port() else {
-        return Err(Failure::operator("the node has no port to boot from"));
+        return Err(Failure::operator(
+            Cause::NicMissing,
+            "the node has no port to boot from",
+        ));
     };
     let pool = provisioning.pool_first..=provisioning.pool_last;
     let new = NewBoot {
@@ -162,10 +169,11 @@ async fn lease_address(
         .prepare_boot(new, pool, "provisioning", now)
         .await;
     leased.map(|_| ()).map_err(|error| match error {
-        bessemer_store::Error::Exhausted { .. } => Failure::transient(format!(
-            "{error}; make `provisioning.pool_first` to `pool_last` larger"
-        )),
-        error => Failure::transient(error.to_string()),
+        bessemer_store::Error::Exhausted { .. } => Failure::transient(
+            Cause::NoProvisioningAddress,
+            format!("{error}; make `provisioning.pool_first` to `pool_last` larger"),
+        ),
+        error => store_failure(error),
     })
 }
 
@@ -177,13 +185,14 @@ async fn insert_medium(
 ) -> Result<(), Failure> {
     let url = site.boot_media_url(boot).ok_or_else(|| {
         Failure::operator(
+            Cause::ConfigurationIncomplete,
             "virtual media needs `[boot_media]` in the configuration: an address from which the \
              management controller can fetch the image",
         )
     })?;
     // Noted first: after a crash in between, what may be inserted is ejected.
     let noted = site.store.set_media_inserted(boot, true).await;
-    noted.map_err(|error| Failure::transient(error.to_string()))?;
+    noted.map_err(store_failure)?;
     bmc.insert_media(&url, deadline).await.map_err(failure)
 }
 
@@ -195,8 +204,7 @@ pub(super) async fn eject_medium(
     bmc: &dyn Bmc,
     deadline: Instant,
 ) -> Result<(), Failure> {
-    let unavailable = |error: bessemer_store::Error| Failure::transient(error.to_string());
-    let boot = site.store.boot_of(node.id).await.map_err(unavailable)?;
+    let boot = site.store.boot_of(node.id).await.map_err(store_failure)?;
     let Some(boot) = boot.filter(|boot| boot.media_inserted) else {
         return Ok(());
     };
@@ -204,5 +212,5 @@ pub(super) async fn eject_medium(
     site.store
         .set_media_inserted(boot.boot, false)
         .await
-        .map_err(unavailable)
+        .map_err(store_failure)
 }

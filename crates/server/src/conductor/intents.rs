@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bessemer_bmc::{Bmc, PowerAction};
+use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, PortRole};
 use bessemer_core::reason::{Failure, FailureClass};
 use bessemer_store::NodeRecord;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{Conductor, boot, power, tunnels};
+use crate::failure::store_failure;
 
 /// Carries `intent` out. Never fails: what goes wrong is the outcome.
 pub(super) async fn carry_out(
@@ -25,10 +27,10 @@ pub(super) async fn carry_out(
     let result =
         match tokio::time::timeout_at(deadline, act(conductor, node, intent, deadline)).await {
             Ok(result) => result,
-            Err(_) => Err(Failure::transient(format!(
-                "not done within {} s",
-                limit.as_secs()
-            ))),
+            Err(_) => Err(Failure::transient(
+                too_slow(&intent.action),
+                format!("not done within {} s", limit.as_secs()),
+            )),
         };
     match result {
         Ok(()) => {
@@ -39,6 +41,14 @@ pub(super) async fn carry_out(
             warn!(intent = %intent.key, class = ?failure.class, "{}", failure.message);
             Outcome::Failed { failure }
         }
+    }
+}
+
+/// Who it was that did not come to an end in time.
+fn too_slow(action: &Action) -> Cause {
+    match action {
+        Action::ConnectPorts { .. } => Cause::SwitchUnreachable,
+        _ => Cause::BmcSlow,
     }
 }
 
@@ -96,10 +106,11 @@ async fn act_on_bmc(
             .map_err(failure),
         Action::PrepareBoot { boot } => boot::prepare(conductor, node, *boot, bmc, deadline).await,
         Action::PrepareDiskBoot => boot::prepare_disk(node, bmc, deadline).await,
-        other => Err(Failure {
-            class: FailureClass::Bug,
-            message: format!("{other:?} is not the conductor's to carry out"),
-        }),
+        other => Err(Failure::new(
+            FailureClass::Bug,
+            Cause::InternalError,
+            format!("{other:?} is not the conductor's to carry out"),
+        )),
     }
 }
 
@@ -127,6 +138,7 @@ async fn check_bmc(
         Some(expected) => found.expect(expected, bmc.address()).map_err(failure),
         None if found.machine.serial.is_empty() && found.machine.uuid.is_none() => {
             Err(Failure::operator(
+                Cause::MachineNameless,
                 "the BMC tells neither a serial number nor a UUID, so the machine cannot be told \
                  from another; set one in its firmware",
             ))
@@ -136,7 +148,7 @@ async fn check_bmc(
             .store
             .set_identity(node.id, &found.machine)
             .await
-            .map_err(|error| Failure::transient(error.to_string())),
+            .map_err(store_failure),
     }
 }
 
@@ -154,8 +166,5 @@ async fn expect_machine(
 }
 
 pub(super) fn failure(error: bessemer_bmc::Error) -> Failure {
-    Failure {
-        class: error.class(),
-        message: error.to_string(),
-    }
+    error.failure()
 }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_core::Timestamp;
+use bessemer_core::diagnosis::Evidence;
 use bessemer_core::lifecycle::{Executor, Outcome, kexec_outcome, step};
 use bessemer_store::{Claim, Commit, Error as StoreError, Work};
 use tokio::sync::Semaphore;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info_span, warn};
 
 use self::serial::SerialConsoles;
+use crate::evidence;
 use crate::site::Site;
 
 /// How long a claim lasts unless renewed. A node whose conductor dies moves again after this.
@@ -193,6 +195,12 @@ impl Conductor {
                 .await?;
             work = self.outlast(|| store.work(claim)).await?;
         }
+        if evidence::is_asked_for(&work.node.state, self.site.now()) {
+            let evidence = self.gather_evidence(claim, &work).await?;
+            // What was waited for may have come meanwhile.
+            work = self.site.store.work(claim).await?;
+            work.seen.evidence = evidence;
+        }
         if let Some(agent) = &mut work.seen.agent {
             self.site.heard.freshen(agent);
         }
@@ -283,6 +291,15 @@ impl Conductor {
     async fn look_at_ports(&self, claim: Claim, work: &Work) -> Result<(), StoreError> {
         tokio::select! {
             result = drift::look(self, claim, &work.node, work.intent.as_ref()) => result,
+            () = self.keep_lease(claim) => Err(StoreError::LeaseLost),
+        }
+    }
+
+    /// What was seen of a machine that was waited for in vain, while keeping the lease.
+    async fn gather_evidence(&self, claim: Claim, work: &Work) -> Result<Evidence, StoreError> {
+        let (node, since) = (&work.node, work.node.state.step_since);
+        tokio::select! {
+            evidence = evidence::gather(&self.site, node, since) => Ok(evidence),
             () = self.keep_lease(claim) => Err(StoreError::LeaseLost),
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bessemer_bmc::{Bmc, BootDevice, BootMode, PowerAction};
+use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{Action, Intent, Outcome};
 use bessemer_core::reason::Failure;
 use bessemer_store::NodeRecord;
@@ -25,7 +26,10 @@ pub(super) async fn carry_out(
     tokio::select! {
         result = switch(bmc, &intent.action, mode, deadline) => result,
         () = overtaken(conductor, node, intent) => {
-            Err(Failure::permanent("it was given up for a newer request"))
+            Err(Failure::permanent(
+                Cause::Overtaken,
+                "it was given up for a newer request",
+            ))
         }
     }
 }
@@ -76,17 +80,19 @@ async fn shut_down(bmc: &dyn Bmc, seconds: u32) -> Result<(), Failure> {
             did_not_shut_down(seconds)
         }
         bessemer_bmc::Error::NotVerified { .. } => did_not_shut_down(seconds),
-        bessemer_bmc::Error::NotOffered { .. } => Failure::operator(format!(
-            "{error}: the operating system cannot be asked to shut down; force it"
-        )),
+        bessemer_bmc::Error::NotOffered { .. } => Failure::operator(
+            error.cause(),
+            format!("{error}: the operating system cannot be asked to shut down; force it"),
+        ),
         error => failure(error),
     })
 }
 
 fn did_not_shut_down(seconds: u32) -> Failure {
-    Failure::permanent(format!(
-        "the operating system did not shut down within {seconds} s; it runs on: force it"
-    ))
+    Failure::permanent(
+        Cause::PowerCommandIgnored,
+        format!("the operating system did not shut down within {seconds} s; it runs on: force it"),
+    )
 }
 
 /// Returns once something else is wanted of the machine.

@@ -2,6 +2,7 @@
 
 use bessemer_core::lifecycle::{Action, Intent, NodeState, Outcome, Phase};
 use bessemer_store::{NewEvent, NodeRecord};
+use bessemer_wire::api::LikelyCause;
 use serde_json::json;
 
 use crate::site::Site;
@@ -29,17 +30,22 @@ pub(super) fn events(node: &NodeRecord, before: &NodeState, next: &NodeState) ->
         _ if before.phase != next.phase => "node.phase",
         _ => "node.step",
     };
+    let mut message = format!(
+        "{}: {}: {}",
+        node.name,
+        next.provision_state(),
+        next.reason.summary
+    );
+    let cause = next.reason.cause.map(LikelyCause::from);
+    if let Some(cause) = &cause {
+        message.push_str(&format!(": {} ({})", cause.summary, cause.code));
+    }
     vec![NewEvent {
         kind,
         node: Some(node.id),
         server: node.server,
         project: None,
-        message: format!(
-            "{}: {}: {}",
-            node.name,
-            next.provision_state(),
-            next.reason.summary
-        ),
+        message,
         data: json!({
             "phase": next.phase,
             "step": next.step,
@@ -47,6 +53,7 @@ pub(super) fn events(node: &NodeRecord, before: &NodeState, next: &NodeState) ->
             "tries": next.tries,
             "generation": next.generation,
             "reason": next.reason,
+            "cause": cause,
         }),
     }]
 }

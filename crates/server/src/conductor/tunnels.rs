@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_core::Timestamp;
+use bessemer_core::cause::Cause;
 use bessemer_core::reason::Failure;
 use bessemer_fabric::TunnelsApplied;
 use bessemer_store::{NewEvent, NodeRecord, TunnelWork, TunnelsWanted};
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::{Conductor, POLL};
+use crate::failure::store_failure;
 use crate::sightings::Place;
 
 /// How long a claim on a switch's tunnels lasts: longer than [`LIMIT`].
@@ -78,8 +80,8 @@ pub(super) async fn bring_for(
             Ok(()) => format!("tunnels of {}: set, read back", switch.switch),
             Err(failure) => format!("tunnels of {}: {}", switch.switch, failure.message),
         };
-        let well = brought.is_ok();
-        site.sightings.note(node.id, Place::Switch, well, told);
+        let trouble = brought.as_ref().err().and_then(|failure| failure.cause);
+        site.sightings.note(node.id, Place::Switch, trouble, told);
         brought
     });
     join_all(each).await.into_iter().collect()
@@ -98,10 +100,11 @@ async fn bring_until(
             return Ok(());
         }
         if Instant::now() + PAUSE >= limit {
-            return Err(Failure::transient(format!(
+            let message = format!(
                 "the tunnels of switch {} are being changed by another conductor",
                 switch.switch
-            )));
+            );
+            return Err(Failure::transient(Cause::SwitchUnreachable, message));
         }
         sleep_until(Instant::now() + PAUSE).await;
     }
@@ -172,8 +175,4 @@ fn drifted(work: &TunnelWork, applied: &TunnelsApplied) -> Option<NewEvent> {
         ),
         data: json!({ "switch": switch, "before": applied.before, "after": applied.after }),
     })
-}
-
-fn store_failure(error: bessemer_store::Error) -> Failure {
-    Failure::transient(error.to_string())
 }

@@ -9,7 +9,8 @@ use bessemer_fabric::{OnFailure, Switch};
 use bessemer_store::NodeRecord;
 use tokio::time::Instant;
 
-use super::{Driver, Fabric, failure, health, plans, store_failure, unusable};
+use super::{Driver, Fabric, failure, health, plans, unusable};
+use crate::failure::store_failure;
 use crate::sightings::Place;
 use crate::site::Site;
 
@@ -64,7 +65,8 @@ impl Fabric {
             health::note(site, &plan.switch, read.as_deref()).await;
             let before = read.map_err(|error| {
                 let told = format!("ports {} of {}: {error}", ports.join(", "), plan.switch);
-                site.sightings.note(node.id, Place::Switch, false, told);
+                let trouble = Some(error.cause());
+                site.sightings.note(node.id, Place::Switch, trouble, told);
                 failure(&error)
             })?;
             let differences = plan.ports.iter().flat_map(|port| port.differences(&before));

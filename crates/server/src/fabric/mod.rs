@@ -11,6 +11,7 @@ mod switches;
 
 use std::sync::Arc;
 
+use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::PortRole;
 use bessemer_core::port_plan::{self, Attachment, DeclaredPort, PlanError, PortState, SwitchPlan};
 use bessemer_core::reason::Failure;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use self::switches::Loaded;
+use crate::failure::store_failure;
 use crate::sightings::Place;
 use crate::site::Site;
 use crate::{attachments, wiring};
@@ -201,8 +203,8 @@ async fn note(
             Ok(_) => format!("{place}: {port}, read back"),
             Err(error) => format!("{place}: {error}"),
         };
-        site.sightings
-            .note(node.id, Place::Switch, applied.is_ok(), told);
+        let trouble = applied.as_ref().err().map(bessemer_fabric::Error::cause);
+        site.sightings.note(node.id, Place::Switch, trouble, told);
     }
     health::note(site, &plan.switch, applied.as_deref()).await;
 }
@@ -248,31 +250,26 @@ async fn attachments(
     site: &Site,
 ) -> Result<Vec<Attachment>, Failure> {
     let server = node.server.ok_or_else(|| {
-        Failure::permanent("the node has no server whose networks it could be put on")
+        Failure::permanent(
+            Cause::Overtaken,
+            "the node has no server whose networks it could be put on",
+        )
     })?;
     let server = site.store.server(None, &server.to_string()).await;
     let server = server.map_err(store_failure)?;
     let placed = attachments::of_server(&site.store, switches, &server, node).await;
     let placed = placed.map_err(|error| match error {
         attachments::Error::Store(error) => store_failure(error),
-        error => Failure::operator(error.to_string()),
+        error => Failure::operator(Cause::SwitchCannotCarry, error.to_string()),
     })?;
     Ok(placed.into_iter().map(|each| each.plan).collect())
 }
 
-/// What cannot be read from the store at this moment may be in the next.
-fn store_failure(error: bessemer_store::Error) -> Failure {
-    Failure::transient(error.to_string())
-}
-
 /// A plan that cannot be is an operator's to mend.
 fn cannot_be(error: &PlanError) -> Failure {
-    Failure::operator(error.to_string())
+    Failure::operator(error.cause(), error.to_string())
 }
 
 fn failure(error: &bessemer_fabric::Error) -> Failure {
-    Failure {
-        class: error.class(),
-        message: error.to_string(),
-    }
+    error.failure()
 }

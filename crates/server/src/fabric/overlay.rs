@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bessemer_core::attach::NodeWiring;
+use bessemer_core::cause::Cause;
 use bessemer_core::network::{IdPool, NetworkKind};
 use bessemer_core::overlay::{self, LocalNetwork, OverlayError, TunnelEnd, Tunnels};
 use bessemer_core::port_plan::Attachment;
@@ -13,8 +14,9 @@ use bessemer_fabric::TunnelsApplied;
 use bessemer_store::{NetworkRecord, NewLocalNetwork, NodeRecord, TunnelWork};
 use tokio::time::Instant;
 
-use super::{Driver, Fabric, Switches, failure, health, store_failure, unusable};
+use super::{Driver, Fabric, Switches, failure, health, unusable};
 use crate::attachments::{LocalVlans, Wanted, cable};
+use crate::failure::store_failure;
 use crate::site::Site;
 
 /// A switch of ours, where tunnels could end.
@@ -150,11 +152,12 @@ fn wanted(work: &TunnelWork, switches: &Switches) -> Result<Vec<Tunnels>, Failur
     for network in &work.networks {
         let address = tunnel_end(switches, &network.switch).and_then(|end| end.address);
         let address = address.ok_or_else(|| {
-            Failure::operator(format!(
+            let message = format!(
                 "servers on switch `{}` are on VXLAN networks, and it has no tunnel address: give it \
                  one that other switches reach",
                 network.switch
-            ))
+            );
+            Failure::operator(Cause::SwitchCannotCarry, message)
         })?;
         let end = ends.entry(&network.switch).or_insert_with(|| TunnelEnd {
             switch: network.switch.clone(),
@@ -169,6 +172,8 @@ fn wanted(work: &TunnelWork, switches: &Switches) -> Result<Vec<Tunnels>, Failur
     }
     let ends: Vec<_> = ends.into_values().collect();
     let all = overlay::tunnels(&ends);
-    let mut all = all.map_err(|error: OverlayError| Failure::operator(error.to_string()))?;
+    let mut all = all.map_err(|error: OverlayError| {
+        Failure::operator(Cause::SwitchCannotCarry, error.to_string())
+    })?;
     Ok(all.remove(&work.switch).unwrap_or_default())
 }

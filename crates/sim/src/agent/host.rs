@@ -18,6 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use super::AgentError;
 use super::config_drive::Home;
 use super::link::Link;
 use super::work::{Agent, Ending, system_on};
@@ -210,16 +211,14 @@ impl Host {
     }
 
     /// The file of the disk that is meant, if it is there.
-    pub(super) fn find(&self, meant: &DiskIdentity) -> Result<&Path, std::io::Error> {
+    pub(super) fn find(&self, meant: &DiskIdentity) -> Result<&Path, AgentError> {
         let pulled = lock(&self.faults.pulled_disk).clone();
         let known = self.inventory.disks.iter().zip(&self.disks);
         let mut there = known.filter(|(disk, _)| pulled.as_ref() != Some(&disk.serial));
         let found = there.find(|(disk, _)| meant.is(disk));
         let (_, path) = found.ok_or_else(|| {
-            let (name, serial) = (&meant.name, &meant.serial);
-            std::io::Error::other(format!(
-                "there is no disk {name} with serial number {serial}"
-            ))
+            let (name, serial) = (meant.name.clone(), meant.serial.clone());
+            AgentError::NoSuchDisk { name, serial }
         })?;
         Ok(path)
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use bessemer_core::cause::Cause;
 use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::id::Generation;
 use bessemer_core::lifecycle::IntentKey;
@@ -43,7 +44,7 @@ impl Ledger {
         };
         Some(AgentStatus::Failed {
             command: command.id.clone(),
-            failure: Failure::permanent(refusal),
+            failure: Failure::permanent(Cause::AgentFailed, refusal),
         })
     }
 

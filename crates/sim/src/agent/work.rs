@@ -192,7 +192,7 @@ impl Agent {
             },
             Err(error) => AgentStatus::Failed {
                 command: id,
-                failure: Failure::transient(error.to_string()),
+                failure: Failure::transient(error.cause(), error.to_string()),
             },
         })
     }

@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bessemer_core::cause::Cause;
 use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::id::{BootId, ImageId};
 use bessemer_core::lifecycle::{IntentKey, Step};
@@ -216,7 +217,7 @@ async fn a_poll_that_a_dead_agent_left_open_does_not_swallow_the_next_ones_comma
     let inspect = dead.command(&site).await;
     let outcome = AgentStatus::Failed {
         command: inspect,
-        failure: Failure::transient("played"),
+        failure: Failure::transient(Cause::AgentFailed, "played"),
     };
     assert_eq!(dead.poll(outcome).await.status, 200);
     // The machine is switched off in mid-poll; nobody tells the server's end of the connection.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use bessemer_core::Timestamp;
+use bessemer_core::cause::Cause;
 use bessemer_core::id::BootId;
 use bessemer_core::lifecycle::{Action, Goal, Intent, IntentKey, Outcome, Phase, PortRole, Step};
 use bessemer_core::reason::Failure;
@@ -274,7 +275,7 @@ async fn an_outcome_is_written_once(site: Site) {
     let claim = claim(&store, at(10)).await;
     let key = IntentKey("key".into());
     let failed = Outcome::Failed {
-        failure: Failure::operator("the BMC refused the password"),
+        failure: Failure::operator(Cause::BmcPasswordRefused, "the BMC refused the password"),
     };
     store
         .record_outcome(claim, &key, &failed, &[], at(11))

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use bessemer_core::cause::{self, Cause};
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Phase, Step};
 use bessemer_core::reason::Reason;
@@ -60,12 +61,22 @@ pub struct NodeExplanation {
 /// What is likely wrong, and what to do about it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct LikelyCause {
-    /// A name that never changes, such as `no_dhcp`; see `docs/troubleshooting.md`.
-    pub name: String,
+    /// A name that never changes, such as `no-dhcp-request`; `docs/causes.md` has them all.
+    pub code: String,
     /// What it is.
     pub summary: String,
     /// What a person can do.
     pub remedy: String,
+}
+
+impl From<Cause> for LikelyCause {
+    fn from(cause: Cause) -> Self {
+        Self {
+            code: cause.code().to_owned(),
+            summary: cause.summary().to_owned(),
+            remedy: cause.remedy().to_owned(),
+        }
+    }
 }
 
 /// What is known of a node's agent.
@@ -86,6 +97,13 @@ pub struct Sighting {
     pub at: Timestamp,
     /// Whether it is as it should be.
     pub well: bool,
+    /// What it hints at, if it is not.
+    #[serde(
+        default,
+        deserialize_with = "cause::known",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cause: Option<Cause>,
     /// How many times in a row.
     pub times: u32,
     /// What, in words.

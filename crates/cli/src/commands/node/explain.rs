@@ -16,7 +16,7 @@ const SHOWN: usize = 6;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bessemer node explain rack1-u07
-  bessemer node explain rack1-u07 -o json | jq -r .cause.name")]
+  bessemer node explain rack1-u07 -o json | jq -r .cause.code")]
 pub(in crate::commands) struct Explain {
     /// Its name or id.
     node: String,
@@ -58,7 +58,7 @@ fn show(node: &NodeExplanation, now: Timestamp) -> String {
         ("Reason", Some(tell(&node.reason, now))),
         (
             "Likely cause",
-            Some(format!("{} ({})", cause.summary, cause.name)),
+            Some(format!("{} ({})", cause.summary, cause.code)),
         ),
         ("What to do", Some(cause.remedy.clone())),
         (
@@ -134,7 +134,7 @@ mod tests {
             "doing": "wait for the agent to call", "since": "2026-11-21T10:00:00Z",
             "deadline": "2026-11-21T10:20:00Z", "attempt": 1, "attempts": 3, "tries": 1,
             "reason": { "summary": "wait for the agent to call" },
-            "cause": { "name": "no_dhcp", "summary": "the machine does not ask for an address",
+            "cause": { "code": "no-dhcp-request", "summary": "the machine does not ask for an address",
                 "remedy": "check link" },
             "power": "on", "boot": [], "switch": [], "console": ["login:\u{1b}[2J"],
             "bmc": [{ "at": "2026-11-21T10:09:00Z", "well": false, "times": 3,
@@ -146,7 +146,7 @@ mod tests {
         for line in [
             "At:            inspecting: wait for the agent to call, since 10m ago (attempt 1 of 3, try 1)",
             "Deadline:      given up in 10 min",
-            "Likely cause:  the machine does not ask for an address (no_dhcp)",
+            "Likely cause:  the machine does not ask for an address (no-dhcp-request)",
             "Agent:         has said nothing",
             "  ! 1m ago: GET /redfish/v1: 503 (3 times)",
             "  none since the server was started",

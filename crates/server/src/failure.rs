@@ -1,0 +1,10 @@
+//! What went wrong with the store, as what happened to an attempt. BMCs and switches say it of
+//! themselves (`bessemer_bmc::Error::failure`, `bessemer_fabric::Error::failure`).
+
+use bessemer_core::cause::Cause;
+use bessemer_core::reason::Failure;
+
+/// What the store cannot do at this moment it may in the next.
+pub(crate) fn store_failure(error: bessemer_store::Error) -> Failure {
+    Failure::transient(Cause::DatabaseUnavailable, error.to_string())
+}
