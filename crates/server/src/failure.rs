@@ -8,3 +8,20 @@ use bessemer_core::reason::Failure;
 pub(crate) fn store_failure(error: bessemer_store::Error) -> Failure {
     Failure::transient(Cause::DatabaseUnavailable, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bessemer_core::reason::FailureClass;
+
+    #[test]
+    fn what_the_store_cannot_do_may_pass() {
+        let error = bessemer_store::Error::Corrupt {
+            what: "state",
+            message: "no JSON".into(),
+        };
+        let failure = store_failure(error);
+        assert_eq!(failure.class, FailureClass::Transient);
+        assert_eq!(failure.cause.unwrap().code(), "database-unavailable");
+    }
+}

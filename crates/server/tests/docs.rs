@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bessemer_core::diagnosis::Cause;
+use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{Phase, Step, Timing, after_stop, doing, remedy};
 use bessemer_core::reason::FailureClass;
 use bessemer_server::config::{Config, reference};
@@ -149,9 +149,49 @@ fn the_reference_tells_the_defaults_of_timing() {
     }
 }
 
-/// Whatever a node's reason or explanation can name as its step, cause or remedy is in the guide.
+/// Each cause has a section with what the code says of it, and a test that brings it about. (That the
+/// test is there is looked at with all tests that documents name.)
 #[test]
-fn troubleshooting_covers_every_cause() {
+fn every_cause_is_documented_and_reproduced() {
+    let catalogue = read("docs/causes.md");
+    let mut sections: Vec<_> = catalogue.split("\n### ").skip(1).collect();
+    assert_eq!(sections.len(), Cause::ALL.len());
+    let mut files = Vec::new();
+    sources(&project().join("crates"), &mut files);
+    for cause in Cause::ALL {
+        let (code, heading) = (cause.code(), format!("`{}`\n", cause.code()));
+        let section = sections.iter().position(|each| each.starts_with(&heading));
+        let section = section.unwrap_or_else(|| panic!("docs/causes.md lacks {code}"));
+        let section = sections.remove(section);
+        let summary = cause.summary().to_lowercase();
+        assert!(
+            section.to_lowercase().contains(&summary),
+            "{code}: {summary}"
+        );
+        assert!(
+            section.contains(cause.remedy()),
+            "{code}: {}",
+            cause.remedy()
+        );
+        assert!(section.contains("\n- Seen: "), "{code}: what is seen?");
+        let by = section.split("\n- Reproduced by: ").nth(1);
+        let by = by.unwrap_or_else(|| panic!("{code}: which fault, and which test?"));
+        let test = by.split('`').find(|name| name.contains(".rs::"));
+        let (file, _) = test.and_then(|name| name.split_once("::")).unwrap();
+        let planted = |path: &&String| {
+            let text = || fs::read_to_string(path).unwrap();
+            path.ends_with(&format!("/{file}")) && text().contains(&format!("\"{code}\""))
+        };
+        assert!(
+            files.iter().any(|path| planted(&path)),
+            "{file} does not name {code}"
+        );
+    }
+}
+
+/// Whatever a node's reason or explanation can name as its step or remedy is in the guide.
+#[test]
+fn troubleshooting_covers_every_step() {
     let guide = read("docs/troubleshooting.md");
     let plain: String = guide.split_whitespace().collect::<Vec<_>>().join(" ");
     let covered = |text: &str, what: &str| {
@@ -160,11 +200,6 @@ fn troubleshooting_covers_every_cause() {
             "docs/troubleshooting.md lacks the {what} `{text}`"
         );
     };
-    for cause in Cause::ALL {
-        covered(&format!("`{}`", cause.name()), "cause");
-        covered(cause.summary(), "summary");
-        covered(cause.remedy(), "remedy");
-    }
     for step in Step::ALL {
         covered(&format!("`{}`", step.name()), "step");
         covered(doing(*step), "words");

@@ -20,6 +20,9 @@ pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A BMC's own view lags by seconds; asking more often only slows it down.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// A BMC that has had so long for one look, and has not answered, is slow.
+const FAIR_TIME: Duration = Duration::from_millis(500);
+
 /// How often something is asked for while the BMC answers that it cannot just now, for instance
 /// within the first seconds after a reset, or does not answer.
 const MOST_TRIES: u32 = 3;
@@ -106,8 +109,11 @@ impl RedfishBmc {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+            let asked = Instant::now();
             match goal.look(self, deadline).await {
                 Ok(look) => (seen, trouble) = (look, None),
+                // It was our time that was up, not its: what was seen last says more.
+                Err(Error::TimedOut { .. }) if asked.elapsed() < FAIR_TIME => {}
                 // It was there a moment ago, so it is probably restarting.
                 Err(error) if error.class() == FailureClass::Transient => trouble = Some(error),
                 Err(error) => return Err(error),

@@ -14,6 +14,9 @@ use tracing::{info, warn};
 use super::{Conductor, boot, power, tunnels};
 use crate::failure::store_failure;
 
+/// How long after its deadline what carries an intent out may take to say why it is not done.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// Carries `intent` out. Never fails: what goes wrong is the outcome.
 pub(super) async fn carry_out(
     conductor: &Conductor,
@@ -24,8 +27,9 @@ pub(super) async fn carry_out(
         conductor.site.config.timing.bmc_deadline + power::shut_down_seconds(&intent.action);
     let limit = Duration::from_secs(u64::from(seconds));
     let deadline = Instant::now() + limit;
+    let last_word = deadline + LAST_WORD;
     let result =
-        match tokio::time::timeout_at(deadline, act(conductor, node, intent, deadline)).await {
+        match tokio::time::timeout_at(last_word, act(conductor, node, intent, deadline)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::transient(
                 too_slow(&intent.action),

@@ -78,12 +78,13 @@ pub(super) async fn switched(
     let Ok(server) = site.store.server(None, &server.to_string()).await else {
         return Vec::new();
     };
-    let message = match outcome {
-        Outcome::Failed { failure } => format!(
-            "server `{}` could not be switched: {}",
-            server.name, failure.message
-        ),
-        _ => format!("server `{}` {what}", server.name),
+    let (message, cause) = match outcome {
+        Outcome::Failed { failure } => {
+            let (name, why) = (&server.name, &failure.message);
+            let message = format!("server `{name}` could not be switched: {why}");
+            (message, failure.cause.map(LikelyCause::from))
+        }
+        _ => (format!("server `{}` {what}", server.name), None),
     };
     vec![NewEvent {
         kind: "server.power",
@@ -91,6 +92,6 @@ pub(super) async fn switched(
         server: Some(server.id),
         project: Some(server.project),
         message,
-        data: json!({}),
+        data: json!({ "cause": cause }),
     }]
 }

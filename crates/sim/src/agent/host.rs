@@ -11,6 +11,7 @@ use bessemer_core::hardware::{
 };
 use bessemer_core::id::BootId;
 use bessemer_core::net::MacAddress;
+use bessemer_core::reason::Failure;
 use bessemer_tls::Fingerprint;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -86,6 +87,8 @@ pub struct HostFaults {
     pub replay: AtomicU32,
     /// How many more times the agent calls as if from another machine.
     pub other_identity: AtomicU32,
+    /// A command, by the name of its step, that the agent does not carry out but reports as failed so.
+    pub fails_at: Mutex<Option<(&'static str, Failure)>>,
 }
 
 impl HostFaults {
@@ -231,6 +234,14 @@ impl Host {
     /// The commands that were carried out, oldest first.
     pub fn carried_out(&self) -> Vec<String> {
         lock(&self.carried_out).clone()
+    }
+
+    /// How this command is to fail, if it is one that does.
+    pub(super) fn failure_at(&self, command: &str) -> Option<Failure> {
+        let fails_at = lock(&self.faults.fails_at);
+        let (step, failure) = fails_at.as_ref()?;
+        let is_meant = command.split('.').any(|part| part == *step);
+        is_meant.then(|| failure.clone())
     }
 
     pub(super) fn note(&self, command: &str) {

@@ -151,6 +151,10 @@ impl Agent {
     async fn carry_out(&mut self, command: &Command) -> Outcome {
         let host = self.host.clone();
         host.note(&command.id.0);
+        if let Some(failure) = host.failure_at(&command.id.0) {
+            let command = command.id.clone();
+            return Outcome::Told(AgentStatus::Failed { command, failure });
+        }
         let result = match &command.work {
             Work::Prove { nonce } => Ok(CommandResult::Proven {
                 nonce: nonce.clone(),

@@ -66,6 +66,17 @@ impl RedfishError {
         )
     }
 
+    pub(super) fn insufficient_privilege() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "Base.1.18.InsufficientPrivilege",
+            "There are insufficient privileges for the account or credentials associated with the \
+             current session to perform the requested operation.",
+            "Either abandon the operation or change the associated access rights and resubmit the \
+             request if the operation failed.",
+        )
+    }
+
     pub(super) fn bad_credentials() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,

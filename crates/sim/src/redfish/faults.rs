@@ -35,6 +35,14 @@ pub struct Faults {
     pub stale_etags: u32,
     /// The system is said to be on while it is off.
     pub reads_on: bool,
+    /// The account may read everything and change nothing.
+    pub forbid_changes: bool,
+    /// Keys of objects and texts in lists that no answer has, as with firmware that knows them not.
+    pub hidden: Vec<&'static str>,
+    /// The controller tells of one more system than it has.
+    pub lists_two_systems: bool,
+    /// A medium counts as inserted before anybody has read it, and nobody ever does.
+    pub leave_media_unread: bool,
 }
 
 impl Faults {

@@ -101,7 +101,12 @@ pub(super) async fn insert(
         return Err(RedfishError::resource_in_use());
     }
     tracing::info!(url, "media insertion requested");
-    if bmc.faults.get().ignore_media_commands {
+    let faults = bmc.faults.get();
+    if faults.ignore_media_commands {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    if faults.leave_media_unread {
+        bmc.inserted.set(Some(url));
         return Ok(StatusCode::NO_CONTENT);
     }
     let on_demand = bmc.reads_media_on_demand.load(Ordering::Relaxed);

@@ -18,7 +18,7 @@ pub(super) async fn find(bmc: &Bmc, path: &str) -> Option<Value> {
     let within: Vec<&str> = path.strip_prefix("/redfish/v1/")?.split('/').collect();
     match within.as_slice() {
         ["SessionService"] => Some(session_service(bmc)),
-        ["Systems"] => Some(singleton("Systems", "ComputerSystemCollection", SYSTEM)),
+        ["Systems"] => Some(systems(bmc)),
         ["Chassis"] => Some(singleton("Chassis", "ChassisCollection", CHASSIS)),
         ["Managers"] => Some(singleton("Managers", "ManagerCollection", MANAGER)),
         ["Chassis", "1"] => Some(chassis(bmc).await),
@@ -111,6 +111,15 @@ pub(super) fn collection(
 
 fn singleton(name: &str, schema: &str, member: &str) -> Value {
     collection(&format!("{ROOT}/{name}"), schema, name, [member.to_owned()])
+}
+
+fn systems(bmc: &Bmc) -> Value {
+    const NAME: &str = "Systems";
+    let path = format!("{ROOT}/{NAME}");
+    let second = bmc.faults.get().lists_two_systems;
+    let second = second.then(|| format!("{path}/2"));
+    let members = std::iter::once(SYSTEM.to_owned()).chain(second);
+    collection(&path, "ComputerSystemCollection", NAME, members)
 }
 
 fn part_collection<'id>(

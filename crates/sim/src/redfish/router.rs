@@ -74,10 +74,14 @@ async fn misbehave(Extension(bmc): Extension<Arc<Bmc>>, request: Request, next: 
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
-    let mut response = match passing_fault(&bmc) {
+    let mut response = match passing_fault(&bmc, &request) {
         Some(response) => response,
         None => next.run(request).await,
     };
+    let hidden = bmc.faults.get().hidden;
+    if !hidden.is_empty() {
+        response = without(response, &hidden).await;
+    }
     if bmc.faults.take(Passing::EmptyBody) {
         *response.body_mut() = Body::empty();
     }
@@ -91,15 +95,46 @@ async fn misbehave(Extension(bmc): Extension<Arc<Bmc>>, request: Request, next: 
 }
 
 /// The answer to a request that is not even looked at.
-fn passing_fault(bmc: &Bmc) -> Option<Response> {
+fn passing_fault(bmc: &Bmc, request: &Request) -> Option<Response> {
     if bmc.faults.take_unavailable_answer() {
         return Some(RedfishError::unavailable().into_response());
     }
     if bmc.faults.take(Passing::ServerError) {
         return Some(StatusCode::INTERNAL_SERVER_ERROR.into_response());
     }
+    let changes = !request.method().is_safe() && request.uri().path() != SESSIONS;
+    if changes && bmc.faults.get().forbid_changes {
+        return Some(RedfishError::insufficient_privilege().into_response());
+    }
     let refused = bmc.faults.take(Passing::ClientError);
     refused.then(|| RedfishError::malformed_json().into_response())
+}
+
+/// The same answer without these keys and texts, wherever they stand in it.
+async fn without(response: Response, hidden: &[&str]) -> Response {
+    let (mut head, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await;
+    let body = body.unwrap_or_default();
+    let Ok(mut value) = serde_json::from_slice(&body) else {
+        return (head, body).into_response();
+    };
+    hide(&mut value, hidden);
+    head.headers.remove(header::CONTENT_LENGTH);
+    (head, value.to_string()).into_response()
+}
+
+fn hide(value: &mut Value, hidden: &[&str]) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|key, _| !hidden.contains(&key.as_str()));
+            object.values_mut().for_each(|value| hide(value, hidden));
+        }
+        Value::Array(values) => {
+            values.retain(|value| !value.as_str().is_some_and(|text| hidden.contains(&text)));
+            values.iter_mut().for_each(|value| hide(value, hidden));
+        }
+        _ => {}
+    }
 }
 
 async fn versions() -> Json<Value> {

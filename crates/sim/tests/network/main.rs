@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bessemer_core::lifecycle::Timing;
 use bessemer_wire::event::Event;
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -32,12 +33,15 @@ const POOL_FIRST: u8 = 50;
 
 type Test = fn(Wire) -> Pin<Box<dyn Future<Output = ()>>>;
 
-const TESTS: [(&str, Test); 2] = [
+const TESTS: [(&str, Test); 3] = [
     ("another_dhcp_server_is_told", |wire| {
         Box::pin(another_dhcp_server_is_told(wire))
     }),
     ("a_storm_of_strangers_takes_nothing", |wire| {
         Box::pin(a_storm_of_strangers_takes_nothing(wire))
+    }),
+    ("what_machines_ask_for_is_the_cause", |wire| {
+        Box::pin(what_machines_ask_for_is_the_cause(wire))
     }),
 ];
 
@@ -63,8 +67,13 @@ fn main() {
 
 /// A site with DHCP on the near end of `wire`.
 async fn site_on(wire: &Wire) -> Site {
+    site_with(wire, eager()).await
+}
+
+/// The same with this timing.
+async fn site_with(wire: &Wire, timing: Timing) -> Site {
     let interface = wire.near().to_owned();
-    Site::start_as(eager(), None, |config| {
+    Site::start_as(timing, None, |config| {
         let provisioning = config.provisioning.as_mut().unwrap();
         provisioning.interface = Some(interface);
         provisioning.address = OWN;
@@ -159,7 +168,7 @@ async fn a_storm_of_strangers_takes_nothing(wire: Wire) {
         told(&site, "boot.flood").await.pop()
     })
     .await;
-    let lease = firmware_asks(&wire, &node);
+    let lease = firmware_asks(&wire, &node, &["-x", "0x5d:0010", "-V", "HTTPClient"]);
     let lease = tokio::task::spawn_blocking(move || lease.join().unwrap());
     let lease = lease.await.unwrap();
     storm.over.store(true, Ordering::SeqCst);
@@ -194,17 +203,57 @@ async fn a_storm_of_strangers_takes_nothing(wire: Wire) {
     site.stop().await;
 }
 
-/// Somebody else's DHCP client with the node's MAC address, as UEFI's HTTP boot asks (option 93
-/// is 16).
-fn firmware_asks(wire: &Wire, node: &SimNode) -> std::thread::JoinHandle<String> {
+/// What a machine asks for by DHCP is why its agent does not come.
+async fn what_machines_ask_for_is_the_cause(wire: Wire) {
+    let timing = Timing {
+        expected_agent_boot: 0,
+        ..eager()
+    };
+    let mut site = site_with(&wire, timing).await;
+    for (asks_for, code) in [
+        // A system on its disk, which boots nothing any more.
+        (vec!["-t", "1"], "wrong-boot-device"),
+        // 32-bit UEFI (option 93 is 6).
+        (vec!["-t", "1", "-x", "0x5d:0006"], "dhcp-refused"),
+        (
+            vec!["-t", "20", "-x", "0x5d:0010", "-V", "HTTPClient"],
+            "dhcp-but-no-boot-file",
+        ),
+    ] {
+        let node = site.machine().await;
+        node.machine.set_stuck_in_firmware(true);
+        site.api.create_node(&node.request()).await.unwrap();
+        site.wait_for_state(&node, "inspect wait").await;
+        let asking = firmware_asks(&wire, &node, &asks_for);
+        tokio::task::spawn_blocking(move || asking.join().unwrap())
+            .await
+            .unwrap();
+        site.wait(code, async || {
+            let explained = site.api.explain_node(&node.name).await.unwrap();
+            (explained.cause.code == code).then_some(())
+        })
+        .await;
+    }
+    site.stop().await;
+}
+
+/// Somebody else's DHCP client with the node's MAC address; option 93 says what it boots (16 is UEFI's
+/// HTTP boot).
+fn firmware_asks(
+    wire: &Wire,
+    node: &SimNode,
+    asks_for: &[&str],
+) -> std::thread::JoinHandle<String> {
     let mac = node.host.mac.to_string();
+    let asks_for: Vec<_> = asks_for.iter().map(|&word| word.to_owned()).collect();
     wire.far(move || {
         wire::ip(&format!("link set {FAR} address {mac}"));
         let path = std::env::var("PATH").unwrap_or_default();
         let output = Command::new("udhcpc")
             .env("PATH", format!("{path}:/usr/sbin:/sbin"))
             .args(["-i", FAR, "-f", "-q", "-n", "-t", "20", "-T", "1"])
-            .args(["-s", "/bin/true", "-x", "0x5d:0010", "-V", "HTTPClient"])
+            .args(["-s", "/bin/true"])
+            .args(asks_for)
             .output()
             .expect("udhcpc is needed for this test");
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()

@@ -13,7 +13,7 @@ use crate::harness::firmware::make_ramdisk;
 use crate::harness::image::{run, text};
 
 /// A machine's firmware at this address.
-fn firmware(address: IpAddr) -> Client {
+pub(crate) fn firmware(address: IpAddr) -> Client {
     let tls = client_config(&Trust::InsecureNoVerification).unwrap();
     Client::builder()
         .tls_backend_preconfigured(tls)

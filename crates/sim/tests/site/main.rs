@@ -4,6 +4,7 @@
 mod agents;
 mod bmc;
 mod boot_files;
+mod causes;
 mod conductors;
 mod crashes;
 mod explain;

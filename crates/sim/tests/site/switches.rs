@@ -36,6 +36,15 @@ pub(crate) async fn site_with(sockets: &[PathBuf], gate: Option<Gate>) -> Site {
         retry_pause: 1,
         ..Timing::default()
     };
+    site_with_timing(timing, sockets, gate).await
+}
+
+/// The same with this timing.
+pub(crate) async fn site_with_timing(
+    timing: Timing,
+    sockets: &[PathBuf],
+    gate: Option<Gate>,
+) -> Site {
     let site = Site::start_as(timing, gate, |config| {
         config.port_check = 1;
         let provisioning = config.provisioning.as_mut().unwrap();

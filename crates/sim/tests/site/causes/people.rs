@@ -1,0 +1,46 @@
+//! What people have decided, and nodes with which nothing is wrong.
+
+use bessemer_wire::api::{PowerVerb, ServerPowerRequest};
+
+use super::{expect_failed, expect_told, expect_waiting, explain};
+use crate::harness::{Site, says};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_have_decided() {
+    let site = Site::start().await;
+    let node = site.machine().await;
+    node.machine.set_stuck_in_firmware(true);
+    site.api.create_node(&node.request()).await.unwrap();
+    site.wait_for_state(&node, "inspect wait").await;
+    expect_waiting(&site, &node, "in-progress").await;
+    site.api.abort_node(&node.name, "wrong rack").await.unwrap();
+    let explained = expect_failed(&site, &node, "stopped").await;
+    says(&explained.reason.summary, &["wrong rack"]);
+    site.api.hold_node(&node.name, "new fans").await.unwrap();
+    site.wait_for_state(&node, "held").await;
+    assert_eq!(explain(&site, &node).await.cause.code, "held");
+    node.machine.set_stuck_in_firmware(false);
+    site.api.provide_node(&node.name).await.unwrap();
+    site.wait_for_state(&node, "available").await;
+    site.api.retire_node(&node.name, "sold").await.unwrap();
+    site.wait_for_state(&node, "retired").await;
+    assert_eq!(explain(&site, &node).await.cause.code, "retired");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wanted_instead_of_what_was_wanted_before() {
+    let (site, node) = Site::ready().await;
+    site.deploy("one").await;
+    assert_eq!(explain(&site, &node).await.cause.code, "at-rest");
+    // Its system does not shut down when it is asked to.
+    let off = |force| ServerPowerRequest {
+        power: PowerVerb::Off,
+        force,
+        shut_down_seconds: None,
+    };
+    for (force, key) in [(false, "politely"), (true, "at once")] {
+        let asked = site.api.switch_server("one", &off(force), key).await;
+        asked.unwrap();
+    }
+    expect_told(&site, "overtaken").await;
+}
