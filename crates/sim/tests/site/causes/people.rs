@@ -1,5 +1,6 @@
 //! What people have decided, and nodes with which nothing is wrong.
 
+use bessemer_sim::machine::MachineEvent;
 use bessemer_wire::api::{PowerVerb, ServerPowerRequest};
 
 use super::{expect_failed, expect_told, expect_waiting, explain};
@@ -38,9 +39,11 @@ async fn what_is_wanted_instead_of_what_was_wanted_before() {
         force,
         shut_down_seconds: None,
     };
-    for (force, key) in [(false, "politely"), (true, "at once")] {
-        let asked = site.api.switch_server("one", &off(force), key).await;
-        asked.unwrap();
-    }
+    let mut events = node.machine.events();
+    let asked = site.api.switch_server("one", &off(false), "politely").await;
+    asked.unwrap();
+    while events.recv().await.unwrap() != MachineEvent::ShutdownRequested {}
+    let asked = site.api.switch_server("one", &off(true), "at once").await;
+    asked.unwrap();
     expect_told(&site, "overtaken").await;
 }

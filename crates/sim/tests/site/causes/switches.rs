@@ -3,12 +3,13 @@
 use bessemer_core::lifecycle::Timing;
 use bessemer_core::net::MacAddress;
 use bessemer_core::port_plan::GroupMode;
+use bessemer_tls::SelfSigned;
 use bessemer_wire::api::{NodePortCreate, PortGroupCreate, SwitchCreate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::expect_failed;
-use crate::harness::eager;
+use crate::harness::{Site, eager};
 use crate::switches::site_with_timing;
 use crate::switches::vswitch::Vswitch;
 
@@ -32,6 +33,14 @@ async fn unwilling() -> String {
         }
     });
     format!("tcp:127.0.0.1:{}", address.port())
+}
+
+/// A certificate of nobody in particular, and its key.
+fn certificate(site: &Site) -> (String, String) {
+    let files = [site.path("switch.pem"), site.path("switch-key.pem")];
+    SelfSigned::load_or_create(&files[0], &files[1], &["nobody".into()]).unwrap();
+    let [certificate, key] = files.map(|file| std::fs::read_to_string(file).unwrap());
+    (certificate, key)
 }
 
 fn port(mac: MacAddress, switch: &str, port: &str) -> NodePortCreate {
@@ -73,11 +82,15 @@ async fn what_is_wrong_with_switches_and_cables() {
     };
     let site = site_with_timing(timing, &[vswitch.socket()], None).await;
     let unwilling = unwilling().await;
+    // It speaks TLS, and its certificate is not the authority's.
+    let stranger = site.machine_with_tls().await;
+    let another = stranger.address();
+    let (certificate, key) = certificate(&site);
     for switch in [
         serde_json::json!({ "name": "away", "driver": "ovsdb", "address": "unix:/nowhere/db.sock" }),
         serde_json::json!({ "name": "unwilling", "driver": "ovsdb", "address": unwilling }),
-        serde_json::json!({ "name": "distrusted", "driver": "ovsdb", "address": "ssl:127.0.0.1:1",
-            "authority": "none", "certificate": "none", "private_key": "none" }),
+        serde_json::json!({ "name": "distrusted", "driver": "ovsdb", "address": format!("ssl:{another}"),
+            "authority": certificate, "certificate": certificate, "key": key }),
     ] {
         let request: SwitchCreate = serde_json::from_value(switch).unwrap();
         site.api.create_switch(&request).await.unwrap();
