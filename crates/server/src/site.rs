@@ -97,6 +97,11 @@ impl ProgressBoard {
         self.lock().get(&node).cloned()
     }
 
+    /// What every agent is doing that is at work.
+    pub fn all(&self) -> HashMap<NodeId, Progress> {
+        self.lock().clone()
+    }
+
     /// Notes what the agent of `node` is doing; `None` when it is doing nothing.
     pub fn set(&self, node: NodeId, progress: Option<Progress>) {
         match progress {

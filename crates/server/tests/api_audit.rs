@@ -2,11 +2,14 @@
 
 mod api_support;
 
+use std::sync::Arc;
+
 use api_support::{Api, PUBLIC_KEY};
-use bessemer_store::{Gate, When};
-use bessemer_wire::api::Role;
+use bessemer_store::{Gate, Location, Store, StoreOptions, When};
+use bessemer_wire::api::{AuditEntry, Role};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 async fn entries(api: &Api) -> Vec<Value> {
     let page = api.get("/v1/audit").await.expect(200);
@@ -95,26 +98,49 @@ async fn operators_read_it_page_by_page() {
         .problem(403, "forbidden");
 }
 
-/// A server that dies in the middle of a request leaves the request, without an outcome.
+/// A server that dies before it has noted the answer leaves the request, and what was done for it.
 #[tokio::test]
 async fn what_is_cut_off_is_there_without_an_outcome() {
-    let gate: Gate =
-        std::sync::Arc::new(|point| point.name != "audit_outcome" || point.when != When::Before);
+    let gate: Gate = Arc::new(|point| point.name != "audit_outcome" || point.when != When::Before);
     let api = Api::start_through(gate).await;
-    let asking = api.delete("/v1/keys/none");
-    let seen = async {
-        loop {
-            let entries = entries(&api).await;
-            let found = entries
-                .into_iter()
-                .find(|entry| entry["path"] == "/v1/keys/none");
-            if let Some(found) = found {
-                return found;
-            }
-        }
+    let key = json!({ "name": "laptop", "public_key": PUBLIC_KEY });
+    api.call_as(&api.admin, Method::POST, "/v1/keys", Some(key))
+        .await
+        .expect(201);
+    let cut_off = on_another_store(&api).await;
+    let [made] = &cut_off[..] else {
+        panic!("one request: {cut_off:?}")
     };
+    assert_eq!((made.path.as_str(), &made.outcome), ("/v1/keys", &None));
+}
+
+/// What a server that dies in a commit has not done was never asked for.
+#[tokio::test]
+async fn a_request_and_what_it_changes_are_there_together_or_not_at_all() {
+    let died = Arc::new(Notify::new());
+    let dies = died.clone();
+    let gate: Gate = Arc::new(move |point| {
+        let lives = point.name != "create_key_pair" || point.when != When::Before;
+        if !lives {
+            dies.notify_one();
+        }
+        lives
+    });
+    let api = Api::start_through(gate).await;
+    let key = json!({ "name": "laptop", "public_key": PUBLIC_KEY });
+    let asking = api.call_as(&api.admin, Method::POST, "/v1/keys", Some(key));
     tokio::select! {
-        cut_off = seen => assert!(cut_off["outcome"].is_null(), "{cut_off}"),
-        answer = asking => panic!("answered without an outcome: {}", answer.text),
+        answer = asking => panic!("answered by the dead: {}", answer.text),
+        () = died.notified() => {}
     }
+    assert!(on_another_store(&api).await.is_empty());
+}
+
+/// The audit trail as a server reads it that is started after this one died.
+async fn on_another_store(api: &Api) -> Vec<AuditEntry> {
+    let location = Location::Sqlite(api.folder.path().join("bessemer.db"));
+    let store = Store::open(&location, StoreOptions::default())
+        .await
+        .unwrap();
+    store.audit_after(0, 1000).await.unwrap()
 }

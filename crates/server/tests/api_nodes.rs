@@ -9,6 +9,8 @@ use bessemer_core::Timestamp;
 use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{Goal, Outcome, Phase};
 use bessemer_core::reason::Failure;
+use bessemer_wire::agent::Progress;
+use bessemer_wire::api::{Node, Page};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -88,6 +90,62 @@ async fn a_node_is_registered_and_its_password_kept_secret() {
         .open(&purpose, &record.bmc.password_sealed)
         .unwrap();
     assert_eq!(opened, b"planted-password");
+}
+
+/// Lists are written from the rows, single nodes from what was read of them.
+#[tokio::test]
+async fn a_node_looks_the_same_in_a_list_as_alone() {
+    let api = Api::start().await;
+    api.post("/v1/sites", json!({ "name": "here" }))
+        .await
+        .expect(201);
+    let rack = json!({ "name": "r1", "site": "here" });
+    api.post("/v1/racks", rack).await.expect(201);
+    let mut bonded = node(1);
+    bonded["ports"] = json!([
+        { "mac": "52:54:00:01:00:01", "physical_network": "left" },
+        { "mac": "52:54:00:01:00:02" },
+        { "mac": "52:54:00:01:00:03", "boots": true },
+    ]);
+    bonded["port_groups"] = json!([{ "name": "bond0", "mode": "active_backup",
+        "members": ["52:54:00:01:00:01", "52:54:00:01:00:02"] }]);
+    bonded["boot_method"] = json!("pxe");
+    bonded["root_disk_hint"] = json!({ "serial": "a \"quoted\" one" });
+    bonded["bmc"]["username"] = json!("o'neill \"x\"");
+    bonded["bmc"]["trust"] = json!({ "pinned": "ab".repeat(32) });
+    bonded["rack"] = json!("r1");
+    api.post("/v1/nodes", bonded).await.expect(201);
+    let rented = api.available_node(2, machine(1024, 10)).await;
+    api.move_node(rented, |state| state.phase = Phase::Failed)
+        .await;
+    let mut ipmi = node(3);
+    ipmi["bmc"] = json!({ "url": "ipmi://bmc3.example", "username": "admin", "password": "p",
+        "trust": "insecure", "ipmi_key": "0x0102" });
+    api.post("/v1/nodes", ipmi).await.expect(201);
+    let progress = Progress {
+        step: "writing image".into(),
+        bytes: 1,
+        total: 2,
+        rate: 1,
+        eta_seconds: Some(1),
+    };
+    api.site.progress.set(rented, Some(progress));
+
+    for detail in [false, true] {
+        let path = format!("/v1/nodes?detail={detail}");
+        let page = api.get(&path).await.expect(200);
+        let typed: Page<Node> = serde_json::from_value(page.clone()).unwrap();
+        assert_eq!((typed.items.len(), typed.next), (3, None));
+        for listed in page["items"].as_array().unwrap() {
+            let path = format!("/v1/nodes/{}", listed["id"].as_str().unwrap());
+            let mut alone = api.get(&path).await.expect(200);
+            alone["root_disk"] = json!([]);
+            if !detail {
+                alone["inventory"] = json!(null);
+            }
+            assert_eq!(listed, &alone);
+        }
+    }
 }
 
 #[tokio::test]

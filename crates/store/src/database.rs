@@ -9,28 +9,23 @@ use std::str::FromStr;
 
 use bessemer_core::Timestamp;
 use serde::de::DeserializeOwned;
+use sqlx::Row as _;
 use sqlx::postgres::PgRow;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{Decode, Row as _, Sqlite, Type};
 
 use crate::Error;
 use crate::postgres::Postgres;
+use crate::sqlite::{Cell, Sqlite, SqliteRow, SqliteTransaction};
 use crate::value::Value;
 
 /// The connections of an open database.
 pub(crate) enum Database {
-    /// SQLite has one writer at a time whatever we do; giving it one connection of its own makes
-    /// writers queue here, fairly, rather than spin on a busy file. Readers never wait for it.
-    Sqlite {
-        writer: SqlitePool,
-        readers: SqlitePool,
-    },
+    Sqlite(Sqlite),
     Postgres(Postgres),
 }
 
 /// An open transaction. Dropping it rolls it back.
 pub(crate) enum Transaction {
-    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Sqlite(SqliteTransaction),
     Postgres(Postgres, sqlx::Transaction<'static, sqlx::Postgres>),
 }
 
@@ -40,7 +35,14 @@ pub(crate) enum Row {
     Postgres(PgRow),
 }
 
-/// Binds `values` to `sql` and runs it by `method` on `executor`, of whichever database it is.
+/// A row where the database has it, read by the numbers of its columns: for answers of thousands.
+#[derive(Clone, Copy)]
+pub(crate) enum Cells<'r> {
+    Sqlite(&'r rusqlite::Row<'r>),
+    Postgres(&'r PgRow),
+}
+
+/// Binds `values` to `sql` and runs it by `method` on `executor` of PostgreSQL.
 macro_rules! run {
     ($sql:expr, $values:expr, $method:ident, $executor:expr) => {{
         let mut query = sqlx::query($sql);
@@ -59,9 +61,7 @@ impl Database {
     /// processes on one file wait for each other instead of failing half-way.
     pub(crate) async fn begin(&self) -> Result<Transaction, Error> {
         Ok(match self {
-            Self::Sqlite { writer, .. } => {
-                Transaction::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)
-            }
+            Self::Sqlite(sqlite) => Transaction::Sqlite(sqlite.begin().await?),
             Self::Postgres(database) => {
                 let pool = database.pool();
                 let begun = database.meanwhile(pool.begin()).await?;
@@ -73,7 +73,7 @@ impl Database {
     /// Begins a transaction that only reads, and sees one moment throughout.
     pub(crate) async fn snapshot(&self) -> Result<Transaction, Error> {
         Ok(match self {
-            Self::Sqlite { readers, .. } => Transaction::Sqlite(readers.begin().await?),
+            Self::Sqlite(sqlite) => Transaction::Sqlite(sqlite.snapshot().await?),
             Self::Postgres(database) => {
                 let pool = database.pool();
                 let begun = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
@@ -89,8 +89,9 @@ impl Database {
         values: Vec<Value>,
     ) -> Result<Vec<Row>, Error> {
         Ok(match self {
-            Self::Sqlite { readers, .. } => {
-                sqlite_rows(run!(sql, values, fetch_all, readers).await?)
+            Self::Sqlite(sqlite) => {
+                let rows = sqlite.reader().await?.rows(sql, values)?;
+                sqlite_rows(rows)
             }
             Self::Postgres(database) => {
                 let pool = database.pool();
@@ -107,10 +108,7 @@ impl Database {
         values: Vec<Value>,
     ) -> Result<Option<Row>, Error> {
         Ok(match self {
-            Self::Sqlite { readers, .. } => {
-                let row = run!(sql, values, fetch_optional, readers).await?;
-                row.map(Row::Sqlite)
-            }
+            Self::Sqlite(_) => self.rows(sql, values).await?.into_iter().next(),
             Self::Postgres(database) => {
                 let pool = database.pool();
                 let row = run!(sql, values, fetch_optional, &pool);
@@ -119,14 +117,32 @@ impl Database {
         })
     }
 
+    /// Shows `take` every row that a single reading statement gives, where the database has it, until
+    /// there is no other one or it fails.
+    pub(crate) async fn each(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+        mut take: impl FnMut(Cells<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(sqlite) => {
+                let mut reader = sqlite.reader().await?;
+                reader.each(sql, values, |row, _| take(Cells::Sqlite(row)))
+            }
+            Self::Postgres(database) => {
+                let pool = database.pool();
+                let rows = run!(sql, values, fetch_all, &pool);
+                let rows = database.meanwhile(rows).await?;
+                rows.iter().try_for_each(|row| take(Cells::Postgres(row)))
+            }
+        }
+    }
+
     /// Waits for running statements and closes every connection.
     pub(crate) async fn close(&self) {
         match self {
-            Self::Sqlite { writer, readers } => {
-                readers.close().await;
-                // Last, so that it is the one to fold the write-ahead log back into the file.
-                writer.close().await;
-            }
+            Self::Sqlite(sqlite) => sqlite.close().await,
             Self::Postgres(database) => database.close().await,
         }
     }
@@ -140,10 +156,7 @@ impl Transaction {
         values: Vec<Value>,
     ) -> Result<u64, Error> {
         Ok(match self {
-            Self::Sqlite(transaction) => {
-                let done = run!(sql, values, execute, &mut **transaction).await?;
-                done.rows_affected()
-            }
+            Self::Sqlite(transaction) => transaction.execute(sql, values)?,
             Self::Postgres(database, transaction) => {
                 let done = run!(sql, values, execute, &mut **transaction);
                 database.meanwhile(done).await?.rows_affected()
@@ -158,9 +171,7 @@ impl Transaction {
         values: Vec<Value>,
     ) -> Result<Vec<Row>, Error> {
         Ok(match self {
-            Self::Sqlite(transaction) => {
-                sqlite_rows(run!(sql, values, fetch_all, &mut **transaction).await?)
-            }
+            Self::Sqlite(transaction) => sqlite_rows(transaction.rows(sql, values)?),
             Self::Postgres(database, transaction) => {
                 let rows = run!(sql, values, fetch_all, &mut **transaction);
                 postgres_rows(database.meanwhile(rows).await?)
@@ -190,7 +201,7 @@ impl Transaction {
 
     pub(crate) async fn roll_back(self) -> Result<(), Error> {
         match self {
-            Self::Sqlite(transaction) => transaction.rollback().await?,
+            Self::Sqlite(transaction) => transaction.roll_back()?,
             Self::Postgres(database, transaction) => {
                 database.meanwhile(transaction.rollback()).await?;
             }
@@ -210,31 +221,45 @@ fn postgres_rows(rows: Vec<PgRow>) -> Vec<Row> {
 /// Reading columns. A value that does not read as what it must be is [`Error::Corrupt`], naming
 /// the column.
 impl Row {
-    fn get<T>(&self, column: &'static str) -> Result<T, Error>
-    where
-        T: for<'r> Decode<'r, Sqlite> + Type<Sqlite>,
-        T: for<'r> Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>,
-    {
-        Ok(match self {
-            Self::Sqlite(row) => row.try_get(column)?,
-            Self::Postgres(row) => row.try_get(column)?,
-        })
+    /// The text in a column, where it stands.
+    fn optional_str(&self, column: &'static str) -> Result<Option<&str>, Error> {
+        match self {
+            Self::Sqlite(row) => match row.cell(column) {
+                Some(Cell::Text(text)) => Ok(Some(text)),
+                Some(Cell::Null) => Ok(None),
+                _ => Err(corrupt(column, "it is no text")),
+            },
+            Self::Postgres(row) => Ok(row.try_get(column)?),
+        }
+    }
+
+    fn str(&self, column: &'static str) -> Result<&str, Error> {
+        let text = self.optional_str(column)?;
+        text.ok_or_else(|| corrupt(column, "there is none"))
     }
 
     pub(crate) fn text(&self, column: &'static str) -> Result<String, Error> {
-        self.get(column)
+        self.str(column).map(str::to_owned)
     }
 
     pub(crate) fn optional_text(&self, column: &'static str) -> Result<Option<String>, Error> {
-        self.get(column)
+        Ok(self.optional_str(column)?.map(str::to_owned))
     }
 
     pub(crate) fn integer(&self, column: &'static str) -> Result<i64, Error> {
-        self.get(column)
+        let integer = self.optional_integer(column)?;
+        integer.ok_or_else(|| corrupt(column, "there is none"))
     }
 
     pub(crate) fn optional_integer(&self, column: &'static str) -> Result<Option<i64>, Error> {
-        self.get(column)
+        match self {
+            Self::Sqlite(row) => match row.cell(column) {
+                Some(Cell::Integer(integer)) => Ok(Some(*integer)),
+                Some(Cell::Null) => Ok(None),
+                _ => Err(corrupt(column, "it is no integer")),
+            },
+            Self::Postgres(row) => Ok(row.try_get(column)?),
+        }
     }
 
     /// An integer of a narrower type, such as `u16` or `u64`.
@@ -255,7 +280,7 @@ impl Row {
     where
         T::Err: std::fmt::Display,
     {
-        parse(column, &self.text(column)?)
+        parse(column, self.str(column)?)
     }
 
     pub(crate) fn optional_parsed<T: FromStr>(
@@ -265,21 +290,21 @@ impl Row {
     where
         T::Err: std::fmt::Display,
     {
-        let text = self.optional_text(column)?;
-        text.map(|text| parse(column, &text)).transpose()
+        let text = self.optional_str(column)?;
+        text.map(|text| parse(column, text)).transpose()
     }
 
     /// Something that is stored as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
-        from_json(column, &self.text(column)?)
+        from_json(column, self.str(column)?)
     }
 
     pub(crate) fn optional_json<T: DeserializeOwned>(
         &self,
         column: &'static str,
     ) -> Result<Option<T>, Error> {
-        let text = self.optional_text(column)?;
-        text.map(|text| from_json(column, &text)).transpose()
+        let text = self.optional_str(column)?;
+        text.map(|text| from_json(column, text)).transpose()
     }
 
     /// A value that serialises as a plain string, stored without the quotes.
@@ -292,7 +317,7 @@ impl Row {
         &self,
         column: &'static str,
     ) -> Result<Option<T>, Error> {
-        match self.optional_text(column)? {
+        match self.optional_str(column)? {
             Some(_) => self.name(column).map(Some),
             None => Ok(None),
         }
@@ -309,12 +334,49 @@ impl Row {
 
     /// A sealed secret.
     pub(crate) fn sealed(&self, column: &'static str) -> Result<Vec<u8>, Error> {
-        unseal(column, &self.text(column)?)
+        unseal(column, self.str(column)?)
     }
 
     pub(crate) fn optional_sealed(&self, column: &'static str) -> Result<Option<Vec<u8>>, Error> {
-        let text = self.optional_text(column)?;
-        text.map(|text| unseal(column, &text)).transpose()
+        let text = self.optional_str(column)?;
+        text.map(|text| unseal(column, text)).transpose()
+    }
+}
+
+/// As those of [`Row`]; `name` is the column in what is told if it does not read.
+impl<'r> Cells<'r> {
+    pub(crate) fn optional_text(
+        self,
+        index: usize,
+        name: &'static str,
+    ) -> Result<Option<&'r str>, Error> {
+        match self {
+            Self::Sqlite(row) => {
+                let cell = row.get_ref(index)?;
+                let text = cell.as_str_or_null();
+                text.map_err(|error| corrupt(name, error))
+            }
+            Self::Postgres(row) => Ok(row.try_get(index)?),
+        }
+    }
+
+    pub(crate) fn text(self, index: usize, name: &'static str) -> Result<&'r str, Error> {
+        let text = self.optional_text(index, name)?;
+        text.ok_or_else(|| corrupt(name, "there is none"))
+    }
+
+    pub(crate) fn integer(self, index: usize, name: &'static str) -> Result<i64, Error> {
+        match self {
+            Self::Sqlite(row) => {
+                let cell = row.get_ref(index)?;
+                cell.as_i64().map_err(|error| corrupt(name, error))
+            }
+            Self::Postgres(row) => Ok(row.try_get(index)?),
+        }
+    }
+
+    pub(crate) fn time(self, index: usize, name: &'static str) -> Result<Timestamp, Error> {
+        time(name, self.integer(index, name)?)
     }
 }
 

@@ -1,5 +1,9 @@
 //! What can go wrong in the store, in terms its callers can act on.
 
+use std::borrow::Cow;
+
+use rusqlite::ffi;
+use sqlx::error::{DatabaseError, ErrorKind};
 use sqlx::postgres::PgDatabaseError;
 
 /// An error of the store.
@@ -153,5 +157,67 @@ impl Error {
     pub(crate) fn is_reference_violation(&self) -> bool {
         matches!(self, Self::Database(sqlx::Error::Database(error))
             if error.is_foreign_key_violation())
+    }
+}
+
+/// An error of SQLite, told as those of PostgreSQL are.
+#[derive(Debug, thiserror::Error)]
+#[error("(code: {code}) {source}")]
+pub(crate) struct SqliteError {
+    /// The extended result code (<https://www.sqlite.org/rescode.html>).
+    code: i32,
+    text: String,
+    source: rusqlite::Error,
+}
+
+impl From<rusqlite::Error> for SqliteError {
+    fn from(source: rusqlite::Error) -> Self {
+        /// `SQLITE_ERROR`, for what our own side of the call refuses.
+        const ERROR: i32 = 1;
+        Self {
+            code: source
+                .sqlite_error()
+                .map_or(ERROR, |error| error.extended_code),
+            text: source.to_string(),
+            source,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        sqlx::Error::Database(Box::new(SqliteError::from(error))).into()
+    }
+}
+
+impl DatabaseError for SqliteError {
+    fn message(&self) -> &str {
+        &self.text
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        Some(self.code.to_string().into())
+    }
+
+    fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self.code {
+            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY => {
+                ErrorKind::UniqueViolation
+            }
+            ffi::SQLITE_CONSTRAINT_FOREIGNKEY => ErrorKind::ForeignKeyViolation,
+            _ => ErrorKind::Other,
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! Where to look:
 //! - `records`: rows as the rest of the server sees them;
 //! - `reconcile`: claim, read, commit: how the conductor moves a node;
+//! - `node_texts`: lists of nodes, as their rows have them;
 //! - `nodes`, `ports`, `wishes`, `actions`, `boots`, `servers`, `orders`, `rebuilds`, `images`,
 //!   `catalogue`, `networks`, `subnets`, `tokens`, `events`, `audit`: a subject each;
 //! - `addresses`: giving them to servers and taking them back; `attachments`: which networks servers
@@ -16,7 +17,7 @@
 //! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
 //! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
 //!   `wake`: telling other servers on the same database; `postgres`: what happens while that is away;
-//! - `database`, `value`, `page`: one SQL text for both databases.
+//! - `database`, `value`, `page`: one SQL text for both databases; `sqlite`: the embedded one.
 
 mod actions;
 mod address_history;
@@ -33,6 +34,7 @@ mod images;
 mod intents;
 mod kexec;
 mod networks;
+mod node_texts;
 mod nodes;
 mod open;
 mod orders;
@@ -46,6 +48,7 @@ mod reconcile;
 mod records;
 mod reservations;
 mod servers;
+mod sqlite;
 mod standby;
 mod store;
 mod subnets;
@@ -56,8 +59,9 @@ mod value;
 mod wake;
 mod wishes;
 
-pub use audit::NewAuditRequest;
+pub use audit::{Asked, NewAuditRequest};
 pub use error::Error;
+pub use node_texts::NodeText;
 pub use open::Location;
 pub use records::*;
 pub use store::{Gate, GatePoint, Outages, Store, StoreOptions, When, Witness};

@@ -1,5 +1,6 @@
 //! Opening a database: how its connections are set up, and bringing its schema up to date.
 
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -7,14 +8,14 @@ use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::{Instant, sleep};
 
 use crate::Error;
 use crate::database::Database;
 use crate::postgres::Postgres;
+use crate::sqlite::Sqlite;
 
 /// The schema, one numbered text each for both databases.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -24,10 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// From one try to open a busy SQLite file to the next.
 const OPEN_AGAIN: Duration = Duration::from_millis(20);
-
-/// Readers of a SQLite file. Two cores keep no more than this busy; each costs about 1 MB once
-/// used.
-const SQLITE_READERS: u32 = 4;
 
 /// Where the database is.
 #[derive(Clone)]
@@ -57,41 +54,30 @@ pub(crate) async fn open(location: &Location) -> Result<Database, Error> {
 
 async fn open_sqlite(path: &Path) -> Result<Database, Error> {
     create_private(path)?;
-    // FULL, not NORMAL: with NORMAL a power cut may lose the last commits, and with them the
-    // knowledge that a disk was given to a tenant. It costs one fsync a commit (0.1 ms, measured
-    // on a virtual disk), and commits are few: a deployment has about forty.
     let options = SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(PATIENCE);
-    let pool = || {
-        SqlitePoolOptions::new()
-            .acquire_timeout(PATIENCE)
-            .test_before_acquire(false)
-    };
-    let cannot_open = |error| Error::Setup(format!("{} cannot be opened: {error}", path.display()));
-    let writer = patiently(|| pool().max_connections(1).connect_with(options.clone()));
-    let writer = writer.await.map_err(cannot_open)?;
-    migrate_sqlite(&writer).await?;
-    let readers = pool()
-        .max_connections(SQLITE_READERS)
-        .connect_with(options.pragma("query_only", "ON"))
+    let cannot_open =
+        |error: &dyn Display| Error::Setup(format!("{} cannot be opened: {error}", path.display()));
+    let mut schema = patiently(&options)
         .await
-        .map_err(cannot_open)?;
-    Ok(Database::Sqlite { writer, readers })
+        .map_err(|error| cannot_open(&error))?;
+    migrate_sqlite(&mut schema).await?;
+    // Opened before that one is closed: the last one to close folds the write-ahead log.
+    let sqlite = Sqlite::open(path.to_owned(), PATIENCE).map_err(|error| cannot_open(&error))?;
+    schema.close().await?;
+    Ok(Database::Sqlite(sqlite))
 }
 
 /// Opens again while another process is bringing a new file into the write-ahead mode: both hold what
 /// the other one needs then, so SQLite refuses one of them at once, whatever its patience.
-async fn patiently<F>(connect: impl Fn() -> F) -> Result<SqlitePool, sqlx::Error>
-where
-    F: Future<Output = Result<SqlitePool, sqlx::Error>>,
-{
+async fn patiently(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
     let started = Instant::now();
     loop {
-        match connect().await {
+        match options.connect().await {
             Err(error) if is_busy(&error) && started.elapsed() < PATIENCE => {
                 sleep(OPEN_AGAIN).await;
             }
@@ -146,8 +132,8 @@ async fn open_postgres(url: &str) -> Result<Database, Error> {
 }
 
 /// Inside one write transaction, so that two processes that open a new file take turns.
-async fn migrate_sqlite(pool: &SqlitePool) -> Result<(), Error> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+async fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let migrated = MIGRATIONS.run_direct(None, &mut *transaction, false).await;
     migrated.map_err(migration_failed)?;
     transaction.commit().await?;

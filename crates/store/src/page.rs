@@ -3,6 +3,8 @@
 //! A cursor names the last item of the page before by its place in the order, so it stays good
 //! while items come and go.
 
+use bessemer_core::Timestamp;
+
 use crate::Error;
 use crate::database::Row;
 use crate::value::Value;
@@ -31,6 +33,11 @@ impl Cursor {
         });
         read.ok_or_else(|| no_cursor(text))
     }
+
+    /// The place after this item.
+    pub(crate) fn after(created_at: Timestamp, id: &str) -> String {
+        format!("{}_{id}", created_at.as_millisecond())
+    }
 }
 
 /// How many rows to ask for to fill a page of `limit` and know whether there is another.
@@ -41,11 +48,7 @@ pub(crate) fn rows_for(limit: u32) -> u32 {
 /// Cuts `rows` to `limit`; the cursor of the next page if there is one.
 pub(crate) fn next_page(rows: &mut Vec<Row>, limit: u32) -> Result<Option<String>, Error> {
     next_place(rows, limit, |last| {
-        Ok(format!(
-            "{}_{}",
-            last.integer("created_at")?,
-            last.text("id")?
-        ))
+        Ok(Cursor::after(last.time("created_at")?, &last.text("id")?))
     })
 }
 

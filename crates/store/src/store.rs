@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::Error;
+use crate::audit::{self, InTransaction, Outcomes};
 use crate::database::{Database, Transaction};
 use crate::open::{self, Location};
 use crate::records::{Claim, Commit};
@@ -23,11 +25,14 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     database: Database,
     options: StoreOptions,
     news: watch::Sender<u64>,
     others: Option<Others>,
+    outcomes: Arc<Outcomes>,
+    /// End with this value.
+    _tasks: JoinSet<()>,
 }
 
 /// How a store is opened.
@@ -86,18 +91,27 @@ impl Store {
         let database = open::open(location).await?;
         let news = watch::Sender::new(0);
         let others = match &database {
-            Database::Sqlite { .. } => None,
+            Database::Sqlite(_) => None,
             Database::Postgres(database) => Some(Others::on(database, news.clone())),
         };
-        let inner = Inner {
-            database,
-            options,
-            news,
-            others,
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Arc::new_cyclic(|inner| {
+            let outcomes = Arc::new(Outcomes::default());
+            let mut tasks = JoinSet::new();
+            tasks.spawn(audit::keep_writing(outcomes.clone(), inner.clone()));
+            Inner {
+                database,
+                options,
+                news,
+                others,
+                outcomes,
+                _tasks: tasks,
+            }
+        });
+        Ok(Self { inner })
+    }
+
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self { inner }
     }
 
     /// Rises with every write that somebody may be waiting for, of this server or another one. What has changed
@@ -108,6 +122,7 @@ impl Store {
 
     /// Finishes what is running and closes every connection.
     pub async fn close(&self) {
+        self.write_last_outcomes().await;
         self.inner.database.close().await;
     }
 
@@ -123,7 +138,7 @@ impl Store {
     /// database never goes.
     pub async fn comeback_after(&self, seen: u64) -> u64 {
         match self.database() {
-            Database::Sqlite { .. } => std::future::pending().await,
+            Database::Sqlite(_) => std::future::pending().await,
             Database::Postgres(database) => database.comeback_after(seen).await,
         }
     }
@@ -131,7 +146,7 @@ impl Store {
     /// For how long the database has been away; `None` while it is there.
     pub fn away_for(&self) -> Option<Duration> {
         match self.database() {
-            Database::Sqlite { .. } => None,
+            Database::Sqlite(_) => None,
             Database::Postgres(database) => database.away_for(),
         }
     }
@@ -142,6 +157,10 @@ impl Store {
 
     pub(crate) fn database(&self) -> &Database {
         &self.inner.database
+    }
+
+    pub(crate) fn outcomes(&self) -> &Outcomes {
+        &self.inner.outcomes
     }
 
     /// Begins a write; `name` is its gate point.
@@ -160,7 +179,7 @@ impl Store {
 /// `network` counter, then the `switch` counter and switches by name, then subnets by id, or the
 /// `boot_address` counter; then the node, the server, and whatever belongs to them; then rows of
 /// `local_network` by switch and network, and of `switch_tunnels` by switch; and last the counters
-/// `address_history` and `event`.
+/// `address_history`, `event` and `audit`.
 pub(crate) struct Write {
     transaction: Transaction,
     inner: Arc<Inner>,
@@ -180,7 +199,8 @@ impl Write {
     }
 
     /// Commits something that nobody waits for.
-    pub(crate) async fn commit_quietly(self) -> Result<(), Error> {
+    pub(crate) async fn commit_quietly(mut self) -> Result<(), Error> {
+        let asked = InTransaction::begin(&mut self.transaction).await?;
         let point = |when| GatePoint {
             name: self.name,
             when,
@@ -195,6 +215,9 @@ impl Write {
             return Err(lost());
         }
         self.transaction.commit().await?;
+        if let Some(asked) = asked {
+            asked.committed();
+        }
         if !self.inner.lets_pass(point(When::After)) {
             return std::future::pending().await;
         }

@@ -43,7 +43,7 @@ pub use intent::{Action, Executor, Intent, IntentKey, Leave, Outcome, PortRole};
 pub use observed::{AgentSeen, Observed};
 pub use script::{StepProfile, script};
 pub use spec::{Deployment, Goal, HandOver, NodeSpec, PortControl, Standby, Timing};
-pub use state::{Cleanliness, NodeState, Phase, Step};
+pub use state::{Cleanliness, NodeState, Phase, Place, Step};
 pub use words::{after_stop, doing, remedy};
 
 use jiff::Timestamp;

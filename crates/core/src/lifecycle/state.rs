@@ -207,6 +207,39 @@ impl NodeState {
     /// The provision state that people are shown: Ironic's words, which every tool in the field
     /// knows.
     pub fn provision_state(&self) -> &'static str {
+        let place = Place {
+            phase: self.phase,
+            step: self.step,
+            came_from: self.came_from,
+        };
+        place.provision_state()
+    }
+
+    /// Whether nothing is going to happen by itself.
+    pub fn at_rest(&self) -> bool {
+        self.step == Step::Rest
+    }
+
+    /// Whether it has got to where it stays: at rest, or waiting in the agent for an order.
+    pub fn settled(&self) -> bool {
+        matches!(self.step, Step::Rest | Step::Standby)
+    }
+}
+
+/// The part of a [`NodeState`] that its provision state is made of; reads as one, too.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Place {
+    /// The phase.
+    pub phase: Phase,
+    /// The step within the phase.
+    pub step: Step,
+    /// Where it came from, while failed or held.
+    pub came_from: Option<Phase>,
+}
+
+impl Place {
+    /// [`NodeState::provision_state`].
+    pub fn provision_state(self) -> &'static str {
         let waits = matches!(self.step, Step::AwaitAgent | Step::AwaitOs);
         match (self.phase, self.came_from) {
             (Phase::Enrolled, _) => "verifying",
@@ -227,16 +260,6 @@ impl NodeState {
             (Phase::Failed, Some(Phase::Deploying)) => "deploy failed",
             (Phase::Failed, _) => "error",
         }
-    }
-
-    /// Whether nothing is going to happen by itself.
-    pub fn at_rest(&self) -> bool {
-        self.step == Step::Rest
-    }
-
-    /// Whether it has got to where it stays: at rest, or waiting in the agent for an order.
-    pub fn settled(&self) -> bool {
-        matches!(self.step, Step::Rest | Step::Standby)
     }
 }
 

@@ -1,20 +1,19 @@
-//! The audit trail: every request that may change something is written down before it is carried
-//! out, and its outcome after. One that cannot be written down is not carried out.
+//! The audit trail: every request that may change something is written down together with what it
+//! changes, and its outcome after. One that cannot be written down changes nothing.
 //!
 //! Requests without a valid token are told to the log and counted, and not written down: a stranger
 //! must not be able to fill the database.
 
-use std::net::IpAddr;
-
 use axum::Json;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bessemer_store::NewAuditRequest;
+use bessemer_core::Timestamp;
+use bessemer_store::{Asked, NewAuditRequest};
 use bessemer_wire::api::{AuditEntry, AuditOutcome, Page};
 use serde::Deserialize;
-use tracing::error;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -76,25 +75,18 @@ pub(super) async fn write_down(State(site): State<Site>, request: Request, next:
         Some(RequestId(id)) => id.clone(),
         None => return Refusal::internal(&"the request has no id").into_response(),
     };
-    let asked = caller.asks(
-        &id,
-        parts.method.as_str(),
-        parts.uri.path(),
-        peer_of(&parts.extensions),
-    );
-    if let Err(error) = site.store.audit_request(&asked, site.now()).await {
-        return Refusal::from(error).into_response();
-    }
+    let asked = Asked::new(asked(&caller, id, &parts, site.now()));
     parts.extensions.insert(caller);
-    let response = next.run(Request::from_parts(parts, body)).await;
-    if let Err(error) = site
+    let carried_out = next.run(Request::from_parts(parts, body));
+    let response = asked.carry_out(carried_out).await;
+    match site
         .store
-        .audit_outcome(&id, &outcome(&site, &response))
+        .audit_outcome(&asked, outcome(&site, &response))
         .await
     {
-        error!(%error, "the outcome of request {id} is missing in the audit trail");
+        Ok(()) => response,
+        Err(error) => Refusal::from(error).into_response(),
     }
-    response
 }
 
 fn reads_only(method: &Method) -> bool {
@@ -113,24 +105,18 @@ fn outcome(site: &Site, response: &Response) -> AuditOutcome {
     }
 }
 
-impl Caller {
-    fn asks<'a>(
-        &'a self,
-        request: &'a str,
-        method: &'a str,
-        path: &'a str,
-        peer: Option<IpAddr>,
-    ) -> NewAuditRequest<'a> {
-        let token = self.token();
-        NewAuditRequest {
-            request,
-            token: token.id,
-            token_name: &token.name,
-            role: token.role,
-            project: token.project,
-            method,
-            path,
-            peer,
-        }
+/// What is written down of a request.
+fn asked(caller: &Caller, request: String, parts: &Parts, at: Timestamp) -> NewAuditRequest {
+    let token = caller.token();
+    NewAuditRequest {
+        request,
+        at,
+        token: token.id,
+        token_name: token.name.clone(),
+        role: token.role,
+        project: token.project,
+        method: parts.method.as_str().to_owned(),
+        path: parts.uri.path().to_owned(),
+        peer: peer_of(&parts.extensions),
     }
 }

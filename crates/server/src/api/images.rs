@@ -124,6 +124,8 @@ async fn upload(
         .filter(|_| image.status == ImageStatus::Uploading);
     let size = size
         .ok_or_else(|| Refusal::new(Kind::Conflict, "This image does not wait for an upload."))?;
+    // What arrives is kept outside of the database.
+    site.store.write_request_down().await?;
     let body = body.into_data_stream();
     if site
         .images

@@ -7,6 +7,7 @@ mod access;
 mod bmc;
 mod enroll;
 mod explain;
+mod listing;
 mod port_groups;
 mod ports;
 mod power;
@@ -16,15 +17,16 @@ mod wishes;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use bessemer_core::lifecycle::Phase;
-use bessemer_store::{HistoryEntry, NodeChanges, NodeFilter, NodeRecord};
+use bessemer_store::{HistoryEntry, NodeChanges, NodeFilter, NodeRecord, NodeText};
 use bessemer_wire::api::{Bmc, Node, NodeCreate, NodeHistoryEntry, NodeUpdate, Page};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::listing::Listing;
 use super::answer_with;
 use super::extract::{Admin, Answer, Body, Path, Query};
 use super::page;
@@ -102,25 +104,20 @@ async fn list(
     State(site): State<Site>,
     _: Admin,
     Query(query): Query<NodeQuery>,
-) -> Answer<Page<Node>> {
+) -> Result<Response, Refusal> {
     let limit = page::limit(query.limit)?;
     let filter = NodeFilter {
         phase: query.phase,
         rack: rack_of(&site, query.rack.as_deref()).await?,
     };
-    let (nodes, next) = if query.detail {
-        site.store.nodes(filter, query.cursor, limit).await?
-    } else {
-        let store = &site.store;
-        store
-            .nodes_without_inventory(filter, query.cursor, limit)
-            .await?
-    };
-    let view = |node| view(&site, node);
-    Ok(Json(Page {
-        items: nodes.into_iter().map(view).collect(),
-        next,
-    }))
+    let mut page = Listing::new(site.progress.all());
+    let cursor = query.cursor.as_deref();
+    let add = |node: NodeText<'_>| page.add(node);
+    let nodes = site
+        .store
+        .each_node(filter, query.detail, cursor, limit, add);
+    let next = nodes.await?;
+    Ok(page.answer(next.as_deref())?)
 }
 
 /// Register a machine.
@@ -249,7 +246,7 @@ async fn whole_view(site: &Site, node: NodeRecord) -> Result<Node, Refusal> {
 /// The node as the API shows it.
 fn view(site: &Site, node: NodeRecord) -> Node {
     Node {
-        port_groups: port_groups::views(&node),
+        port_groups: port_groups::views(&node.ports, &node.port_groups),
         progress: site.progress.get(node.id),
         id: node.id,
         name: node.name,

@@ -84,10 +84,7 @@ impl SerialConsoles {
                 phase: Some(Phase::Deploying),
                 ..NodeFilter::default()
             };
-            let page = self
-                .site
-                .store
-                .nodes_without_inventory(deploying, cursor, 100);
+            let page = self.site.store.nodes(deploying, cursor, 100);
             let (nodes, next) = match page.await {
                 Ok(page) => page,
                 Err(error) => {

@@ -2,10 +2,10 @@
 
 use bessemer_core::boot_method::{BootAbilities, BootMethod};
 use bessemer_core::hardware::FirmwareMode;
-use bessemer_core::id::Generation;
+use bessemer_core::id::{Generation, NodeId};
 use bessemer_core::lifecycle::{Goal, Phase, Step};
 use bessemer_core::root_disk::RootDiskHint;
-use bessemer_store::{BmcRecord, Error, NodeChanges, NodeFilter};
+use bessemer_store::{BmcRecord, Error, NodeChanges, NodeFilter, NodeText};
 
 use crate::on_both;
 use crate::site::{
@@ -178,6 +178,22 @@ async fn lists_go_on_where_the_page_before_ended(site: Site) {
         }
     }
     assert_eq!(seen, (1..=7).map(node_id).collect::<Vec<_>>());
+    let (mut shown, mut cursor) = (vec![], None::<String>);
+    loop {
+        let before = shown.len();
+        let show = |node: NodeText<'_>| {
+            shown.push(node.id.parse::<NodeId>().unwrap());
+            Ok(())
+        };
+        let all = NodeFilter::default();
+        let page = store.each_node(all, true, cursor.as_deref(), 3, show);
+        cursor = page.await.unwrap();
+        assert!(shown.len() - before <= 3);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(shown, seen);
     let held = NodeFilter {
         phase: Some(Phase::Held),
         ..NodeFilter::default()

@@ -27,7 +27,7 @@ pub(super) async fn list(
     Path(node): Path<String>,
 ) -> Answer<Page<PortGroup>> {
     let node = site.store.node(&node).await?;
-    Ok(Json(page::whole(views(&node))))
+    Ok(Json(page::whole(views(&node.ports, &node.port_groups))))
 }
 
 /// Bond ports of a node.
@@ -156,13 +156,14 @@ fn field(error: &WiringError) -> &'static str {
 }
 
 /// The port groups of a node as the API shows them.
-pub(super) fn views(node: &NodeRecord) -> Vec<PortGroup> {
-    let groups = node.port_groups.iter().map(|group| PortGroup {
+pub(super) fn views(ports: &[NodePort], groups: &[port_plan::PortGroup]) -> Vec<PortGroup> {
+    let groups = groups.iter().map(|group| PortGroup {
         name: group.name.clone(),
         mode: group.mode,
         members: {
-            let ports = node.ports.iter();
-            let members = ports.filter(|port| port.group.as_ref() == Some(&group.name));
+            let members = ports
+                .iter()
+                .filter(|port| port.group.as_ref() == Some(&group.name));
             members.map(|port| port.mac).collect()
         },
     });
@@ -170,7 +171,7 @@ pub(super) fn views(node: &NodeRecord) -> Vec<PortGroup> {
 }
 
 fn view(node: &NodeRecord, name: &str) -> Result<PortGroup, Refusal> {
-    let mut groups = views(node).into_iter();
+    let mut groups = views(&node.ports, &node.port_groups).into_iter();
     groups.find(|group| group.name == name).ok_or_else(|| {
         let name = values::quoted(name);
         let detail = format!("Node {} has no port group {name}.", node.name);
