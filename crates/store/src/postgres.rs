@@ -174,7 +174,9 @@ impl Postgres {
                 Ok(Ok(None)) => return Err(Error::Away("it has closed the connection".into())),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => match timeout(BEAT_LIMIT, listener.execute("SELECT 1")).await {
-                    Ok(alive) => drop(alive?),
+                    Ok(alive) => {
+                        alive?;
+                    }
                     Err(_) => return Err(no_sign()),
                 },
             }
