@@ -10,7 +10,7 @@
 //! that on two cores the server keeps one to itself.
 //!
 //! - `process`: a server and its footprint; `connection`: one HTTP connection;
-//! - `start_up`, `calls`, `images`, `idle_agents`, `orders`: what is measured; `nodes`: the thousand
+//! - `start_up`, `calls`, `images`, `idle_agents`, `orders`, `power_checks`: what is measured; `nodes`: the thousand
 //!   machines it is measured with;
 //! - `firmware`: what a simulated machine boots, as in the tests of sites; `figures`: how it is told.
 
@@ -23,6 +23,7 @@ mod idle_agents;
 mod images;
 mod nodes;
 mod orders;
+mod power_checks;
 mod process;
 mod start_up;
 
@@ -42,6 +43,7 @@ async fn main() -> anyhow::Result<()> {
     images::measure(&program).await?;
     idle_agents::measure(&program).await?;
     orders::measure().await?;
+    power_checks::measure(&program).await?;
     figure("load_1m", load()?, "processes");
     Ok(())
 }

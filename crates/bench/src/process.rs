@@ -35,21 +35,31 @@ boot_port = 0
 ";
 
 /// The folder of a server: its configuration, data and log. Deleted with this value.
-pub(crate) struct Folder(tempfile::TempDir);
+pub(crate) struct Folder {
+    folder: tempfile::TempDir,
+    /// What its configuration says beside where things are.
+    more: &'static str,
+}
 
 impl Folder {
     pub(crate) fn new() -> anyhow::Result<Self> {
+        Self::with("")
+    }
+
+    /// The same with these further sections in its configuration.
+    pub(crate) fn with(more: &'static str) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("bessemer-bench-").tempdir();
-        Ok(Self(folder.context("no temporary folder can be made")?))
+        let folder = folder.context("no temporary folder can be made")?;
+        Ok(Self { folder, more })
     }
 
     /// Where the server keeps its data.
     pub(crate) fn data(&self) -> PathBuf {
-        self.0.path().join("data")
+        self.folder.path().join("data")
     }
 
     fn log(&self) -> PathBuf {
-        self.0.path().join("log")
+        self.folder.path().join("log")
     }
 
     /// Writes the configuration of the next start.
@@ -59,7 +69,7 @@ impl Folder {
         agents: SocketAddr,
         provisioning: bool,
     ) -> anyhow::Result<PathBuf> {
-        let path = self.0.path().join("bessemer.toml");
+        let path = self.folder.path().join("bessemer.toml");
         let port = agents.port();
         let more = match provisioning {
             true => format!("{PROVISIONING}agent_port = {port}\n"),
@@ -67,8 +77,9 @@ impl Folder {
         };
         let data = self.data();
         let text = format!(
-            "data = '{}'\n[api]\nlisten = '{api}'\n{more}",
-            data.display()
+            "data = '{}'\n[api]\nlisten = '{api}'\n{more}{}",
+            data.display(),
+            self.more
         );
         fs::write(&path, text)?;
         Ok(path)

@@ -80,6 +80,7 @@ fn perfect(spec: &NodeSpec, state: &NodeState, seen: &Observed, now: Timestamp) 
             replace: false,
         }),
         os_up: (state.step == Step::AwaitOs).then_some(state.generation),
+        switched_on: false,
         kexec_failed: seen.kexec_failed,
         ..Observed::default()
     }

@@ -10,7 +10,7 @@ use bessemer_bmc::{Bmc, Credentials};
 use bessemer_core::cause::Cause;
 use bessemer_core::id::NodeId;
 use bessemer_core::reason::Failure;
-use bessemer_store::NodeRecord;
+use bessemer_store::{BmcRecord, NodeRecord};
 use bessemer_tls::Trust;
 use bessemer_wire::api::BmcTrust;
 use zeroize::Zeroizing;
@@ -40,7 +40,11 @@ impl BmcPool {
 
     /// The client of `node`'s management controller.
     pub fn of(&self, node: &NodeRecord) -> Result<Arc<dyn Bmc>, Failure> {
-        let bmc = &node.bmc;
+        self.at(node.id, &node.bmc)
+    }
+
+    /// The client of the management controller of `node`, which is reached as `bmc` says.
+    pub fn at(&self, node: NodeId, bmc: &BmcRecord) -> Result<Arc<dyn Bmc>, Failure> {
         let made_from = (
             bmc.url.clone(),
             bmc.username.clone(),
@@ -50,14 +54,14 @@ impl BmcPool {
         );
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = clients
-            .get(&node.id)
+            .get(&node)
             .filter(|entry| entry.made_from == made_from)
         {
             return Ok(entry.client.clone());
         }
-        let client = self.connect(node)?;
+        let client = self.connect(node, bmc)?;
         clients.insert(
-            node.id,
+            node,
             Entry {
                 made_from,
                 client: client.clone(),
@@ -66,40 +70,46 @@ impl BmcPool {
         Ok(client)
     }
 
-    fn connect(&self, node: &NodeRecord) -> Result<Arc<dyn Bmc>, Failure> {
+    /// Ends the client of a node that is forgotten.
+    pub fn forget(&self, node: NodeId) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.remove(&node);
+    }
+
+    fn connect(&self, node: NodeId, bmc: &BmcRecord) -> Result<Arc<dyn Bmc>, Failure> {
         let operator = |message: String| Failure::operator(Cause::BmcSettingsWrong, message);
-        let sealed = &node.bmc.password_sealed;
+        let sealed = &bmc.password_sealed;
         let password = self
             .keyring
-            .open(&purpose::bmc_password(node.id), sealed)
+            .open(&purpose::bmc_password(node), sealed)
             .map_err(|error| operator(error.to_string()))?;
         let password = String::from_utf8(password)
             .map_err(|_| operator("the stored BMC password is not text; enter it again".into()))?;
-        let credentials = Credentials::new(node.bmc.username.clone(), password);
-        let sealed = node.bmc.ipmi_key_sealed.as_ref();
+        let credentials = Credentials::new(bmc.username.clone(), password);
+        let sealed = bmc.ipmi_key_sealed.as_ref();
         let ipmi_key = sealed
-            .map(|sealed| self.keyring.open(&purpose::ipmi_key(node.id), sealed))
+            .map(|sealed| self.keyring.open(&purpose::ipmi_key(node), sealed))
             .transpose()
             .map_err(|error| operator(error.to_string()))?
             .map(Zeroizing::new);
         let failure = |error: bessemer_bmc::Error| error.failure();
-        if is_ipmi(&node.bmc.url) {
-            let bmc = IpmiBmc::new(IpmiConfig {
-                endpoint: IpmiEndpoint::new(&node.bmc.url).map_err(failure)?,
+        if is_ipmi(&bmc.url) {
+            let client = IpmiBmc::new(IpmiConfig {
+                endpoint: IpmiEndpoint::new(&bmc.url).map_err(failure)?,
                 credentials,
                 key: ipmi_key,
             });
-            return Ok(Arc::new(bmc.map_err(failure)?));
+            return Ok(Arc::new(client.map_err(failure)?));
         }
-        let security = security(&node.bmc.url, &node.bmc.trust).map_err(operator)?;
-        let bmc = RedfishBmc::new(RedfishConfig {
-            endpoint: Endpoint::new(&node.bmc.url, security).map_err(failure)?,
+        let security = security(&bmc.url, &bmc.trust).map_err(operator)?;
+        let client = RedfishBmc::new(RedfishConfig {
+            endpoint: Endpoint::new(&bmc.url, security).map_err(failure)?,
             credentials,
             ipmi_key,
             system: None,
             limits: Limits::default(),
         });
-        Ok(Arc::new(bmc.map_err(failure)?))
+        Ok(Arc::new(client.map_err(failure)?))
     }
 
     /// Logs out everywhere.

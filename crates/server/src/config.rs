@@ -5,6 +5,7 @@
 //! Unknown keys are refused, so that a misspelt one is noticed. Each section is in a file of its own.
 
 mod api;
+mod bmc;
 mod boot_media;
 mod database;
 mod error;
@@ -24,6 +25,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use api::Api;
+pub use bmc::Bmc;
 pub use boot_media::BootMedia;
 pub use database::DatabaseUrl;
 pub use error::ConfigError;
@@ -55,6 +57,8 @@ pub struct Config {
     pub provisioning: Option<Provisioning>,
     /// Where management controllers fetch boot media; without it no machine boots by virtual media.
     pub boot_media: Option<BootMedia>,
+    /// How management controllers are treated.
+    pub bmc: Bmc,
     /// How new servers' operating systems say that they are up; without it no server ever becomes
     /// `active`.
     pub phone_home: Option<PhoneHome>,
@@ -83,6 +87,7 @@ impl Default for Config {
             api: Api::default(),
             provisioning: None,
             boot_media: None,
+            bmc: Bmc::default(),
             phone_home: None,
             images: Images::default(),
             parked_vlan: 4094,
@@ -129,6 +134,7 @@ impl Config {
             );
         }
         self.api.check()?;
+        self.bmc.check()?;
         if let Some(phone_home) = &self.phone_home {
             phone_home.check()?;
         }
@@ -200,6 +206,7 @@ mod tests {
                 "[fabric]\nvlan_pool = '100-4095'".to_string(),
                 "fabric.vlan_pool",
             ),
+            ("[bmc]\npower_check = 86401".to_string(), "bmc.power_check"),
             ("[fabric]\nvlan_pool = '9-1'".to_string(), "rising order"),
             ("[fabric]\nvni_pool = '0-9'".to_string(), "fabric.vni_pool"),
         ] {

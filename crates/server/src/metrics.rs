@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use bessemer_store::PowerCounts;
+
 /// The media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -87,6 +89,10 @@ metrics! {
     port_drifts: Counter = "bessemer_port_drifts_total",
     /// Requests sent to management controllers.
     bmc_requests: Counter = "bessemer_bmc_requests_total",
+    /// Looks at the power state of a machine.
+    power_checks: Counter = "bessemer_power_checks_total",
+    /// Looks at the power state of a machine that got no answer.
+    power_checks_unanswered: Counter = "bessemer_power_checks_unanswered_total",
     /// Agents that have called and been let in.
     agent_hellos: Counter = "bessemer_agent_hellos_total",
     /// Agents refused: unknown boot, wrong or replayed token.
@@ -102,14 +108,29 @@ metrics! {
 }
 
 impl Metrics {
-    /// The counters as Prometheus reads them. `nodes` are the number of nodes by phase.
-    pub fn render(&self, nodes: &[(&str, u64)], servers: u64) -> String {
+    /// The counters as Prometheus reads them. `nodes` are the number of nodes by phase, `powers` by
+    /// power state.
+    pub fn render(&self, nodes: &[(&str, u64)], powers: PowerCounts, servers: u64) -> String {
         let mut text = String::with_capacity(8 << 10);
         head(&mut text, "bessemer_nodes", "Nodes by phase.", "gauge");
         for (phase, count) in nodes {
             // Writing to a `String` cannot fail, here and below.
             let _ = writeln!(text, "bessemer_nodes{{phase=\"{phase}\"}} {count}");
         }
+        let name = "bessemer_nodes_power";
+        head(
+            &mut text,
+            name,
+            "Nodes by the power state of their machines.",
+            "gauge",
+        );
+        let (on, off, unknown) = (powers.on, powers.off, powers.unknown);
+        for (state, count) in [("on", on), ("off", off), ("unknown", unknown)] {
+            let _ = writeln!(text, "{name}{{power=\"{state}\"}} {count}");
+        }
+        let help = "Nodes whose management controllers do not answer.";
+        let name = "bessemer_bmcs_unreachable";
+        line(&mut text, name, help, "Gauge", powers.silent);
         line(&mut text, "bessemer_servers", "Servers.", "Gauge", servers);
         self.render_fields(&mut text);
         self.requests.render(&mut text);
@@ -198,9 +219,18 @@ mod tests {
         metrics
             .requests
             .count("BREW", "unmatched", 404, Duration::ZERO);
-        let text = metrics.render(&[("available", 3)], 2);
+        let powers = PowerCounts {
+            on: 1,
+            off: 4,
+            unknown: 2,
+            silent: 2,
+        };
+        let text = metrics.render(&[("available", 3)], powers, 2);
         for expected in [
             "# TYPE bessemer_nodes gauge\nbessemer_nodes{phase=\"available\"} 3\n",
+            "# TYPE bessemer_nodes_power gauge\nbessemer_nodes_power{power=\"on\"} 1\n\
+             bessemer_nodes_power{power=\"off\"} 4\nbessemer_nodes_power{power=\"unknown\"} 2\n",
+            "\nbessemer_bmcs_unreachable 2\n",
             "# TYPE bessemer_servers gauge\nbessemer_servers 2\n",
             "# HELP bessemer_conductor_reconciles_total Decisions that the conductor has taken \
              about nodes.\n# TYPE bessemer_conductor_reconciles_total counter\n\

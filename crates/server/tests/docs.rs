@@ -53,7 +53,7 @@ fn all_keys() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for key in known_keys("") {
         let head = match key.as_str() {
-            "api" | "provisioning" | "boot_media" | "phone_home" | "images" | "fabric"
+            "api" | "bmc" | "provisioning" | "boot_media" | "phone_home" | "images" | "fabric"
             | "timing" => {
                 format!("[{key}]")
             }

@@ -250,7 +250,9 @@ impl Store {
             return Ok(false);
         };
         let open = write.execute(SEEN, values![boot, now]).await? > 0
-            && intents::close(&mut write, node, key, Executor::Agent, outcome, now).await?;
+            && intents::close(&mut write, node, key, Executor::Agent, outcome, now)
+                .await?
+                .is_some();
         if !open {
             write.roll_back().await?;
             return Ok(false);

@@ -6,7 +6,7 @@
 use bessemer_core::Timestamp;
 use bessemer_core::cause::Cause;
 use bessemer_core::id::{Generation, NodeId};
-use bessemer_core::lifecycle::{Executor, Intent, IntentKey, Outcome};
+use bessemer_core::lifecycle::{Action, Executor, Intent, IntentKey, Outcome};
 use bessemer_core::reason::Failure;
 
 use crate::Error;
@@ -66,7 +66,7 @@ pub(crate) async fn supersede(
     Ok(())
 }
 
-/// Writes down how a pending intent of this executor ended; whether it was pending.
+/// Writes down how a pending intent of this executor ended. What it was, if it was pending.
 pub(crate) async fn close(
     transaction: &mut Transaction,
     node: NodeId,
@@ -74,16 +74,18 @@ pub(crate) async fn close(
     executor: Executor,
     outcome: &Outcome,
     now: Timestamp,
-) -> Result<bool, Error> {
+) -> Result<Option<Action>, Error> {
     const SQL: &str = "UPDATE intent SET status = $4, failure = $5, closed_at = $6
-        WHERE node = $1 AND intent_key = $2 AND executor = $3 AND status = 'pending'";
+        WHERE node = $1 AND intent_key = $2 AND executor = $3 AND status = 'pending'
+        RETURNING action";
     let (status, failure) = match outcome {
-        Outcome::Pending => return Ok(false),
+        Outcome::Pending => return Ok(None),
         Outcome::Done => ("done", None),
         Outcome::Failed { failure } => ("failed", Some(json("failure", failure)?)),
     };
     let values = values![node, key, executor_name(executor), status, failure, now];
-    Ok(transaction.execute(SQL, values).await? > 0)
+    let row = transaction.row(SQL, values).await?;
+    row.map(|row| row.json("action")).transpose()
 }
 
 /// A node's newest intent and how far it has come.

@@ -31,7 +31,7 @@ macro_rules! select_node {
              port_control, standby, goal, generation, abort, server, state, identity, ",
             $inventory,
             ", os_up, news, boot_method, boot_abilities, root_disk_hint, port_role, \
-             ports_suspect, (SELECT rack.name FROM rack WHERE rack.id = node.rack) AS rack_name \
+             ports_suspect, power, power_since, switched_on, bmc_silent_since, (SELECT rack.name FROM rack WHERE rack.id = node.rack) AS rack_name \
              FROM node ",
             $rest
         )
@@ -459,6 +459,17 @@ pub(crate) fn about_node(kind: &'static str, node: NodeId, message: String) -> N
     }
 }
 
+/// Reads how a management controller is reached.
+pub(crate) fn bmc_record(row: &Row) -> Result<BmcRecord, Error> {
+    Ok(BmcRecord {
+        url: row.text("bmc_url")?,
+        username: row.text("bmc_username")?,
+        password_sealed: row.sealed("bmc_password")?,
+        ipmi_key_sealed: row.optional_sealed("bmc_ipmi_key")?,
+        trust: row.json("bmc_trust")?,
+    })
+}
+
 /// Reads a row of [`select_node`].
 pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
     let id = row.parsed("id")?;
@@ -467,13 +478,7 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
         id,
         name: row.text("name")?,
         rack: row.optional_text("rack_name")?,
-        bmc: BmcRecord {
-            url: row.text("bmc_url")?,
-            username: row.text("bmc_username")?,
-            password_sealed: row.sealed("bmc_password")?,
-            ipmi_key_sealed: row.optional_sealed("bmc_ipmi_key")?,
-            trust: row.json("bmc_trust")?,
-        },
+        bmc: bmc_record(row)?,
         ports: row.json("ports")?,
         port_groups: row.json("port_groups")?,
         wirings: row.integer("wirings")?,
@@ -497,6 +502,9 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
         root_disk_hint: row.optional_json("root_disk_hint")?,
         port_role: row.optional_name("port_role")?,
         ports_suspect: row.integer("ports_suspect")? == 1,
+        power: row.optional_name("power")?,
+        power_since: row.optional_time("power_since")?,
+        bmc_silent_since: row.optional_time("bmc_silent_since")?,
         created_at: row.time("created_at")?,
     })
 }

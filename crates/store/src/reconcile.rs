@@ -20,6 +20,7 @@ use crate::intents;
 use crate::kexec;
 use crate::nodes::{node_record, select_node};
 use crate::overlay;
+use crate::powers;
 use crate::records::{Claim, Commit, NewEvent, Work};
 use crate::standby;
 use crate::store::{Store, Write};
@@ -155,6 +156,7 @@ impl Store {
             seen: Observed {
                 intent: newest.map(|(intent, outcome)| (intent.key, outcome)),
                 agent,
+                switched_on: row.integer("switched_on")? == 1,
                 os_up: row.optional_number("os_up")?.map(Generation),
                 kexec_failed,
                 ..Observed::default()
@@ -164,9 +166,10 @@ impl Store {
         })
     }
 
-    /// Writes down how an intent of the conductor ended, unless it is no longer pending, and what
-    /// there is to tell about it: who sees that it ended finds the events. So it does no harm to write
-    /// it down again when it is not known whether that has worked.
+    /// Writes down how an intent of the conductor ended, unless it is no longer pending, in which
+    /// power state that leaves the machine, and what there is to tell about it: who sees that it
+    /// ended finds the events. So it does no harm to write it down again when it is not known
+    /// whether that has worked.
     ///
     /// [`Error::LeaseLost`] if another worker has the node by now.
     pub async fn record_outcome(
@@ -189,7 +192,8 @@ impl Store {
         }
         let executor = Executor::Conductor;
         let closed = intents::close(&mut write, claim.node, key, executor, outcome, now).await?;
-        if closed {
+        if let Some(action) = closed {
+            powers::left_by(&mut write, claim, &action, outcome, now).await?;
             append(&mut write, events, now).await?;
         }
         write.commit().await
@@ -253,7 +257,8 @@ async fn store_state(
 ) -> Result<Row, Error> {
     const SQL: &str = "UPDATE node SET state = $3, phase = $4, at_rest = $5, clean = $6,
         owner = NULL, lease_until = 0,
-        due_at = CASE WHEN news = $7 THEN $8 ELSE $9 END
+        due_at = CASE WHEN news = $7 THEN $8 ELSE $9 END,
+        switched_on = CASE WHEN news = $7 THEN 0 ELSE switched_on END
         WHERE id = $1 AND fence = $2 AND owner IS NOT NULL
         RETURNING server, goal_kind";
     let next = &commit.next;

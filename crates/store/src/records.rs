@@ -17,7 +17,8 @@ use bessemer_core::id::{
     BootId, FlavorId, Generation, ImageId, KeyPairId, NodeId, ProjectId, RackId, ServerId, TokenId,
 };
 use bessemer_core::lifecycle::{
-    Action, Goal, HandOver, Intent, NodeSpec, NodeState, Observed, PortControl, PortRole, Standby,
+    Action, Goal, HandOver, Intent, NodeSpec, NodeState, Observed, PortControl, PortRole,
+    PowerState, Standby,
 };
 use bessemer_core::net::MacAddress;
 use bessemer_core::network_data::NetworkConfiguration;
@@ -111,6 +112,12 @@ pub struct NodeRecord {
     pub port_role: Option<PortRole>,
     /// Whether there is reason to look whether they still are.
     pub ports_suspect: bool,
+    /// Whether its machine is on, as far as is known.
+    pub power: Option<PowerState>,
+    /// Since when that is known, or is not known any more.
+    pub power_since: Option<Timestamp>,
+    /// Since when its management controller has not answered.
+    pub bmc_silent_since: Option<Timestamp>,
     /// When it was registered.
     pub created_at: Timestamp,
 }

@@ -1,6 +1,10 @@
 //! Whom a client believes.
 
 use std::sync::Arc;
+#[cfg(feature = "system-roots")]
+use std::sync::{Mutex, PoisonError};
+#[cfg(feature = "system-roots")]
+use std::time::{Duration, Instant};
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{WantsClientCert, WebPkiServerVerifier};
@@ -54,7 +58,7 @@ fn builder(trust: &Trust) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>
             algorithms,
         }),
         #[cfg(feature = "system-roots")]
-        Trust::System => by_roots(system_roots()?)?,
+        Trust::System => by_system_roots()?,
         Trust::Authorities(authorities) => by_roots(roots(authorities)?)?,
         Trust::InsecureNoVerification => Arc::new(NoVerifier { algorithms }),
     };
@@ -85,6 +89,31 @@ fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, Error
             })?;
     }
     Ok(roots)
+}
+
+/// How long the host's authorities are believed without being read again.
+#[cfg(feature = "system-roots")]
+const ROOTS_VALID: Duration = Duration::from_secs(600);
+
+/// A verifier that has been made, and when.
+#[cfg(feature = "system-roots")]
+type Kept = Mutex<Option<(Instant, Arc<dyn ServerCertVerifier>)>>;
+
+/// One verifier for all who believe the host's authorities. There are many of those, and thousands of
+/// clients would otherwise each hold, and have read, a copy.
+#[cfg(feature = "system-roots")]
+fn by_system_roots() -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    static KEPT: Kept = Mutex::new(None);
+    // Replaced as a whole, so a panic elsewhere cannot have broken it.
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((made_at, verifier)) = &*kept
+        && made_at.elapsed() < ROOTS_VALID
+    {
+        return Ok(verifier.clone());
+    }
+    let verifier = by_roots(system_roots()?)?;
+    *kept = Some((Instant::now(), verifier.clone()));
+    Ok(verifier)
 }
 
 /// The host's authorities. Single damaged ones are passed over, as every browser does; none at

@@ -31,7 +31,7 @@ pub use networks::{
 };
 pub use nodes::{
     Bmc, BmcCreate, BmcTrust, BmcUpdate, IpmiKey, Node, NodeCreate, NodeHistoryEntry,
-    NodePortCreate, NodeUpdate, PowerRequest, PowerState, RootDisk, RootDiskDecision,
+    NodePortCreate, NodePower, NodeUpdate, PowerRequest, PowerState, RootDisk, RootDiskDecision,
 };
 pub use places::{
     PrivateKey, Rack, RackCreate, RackUpdate, Site, SiteCreate, SiteUpdate, Switch, SwitchCreate,

@@ -1,7 +1,7 @@
 //! One HTTP request to a BMC, bounded in every direction.
 
 use std::error::Error as StdError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bessemer_tls::{
@@ -24,6 +24,17 @@ const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 /// Redirects followed, on the same BMC only, before giving up.
 const MOST_REDIRECTS: usize = 3;
 
+/// How long a kept connection is silent before the kernel asks whether the BMC is still there, and
+/// how long and how often it asks. A BMC that has lost power, or a firewall that has forgotten the
+/// connection, is noticed so before the next request is sent into nothing.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
+const KEEPALIVE_TRIES: u32 = 3;
+
+/// TLS tickets kept of one BMC: all that rustls takes of one peer. Its own default has room for
+/// hundreds of peers, in each client.
+const TLS_TICKETS: usize = 8;
+
 /// Bounds on single requests. Whole calls are bounded by their deadline.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -31,6 +42,9 @@ pub struct Limits {
     pub connect: Duration,
     /// Time for one request with its answer; slow BMCs take ten seconds and more.
     pub request: Duration,
+    /// How long a connection without requests is kept: longer than from one look at the power state
+    /// to the next, since making one costs many BMCs more than the request. BMCs may close it sooner.
+    pub idle: Duration,
     /// Bytes of an answer; longer ones are not read to the end.
     pub body_bytes: usize,
     /// How often reading is repeated after a refused or broken connection or a "503 Service
@@ -46,6 +60,7 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(10),
             request: Duration::from_secs(30),
+            idle: Duration::from_secs(300),
             body_bytes: 4 << 20,
             retries: 2,
             retry_pause: Duration::from_millis(500),
@@ -119,6 +134,8 @@ pub(super) struct Transport {
     bmc: String,
     limits: Limits,
     requests: AtomicU64,
+    /// Whether the connection of the last request may be there still.
+    kept: AtomicBool,
     log: ExchangeLog,
 }
 
@@ -133,8 +150,10 @@ impl Transport {
             .http1_only()
             .connect_timeout(limits.connect)
             .pool_max_idle_per_host(1)
-            // BMCs close idle connections early, and a request sent into a closing one is lost.
-            .pool_idle_timeout(Duration::from_secs(5))
+            .pool_idle_timeout(limits.idle)
+            .tcp_keepalive(KEEPALIVE_AFTER)
+            .tcp_keepalive_interval(KEEPALIVE_AGAIN)
+            .tcp_keepalive_retries(KEEPALIVE_TRIES)
             .build()
             .map_err(|source| Error::Bug {
                 bmc: bmc.clone(),
@@ -146,6 +165,7 @@ impl Transport {
             bmc,
             limits,
             requests: AtomicU64::new(0),
+            kept: AtomicBool::new(false),
             log: ExchangeLog::default(),
         })
     }
@@ -238,18 +258,23 @@ impl Transport {
     ) -> Result<Answer, Error> {
         let began = Instant::now();
         let deadline = deadline.min(began + self.limits.request);
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        let kept = self.kept.swap(false, Ordering::Relaxed);
         let exchange = async {
-            let sent = self.build(request, url, authentication).send().await;
-            match sent {
-                Ok(response) => self.read(request, response).await,
-                Err(error) => Err(self.failure(request, error, deadline).await),
+            let result = self.exchange(request, url.clone(), authentication, deadline);
+            match result.await {
+                // The BMC has closed the kept connection meanwhile, which says nothing about it: at
+                // once again, in silence. What writes may have been heard.
+                Err(error) if kept && request.method == Method::GET && broke(&error) => {
+                    self.exchange(request, url, authentication, deadline).await
+                }
+                result => result,
             }
         };
         let result = match timeout_at(deadline, exchange).await {
             Ok(result) => result,
             Err(_) => Err(self.timed_out(request)),
         };
+        self.kept.store(result.is_ok(), Ordering::Relaxed);
         let status = result.as_ref().map(|answer| answer.status.as_u16()).ok();
         self.note(request, &result);
         tracing::debug!(
@@ -260,6 +285,21 @@ impl Transport {
             "BMC request"
         );
         result
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request<'_>,
+        url: Url,
+        authentication: &Authentication<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let sent = self.build(request, url, authentication).send().await;
+        match sent {
+            Ok(response) => self.read(request, response).await,
+            Err(error) => Err(self.failure(request, error, deadline).await),
+        }
     }
 
     /// Keeps what came of a request, for people.
@@ -440,10 +480,21 @@ fn tls(endpoint: &Endpoint, bmc: &str) -> Result<rustls::ClientConfig, Error> {
             Trust::Pinned(Fingerprint::of(&Vec::new().into()))
         }
     };
-    client_config(&trust).map_err(|source| Error::Trust {
+    let mut config = client_config(&trust).map_err(|source| Error::Trust {
         bmc: bmc.to_owned(),
         source,
-    })
+    })?;
+    config.resumption = rustls::client::Resumption::in_memory_sessions(TLS_TICKETS);
+    Ok(config)
+}
+
+/// Whether a connection that there was came to its end, rather than none being made.
+fn broke(error: &Error) -> bool {
+    let Error::Unreachable { source, .. } = error else {
+        return false;
+    };
+    let source = source.downcast_ref::<reqwest::Error>();
+    source.is_some_and(|source| !source.is_connect())
 }
 
 fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

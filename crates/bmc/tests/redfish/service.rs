@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use bessemer_bmc::Credentials;
 use bessemer_bmc::redfish::{Endpoint, Limits, RedfishBmc, RedfishConfig, Security};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -29,9 +30,9 @@ pub(crate) fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-/// For calls that must run into their deadline.
+/// For calls that must run into their deadline: after the first look, on a busy machine too.
 pub(crate) fn at_once() -> Instant {
-    Instant::now() + Duration::from_millis(400)
+    Instant::now() + Duration::from_millis(1500)
 }
 
 /// A request as the service saw it.
@@ -386,4 +387,74 @@ where
         }
     });
     (address, task)
+}
+
+/// Passes connections on to a service, counts them, and can end one at the worst moment.
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    cut: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Relay {
+    pub(crate) async fn before(service: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, cut) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let (counted, cuts) = (Arc::clone(&connections), Arc::clone(&cut));
+        let task = tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                counted.fetch_add(1, Ordering::SeqCst);
+                let cut = Arc::clone(&cuts);
+                tokio::spawn(async move {
+                    // Either end may break off.
+                    let _ = pass_on(client, service, &cut).await;
+                });
+            }
+        });
+        Self {
+            address,
+            connections,
+            cut,
+            task,
+        }
+    }
+
+    /// Ends the connection that the next bytes for the service come by, without passing them on: so
+    /// looks a request that crosses with the end of an idle connection.
+    pub(crate) fn cut_next(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass_on(client: TcpStream, service: SocketAddr, cut: &AtomicBool) -> io::Result<()> {
+    let mut service = TcpStream::connect(service).await?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_service, mut to_service) = service.split();
+    let requests = async {
+        let mut bytes = [0; 4096];
+        loop {
+            let length = from_client.read(&mut bytes).await?;
+            if length == 0 || cut.swap(false, Ordering::SeqCst) {
+                return io::Result::Ok(());
+            }
+            to_service.write_all(&bytes[..length]).await?;
+        }
+    };
+    tokio::select! {
+        ended = requests => ended,
+        ended = tokio::io::copy(&mut from_service, &mut to_client) => ended.map(drop),
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::serve::Listener;
 use bessemer_bmc::redfish::{RedfishBmc, Security};
-use bessemer_bmc::{Bmc, Error, PowerState};
+use bessemer_bmc::{Bmc, Error, Exchange, ExchangeEnd, PowerState};
 use bessemer_core::reason::FailureClass;
 use bessemer_tls::{SelfSigned, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::service::{Service, config, raw_peer, small_tree, soon};
+use crate::service::{Relay, Service, config, raw_peer, small_tree, soon};
 
 struct TlsListener {
     listener: TcpListener,
@@ -122,4 +122,28 @@ async fn a_port_without_tls_is_permanent() {
     let error = client(address, trust).power(soon()).await.unwrap_err();
     assert!(matches!(error, Error::Protocol { .. }), "{error:?}");
     assert!(error.to_string().contains("TLS"), "{error}");
+}
+
+#[tokio::test]
+async fn one_handshake_serves_for_many_looks() {
+    let own = certificate();
+    let service = start(&own).await;
+    let relay = Relay::before(service.address).await;
+    let client = client(relay.address, Trust::Pinned(own.fingerprint()));
+    for _ in 0..5 {
+        assert_eq!(client.power(soon()).await.unwrap(), PowerState::Off);
+    }
+    assert_eq!((relay.connections(), service.logins()), (1, 1));
+    // The service root, the login, the list of systems, and one for each look.
+    assert_eq!(client.requests(), 3 + 5);
+
+    // The controller closes the connection just as the next look begins.
+    relay.cut_next();
+    assert_eq!(client.power(soon()).await.unwrap(), PowerState::Off);
+    assert_eq!((relay.connections(), service.logins()), (2, 1));
+    let silent = |each: &Exchange| each.end == ExchangeEnd::Silent;
+    assert!(
+        !client.exchanges().iter().any(silent),
+        "it was held against it"
+    );
 }

@@ -26,7 +26,10 @@ pub(super) fn advance(
         return enter(spec, seen, state, Phase::Available, now);
     }
     if state.at_rest() {
-        return wait(state, None);
+        return match seen.switched_on && must_be_off(state.phase) {
+            true => switch_off_again(spec, state, now),
+            false => wait(state, None),
+        };
     }
     if state.step == Step::Standby {
         return standby::watch(spec, seen, state, now);
@@ -44,6 +47,25 @@ pub(super) fn advance(
         Verdict::Done => next_step(spec, seen, state, now),
         Verdict::Failed(failure) => failed(spec, seen, state, failure, now),
     }
+}
+
+/// Whether a machine at rest in this phase has no business being on. One that is held may be worked
+/// on, and one that is active is its tenant's.
+fn must_be_off(phase: Phase) -> bool {
+    matches!(phase, Phase::Available | Phase::Failed)
+}
+
+/// Makes a machine safe that somebody has switched on behind our back: off, and parked.
+fn switch_off_again(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Decision {
+    let mut next = state.clone();
+    next.attempt = 1;
+    let mut decision = begin_step(spec, next, 0, now);
+    // Why a node has failed stays said.
+    if state.phase != Phase::Failed {
+        decision.next.reason.seen =
+            Some("the machine was found switched on, and nothing here has done that".into());
+    }
+    decision
 }
 
 /// Starts `phase` for the generation that `state` already carries.
@@ -95,7 +117,8 @@ fn first_step(
 ) -> usize {
     let script = script(spec, next);
     let at = |step| position(script, step);
-    let dark = state.phase == Phase::Enrolled || (state.at_rest() && state.phase != Phase::Active);
+    let rests_dark = state.at_rest() && state.phase != Phase::Active && !seen.switched_on;
+    let dark = state.phase == Phase::Enrolled || rests_dark;
     let idles = standby::idles(spec, seen, state, now);
     match (state.phase, next.phase) {
         (Phase::Inspecting, Phase::Cleaning) if seen.agent.is_some() => at(Step::Erase),

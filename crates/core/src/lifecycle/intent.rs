@@ -107,6 +107,26 @@ pub enum Action {
     },
 }
 
+/// Whether a machine is switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerState {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl PowerState {
+    /// The name under which it is stored and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
 /// What tells an agent that its machine has left the provisioning network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -145,6 +165,16 @@ impl Action {
             | Self::WriteConfigDrive { .. }
             | Self::LoadKernel
             | Self::HandOver { .. } => Executor::Agent,
+        }
+    }
+
+    /// The power state that this leaves the machine in once it is carried out; `None` if it does not
+    /// touch that.
+    pub fn leaves_power(&self) -> Option<PowerState> {
+        match self {
+            Self::PowerOn | Self::Restart { .. } => Some(PowerState::On),
+            Self::PowerOff | Self::ShutDown { .. } => Some(PowerState::Off),
+            _ => None,
         }
     }
 }
@@ -261,6 +291,12 @@ mod tests {
             names.join(" "),
             "parked standby provisioning cleaning rescue tenant"
         );
+        for (power, name) in [(PowerState::On, "on"), (PowerState::Off, "off")] {
+            assert_eq!(power.name(), name);
+            let text = format!("\"{name}\"");
+            assert_eq!(serde_json::to_string(&power).unwrap(), text);
+            assert_eq!(serde_json::from_str::<PowerState>(&text).unwrap(), power);
+        }
         for (action, text) in pinned {
             assert_eq!(serde_json::to_string(&action).unwrap(), text);
             assert_eq!(serde_json::from_str::<Action>(text).unwrap(), action);

@@ -39,7 +39,7 @@ mod state;
 mod words;
 
 pub use hand_over::kexec_outcome;
-pub use intent::{Action, Executor, Intent, IntentKey, Leave, Outcome, PortRole};
+pub use intent::{Action, Executor, Intent, IntentKey, Leave, Outcome, PortRole, PowerState};
 pub use observed::{AgentSeen, Observed};
 pub use script::{StepProfile, script};
 pub use spec::{Deployment, Goal, HandOver, NodeSpec, PortControl, Standby, Timing};

@@ -15,6 +15,9 @@ pub struct Observed {
     pub agent: Option<AgentSeen>,
     /// The generation whose OS has said that it is up.
     pub os_up: Option<Generation>,
+    /// Whether the machine was found switched on after it had been left off, and nothing of ours has
+    /// switched it on.
+    pub switched_on: bool,
     /// Whether `kexec` of the kernel that is to be started is remembered to have failed on this
     /// model of machine the last time it was tried.
     pub kexec_failed: bool,

@@ -266,6 +266,8 @@ impl History {
             self.machine.prepared = None;
         }
         self.state = decision.next;
+        // As the store does it: it has been looked at.
+        self.seen.switched_on = false;
         self.machine.check(&self.state);
     }
 
@@ -443,11 +445,21 @@ impl History {
         }
     }
 
+    /// Somebody pushes the button of a machine that rests, which is noticed.
+    pub(crate) fn is_switched_on(&mut self) {
+        let rests = self.state.at_rest() && self.state.phase != Phase::Active;
+        // What has been left where it could do harm, nobody can keep from being switched on.
+        if rests && self.machine.role == Some(PortRole::Parked) && !self.machine.on {
+            self.machine.perform(&Action::PowerOn);
+            self.seen.switched_on = true;
+        }
+    }
+
     pub(crate) fn disturb(&mut self, choice: u8) {
         let failure = |class| Outcome::Failed {
             failure: Failure::new(class, Cause::AgentFailed, "x"),
         };
-        match choice % 28 {
+        match choice % 29 {
             0..=4 => {
                 self.intent_ends(true, Outcome::Done);
                 self.agent_calls();
@@ -479,6 +491,7 @@ impl History {
             24 => self.seen.kexec_failed = !self.seen.kexec_failed,
             25 => self.orders_as(HandOver::PowerCycle),
             26 => self.orders_as(HandOver::TryKexec),
+            27 => self.is_switched_on(),
             _ => self.pass(5),
         }
         self.turn();

@@ -171,3 +171,59 @@ fn a_held_node_says_why() {
     let reason = history.state.reason.to_string();
     assert!(reason.contains("fan is loud"), "{reason}");
 }
+
+#[test]
+fn what_must_be_off_and_was_switched_on_is_switched_off_again() {
+    let mut history = History::new();
+    history.settle();
+    let (boots, rested) = (history.state.boots, history.state.reason.clone());
+    history.is_switched_on();
+    history.turn();
+    assert_eq!(history.state.phase, Phase::Available);
+    assert_eq!(history.state.step, Step::PowerOff);
+    let seen = history.state.reason.seen.clone().unwrap();
+    assert!(seen.contains("switched on"), "{seen}");
+    history.settle();
+    assert!(!history.machine.on && history.state.at_rest());
+    assert_eq!(
+        (history.state.boots, &history.state.reason),
+        (boots, &rested)
+    );
+
+    // An order that comes at the same moment is served by a machine that starts from off.
+    history.is_switched_on();
+    history.orders();
+    history.turn();
+    assert_eq!(history.state.step, Step::PowerOff);
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Active);
+}
+
+#[test]
+fn a_failed_machine_that_was_switched_on_keeps_the_reason_of_its_failure() {
+    let mut history = History::new();
+    history.settle();
+    history.orders();
+    history.run_until(Step::WriteImage);
+    history.aborts();
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Failed);
+    let reason = history.state.reason.clone();
+    history.is_switched_on();
+    assert!(history.machine.on);
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Failed);
+    assert!(!history.machine.on);
+    assert_eq!(history.state.reason, reason);
+}
+
+#[test]
+fn what_is_held_may_be_switched_on() {
+    let mut history = History::new();
+    history.settle();
+    history.wants(held());
+    history.settle();
+    history.is_switched_on();
+    history.turn();
+    assert!(history.machine.on && history.state.at_rest());
+}

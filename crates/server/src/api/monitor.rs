@@ -52,7 +52,8 @@ async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal>
         .map(|(phase, count)| (phase.name(), *count))
         .collect();
     let servers = site.store.server_count().await?;
-    let text = site.metrics.render(&phases, servers);
+    let powers = site.store.power_counts().await?;
+    let text = site.metrics.render(&phases, powers, servers);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }
 

@@ -209,6 +209,7 @@ async fn delete(
     site.store.delete_node(node.id, query.force, now).await?;
     site.progress.set(node.id, None);
     site.sightings.forget(node.id);
+    site.bmcs.forget(node.id);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -248,6 +249,7 @@ fn view(site: &Site, node: NodeRecord) -> Node {
     Node {
         port_groups: port_groups::views(&node.ports, &node.port_groups),
         progress: site.progress.get(node.id),
+        power: power::known(&node),
         id: node.id,
         name: node.name,
         rack: node.rack,
@@ -259,6 +261,7 @@ fn view(site: &Site, node: NodeRecord) -> Node {
             username: node.bmc.username,
             trust: node.bmc.trust,
             has_ipmi_key: node.bmc.ipmi_key_sealed.is_some(),
+            unreachable_since: node.bmc_silent_since,
         },
         ports: node.ports,
         standby: node.standby,

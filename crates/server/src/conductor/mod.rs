@@ -6,7 +6,7 @@
 //! fence. A turn that is lost at any point is taken again by whoever claims the node next; since
 //! intents check before they act, nothing happens twice.
 //!
-//! `intents` carries intents out; `tell` puts decisions into events for people; `serial` listens to the
+//! `intents` carries intents out; `power_checks` looks at the power state of every machine in turn; `tell` puts decisions into events for people; `serial` listens to the
 //! consoles of nodes whose operating system is starting.
 
 mod boot;
@@ -14,6 +14,7 @@ mod drift;
 mod intents;
 mod marker;
 mod power;
+mod power_checks;
 mod serial;
 mod tell;
 mod tunnels;
@@ -75,6 +76,7 @@ impl Conductor {
         let cut_off = CancellationToken::new();
         turns.spawn(drift::watch(conductor.clone(), stop.clone()));
         turns.spawn(tunnels::watch(conductor.clone(), stop.clone()));
+        turns.spawn(power_checks::watch(conductor.clone(), stop.clone()));
         let places = Arc::new(Semaphore::new(CONCURRENCY));
         while !stop.is_cancelled() {
             let Ok(place) = places.clone().acquire_owned().await else {

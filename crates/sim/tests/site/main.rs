@@ -19,6 +19,7 @@ mod orders;
 mod outages;
 mod overlay;
 mod port_groups;
+mod power_checks;
 mod rebuild_crashes;
 mod report;
 mod root_disk;

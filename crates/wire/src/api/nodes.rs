@@ -11,7 +11,10 @@ use bessemer_core::lifecycle::{NodeState, Standby};
 use bessemer_core::net::MacAddress;
 use bessemer_core::root_disk::RootDiskHint;
 
+pub use bessemer_core::lifecycle::PowerState;
+
 use super::ports::{NodePort, PortGroup, PortGroupCreate};
+use super::verbs::PowerSeen;
 use crate::agent::Progress;
 
 /// A request to register a machine.
@@ -230,6 +233,9 @@ pub struct Node {
     pub state: NodeState,
     /// The newest generation of its spec.
     pub generation: Generation,
+    /// Whether its machine is switched on.
+    #[serde(default)]
+    pub power: NodePower,
     /// What its agent is doing, while there is one at work.
     #[serde(default)]
     pub progress: Option<Progress>,
@@ -322,6 +328,10 @@ pub struct Bmc {
     /// Whether a key K_g for IPMI is stored.
     #[serde(default)]
     pub has_ipmi_key: bool,
+    /// Since when it has not answered looks at the power state, if it has not several times in a row.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub unreachable_since: Option<Timestamp>,
 }
 
 /// A request to switch a resting node on or off, or what its power is.
@@ -332,12 +342,15 @@ pub struct PowerRequest {
     pub power: PowerState,
 }
 
-/// Power.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PowerState {
-    /// On.
-    On,
-    /// Off.
-    Off,
+/// Whether a node's machine is switched on, as was seen last: when something of ours switched it, or
+/// by a look at it every `bmc.power_check` seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodePower {
+    /// `on`, `off`, or `unknown`: not seen yet, left unclear by something that went wrong, or not to
+    /// be seen because the management controller does not answer.
+    pub state: PowerSeen,
+    /// Since when that is known.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
 }

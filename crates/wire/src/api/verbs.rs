@@ -83,7 +83,7 @@ pub struct ServerPower {
 }
 
 /// The power state of a machine, as its management controller tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PowerSeen {
     /// On.
@@ -95,6 +95,7 @@ pub enum PowerSeen {
     /// On its way to off.
     PoweringOff,
     /// It does not say.
+    #[default]
     Unknown,
 }
 

@@ -4,7 +4,7 @@ use bessemer_core::boot_method::BootMethod;
 use bessemer_core::hardware::{Disk, Inventory, Nic};
 use bessemer_core::root_disk::RootDiskHint;
 use bessemer_wire::api::{
-    BmcTrust, Node, NodeHistoryEntry, NodePort, PortGroup, RootDisk, RootDiskDecision,
+    BmcTrust, Node, NodeHistoryEntry, NodePort, PortGroup, PowerSeen, RootDisk, RootDiskDecision,
 };
 use jiff::Timestamp;
 
@@ -68,7 +68,8 @@ pub(super) fn details(node: &Node, now: Timestamp) -> String {
         ("Reason", Some(tell(&state.reason, now))),
         ("Standby", Some(node.standby.name().replace('_', " "))),
         ("Server", node.server.map(|server| server.to_string())),
-        ("BMC", Some(bmc(node))),
+        ("Power", Some(power(node, now))),
+        ("BMC", Some(bmc(node, now))),
         ("Ports", Some(ports.join("\n"))),
         (
             "Port groups",
@@ -85,13 +86,31 @@ pub(super) fn details(node: &Node, now: Timestamp) -> String {
     text
 }
 
-fn bmc(node: &Node) -> String {
+fn power(node: &Node, now: Timestamp) -> String {
+    let state = match node.power.state {
+        PowerSeen::On => "on",
+        PowerSeen::Off => "off",
+        PowerSeen::PoweringOn => "powering on",
+        PowerSeen::PoweringOff => "powering off",
+        PowerSeen::Unknown => "unknown",
+    };
+    match node.power.since {
+        Some(since) => format!("{state}, since {}", ago(since, now)),
+        None => state.to_owned(),
+    }
+}
+
+fn bmc(node: &Node, now: Timestamp) -> String {
     let trust = match &node.bmc.trust {
         BmcTrust::System => "certificate judged by this site's authorities".to_owned(),
         BmcTrust::Pinned(fingerprint) => format!("certificate pinned: {fingerprint}"),
         BmcTrust::Insecure => "certificate not verified".to_owned(),
     };
-    format!("{} at {}\n{trust}", node.bmc.username, node.bmc.url)
+    let mut text = format!("{} at {}\n{trust}", node.bmc.username, node.bmc.url);
+    if let Some(since) = node.bmc.unreachable_since {
+        text.push_str(&format!("\ndoes not answer, since {}", ago(since, now)));
+    }
+    text
 }
 
 /// How it boots the agent: as decided, or as can be told from what it can do.
@@ -245,7 +264,9 @@ mod tests {
                 "deadline": null, "retry_at": null, "came_from": null,
                 "reason": { "summary": "waiting for the agent", "next": "the power is cycled" },
             },
-            "bmc": { "url": "https://10.0.0.7", "username": "root", "trust": { "pinned": "ab" } },
+            "power": { "state": "unknown", "since": "2026-11-21T10:01:00Z" },
+            "bmc": { "url": "https://10.0.0.7", "username": "root", "trust": { "pinned": "ab" },
+                "unreachable_since": "2026-11-21T10:01:00Z" },
             "ports": [
                 { "mac": "52:54:00:12:34:56", "switch": "leaf1", "switch_port": "swp7" },
                 { "mac": "52:54:00:12:34:57" },
@@ -314,8 +335,10 @@ mod tests {
              Reason:      waiting for the agent\n\
              \x20              next: the power is cycled\n\
              Standby:     by flavor\n\
+             Power:       unknown, since 1m ago\n\
              BMC:         root at https://10.0.0.7\n\
              \x20            certificate pinned: ab\n\
+             \x20            does not answer, since 1m ago\n\
              Ports:       52:54:00:12:34:56 at leaf1 swp7\n\
              \x20            52:54:00:12:34:57\n\
              Registered:  1d ago\n\

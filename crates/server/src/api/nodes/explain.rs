@@ -96,7 +96,7 @@ fn told(exchange: &Exchange, now: Timestamp) -> Sighting {
         at: age.unwrap_or(now),
         well: cause.is_none(),
         cause,
-        times: 1,
+        times: exchange.times,
         what: format!("{}: {}", exchange.request, exchange.answer),
     }
 }

@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Action, Outcome};
-use bessemer_wire::api::{PowerRequest, PowerState};
+use bessemer_store::NodeRecord;
+use bessemer_wire::api::{NodePower, PowerRequest, PowerSeen, PowerState};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -60,6 +61,24 @@ pub(super) async fn switch(
             ),
         )
         .remedy("It may still get there. Look at its management controller.")),
+    }
+}
+
+/// Whether the node's machine is on, as far as is known.
+pub(super) fn known(node: &NodeRecord) -> NodePower {
+    if node.bmc_silent_since.is_some() {
+        return NodePower {
+            state: PowerSeen::Unknown,
+            since: node.bmc_silent_since,
+        };
+    }
+    NodePower {
+        state: match node.power {
+            Some(PowerState::On) => PowerSeen::On,
+            Some(PowerState::Off) => PowerSeen::Off,
+            None => PowerSeen::Unknown,
+        },
+        since: node.power_since,
     }
 }
 

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bessemer_core::lifecycle::Timing;
-use bessemer_server::config::{Api, Config, DhcpMode, ImageTransport, PhoneHome, Provisioning};
+use bessemer_server::config::{
+    Api, Bmc, Config, DhcpMode, ImageTransport, PhoneHome, Provisioning,
+};
 use bessemer_server::{Server, StartError, StartOptions};
 use bessemer_sim::agent::Firmware;
 use bessemer_store::{Gate, StoreOptions};
@@ -164,6 +166,8 @@ pub(super) fn configuration(
             relayed: Vec::new(),
             kernel_arguments: String::new(),
         }),
+        // Tests that count what is asked of controllers and written would be disturbed.
+        bmc: Bmc { power_check: 0 },
         phone_home: Some(phone_home(any_port)),
         timing,
         ..Config::default()

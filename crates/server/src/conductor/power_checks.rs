@@ -1,0 +1,312 @@
+//! Looking at the power state of every machine, in turn: what is found on although it must be off is
+//! switched off, and a management controller that does not answer is noticed before it is needed.
+//!
+//! A round goes through all nodes in the order of their ids and is spread evenly over
+//! `bmc.power_check` seconds, so a node's turn is always at about the same place in it. Nodes are read
+//! a few at a time, from few columns; a look is one request over a connection that is kept; and
+//! nothing is written unless something has changed. Nodes are not claimed: what a look finds counts
+//! only if nobody has worked on the node meanwhile ([`bessemer_store::Store::power_seen`]).
+//!
+//! Servers on one database share the nodes by rendezvous hashing: each node is looked at by the
+//! server for which the hash of both is highest, so that when one comes or goes only its nodes change
+//! hands, and with them the connections to their management controllers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bessemer_bmc::PowerState as Seen;
+use bessemer_core::id::NodeId;
+use bessemer_core::lifecycle::PowerState;
+use bessemer_core::reason::Failure;
+use bessemer_store::PowerWatch;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::Conductor;
+use super::intents::failure;
+
+/// The parts in which the nodes of a round are read from the database.
+const PARTS: u64 = 60;
+
+/// Looks that are under way at the same time.
+const PARALLEL: usize = 256;
+
+/// The longest that a look may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Looks in a row without an answer after which a management controller counts as silent.
+const SILENT_AFTER: u32 = 3;
+
+/// The longest that the servers on one database wait before they tell each other again that they are
+/// alive; in a shorter round, once a round. So many times later, one that has not counts as dead.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+const SIGNS_MISSED: u32 = 3;
+
+/// Looks at machines until `stop` is cancelled.
+pub(super) async fn watch(conductor: Arc<Conductor>, stop: CancellationToken) {
+    let every = conductor.site.config.bmc.power_check;
+    if every == 0 {
+        return;
+    }
+    let checks = Arc::new(Checks {
+        conductor,
+        silences: Mutex::default(),
+        places: Arc::new(Semaphore::new(PARALLEL)),
+        running: TaskTracker::new(),
+        stop: stop.clone(),
+    });
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = checks.rounds(Duration::from_secs(u64::from(every))) => {}
+    }
+    // Before the sessions at the management controllers are ended.
+    checks.running.close();
+    checks.running.wait().await;
+    let ended = checks
+        .conductor
+        .site
+        .store
+        .conductor_ends(&checks.conductor.worker);
+    if let Err(error) = ended.await {
+        info!(%error, "others learn late that this server has ended");
+    }
+}
+
+struct Checks {
+    conductor: Arc<Conductor>,
+    /// Looks in a row without an answer; only of nodes that have not answered the last one.
+    silences: Mutex<HashMap<NodeId, u32>>,
+    places: Arc<Semaphore>,
+    running: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Checks {
+    async fn rounds(self: &Arc<Self>, every: Duration) {
+        let mut servers = Servers::alone(&self.conductor.worker, SIGN_OF_LIFE.min(every));
+        loop {
+            let began = Instant::now();
+            let nodes = self.conductor.site.store.node_count().await;
+            let nodes = nodes.unwrap_or_else(|error| {
+                warn!(%error, "cannot tell whose power states are to be looked at");
+                0
+            });
+            let parts = nodes.clamp(1, PARTS);
+            let most = u32::try_from(nodes.div_ceil(parts)).unwrap_or(u32::MAX);
+            let mut after = None;
+            for part in 0..parts {
+                let pause = every / PARTS as u32;
+                let at = |part| began + every.mul_f64(part as f64 / parts as f64);
+                servers.refresh(&self.conductor).await;
+                let spread = at(part + 1) - at(part);
+                after = self.part(&servers, after, most, spread.min(every)).await;
+                sleep_until(at(part + 1).max(Instant::now() + pause / 10)).await;
+            }
+        }
+    }
+
+    /// Looks at the next nodes after `after`, spread over `time`. Gives the last of them.
+    async fn part(
+        self: &Arc<Self>,
+        servers: &Servers,
+        after: Option<NodeId>,
+        most: u32,
+        time: Duration,
+    ) -> Option<NodeId> {
+        let watches = match self.conductor.site.store.power_watches(after, most).await {
+            Ok(watches) => watches,
+            Err(error) => {
+                warn!(%error, "cannot tell whose power states are to be looked at");
+                return after;
+            }
+        };
+        let last = watches.last().map(|watch| watch.node).or(after);
+        let began = Instant::now();
+        let each = time / u32::try_from(watches.len().max(1)).unwrap_or(u32::MAX);
+        for (index, watch) in (0u32..).zip(watches) {
+            if !servers.is_ours(watch.node) {
+                continue;
+            }
+            let jitter = each.mul_f64(f64::from(mixed(watch.node, &[]) as u16) / 65_536.0);
+            let at = began + each * index + jitter;
+            let checks = self.clone();
+            self.running.spawn(async move {
+                let look = async {
+                    sleep_until(at).await;
+                    checks.look(watch).await;
+                };
+                checks.stop.run_until_cancelled(look).await;
+            });
+        }
+        last
+    }
+
+    async fn look(&self, watch: PowerWatch) {
+        let Ok(_place) = self.places.acquire().await else {
+            return;
+        };
+        let site = &self.conductor.site;
+        site.metrics.power_checks.inc();
+        let now_known = match self.ask(&watch).await {
+            Ok(seen) => seen,
+            Err(failure) => return self.unanswered(&watch, &failure).await,
+        };
+        self.silences().remove(&watch.node);
+        let news = now_known.is_some() && now_known != watch.power;
+        if !news && !watch.silent {
+            return;
+        }
+        match site.store.power_seen(&watch, now_known, site.now()).await {
+            Ok(true) => site.bell.ring(),
+            // Somebody is working on it: it is seen next time what that has led to.
+            Ok(false) => {}
+            Err(error) => warn!(node = watch.name, %error, "a power state cannot be written down"),
+        }
+    }
+
+    /// Whether the machine is on; `None` if its management controller does not say.
+    async fn ask(&self, watch: &PowerWatch) -> Result<Option<PowerState>, Failure> {
+        let site = &self.conductor.site;
+        let bmc = site.bmcs.at(watch.node, &watch.bmc)?;
+        let requests = bmc.requests();
+        let seen = bmc.power(Instant::now() + PATIENCE).await;
+        let sent = bmc.requests().saturating_sub(requests);
+        site.metrics.bmc_requests.add(sent);
+        Ok(match seen.map_err(failure)? {
+            Seen::On => Some(PowerState::On),
+            Seen::Off => Some(PowerState::Off),
+            Seen::PoweringOn | Seen::PoweringOff | Seen::Unknown => None,
+        })
+    }
+
+    async fn unanswered(&self, watch: &PowerWatch, failure: &Failure) {
+        let site = &self.conductor.site;
+        site.metrics.power_checks_unanswered.inc();
+        let times = {
+            let mut silences = self.silences();
+            let times = silences.entry(watch.node).or_default();
+            *times = times.saturating_add(1);
+            *times
+        };
+        if times != SILENT_AFTER || watch.silent {
+            return;
+        }
+        let why = &failure.message;
+        if let Err(error) = site.store.bmc_silent(watch, why, site.now()).await {
+            warn!(node = watch.name, %error, "a silent controller cannot be written down");
+            // It is tried again with the next look.
+            self.silences().insert(watch.node, SILENT_AFTER - 1);
+        }
+    }
+
+    fn silences(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, u32>> {
+        // The map stays whole whatever happens to a holder of the lock.
+        self.silences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The servers that share the nodes.
+struct Servers {
+    own: String,
+    alive: Vec<String>,
+    sign_of_life: Duration,
+    asked_at: Option<Instant>,
+}
+
+impl Servers {
+    fn alone(own: &str, sign_of_life: Duration) -> Self {
+        Self {
+            own: own.to_owned(),
+            alive: vec![own.to_owned()],
+            sign_of_life,
+            asked_at: None,
+        }
+    }
+
+    /// Says that this one is alive, and learns of the others; not more often than is needed.
+    async fn refresh(&mut self, conductor: &Conductor) {
+        if self
+            .asked_at
+            .is_some_and(|at| at.elapsed() < self.sign_of_life)
+        {
+            return;
+        }
+        let site = &conductor.site;
+        // A sign that was due just now may be on its way.
+        let silence = self.sign_of_life * SIGNS_MISSED + self.sign_of_life / 2;
+        let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
+        let alive = site.store.conductor_lives(&self.own, silence, site.now());
+        match alive.await {
+            Ok(alive) => self.alive = alive,
+            Err(error) => warn!(%error, "cannot tell which other servers are alive"),
+        }
+        self.asked_at = Some(Instant::now());
+    }
+
+    fn is_ours(&self, node: NodeId) -> bool {
+        let own = (mixed(node, self.own.as_bytes()), &self.own);
+        let mut others = self.alive.iter().filter(|other| **other != self.own);
+        others.all(|other| (mixed(node, other.as_bytes()), other) < own)
+    }
+}
+
+/// A number that depends on every bit of `node` and `salt`: FNV-1a, and the last step of SplitMix64.
+/// The same in every version, as servers of different ones may share nodes.
+fn mixed(node: NodeId, salt: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in node.0.as_bytes().iter().chain(salt) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn servers(own: &str, alive: &[&str]) -> Servers {
+        Servers {
+            alive: alive.iter().map(|&each| each.to_owned()).collect(),
+            ..Servers::alone(own, SIGN_OF_LIFE)
+        }
+    }
+
+    #[test]
+    fn each_node_is_one_servers_and_few_change_hands() {
+        let all = ["one", "two", "three"];
+        let nodes: Vec<_> = (0..3000)
+            .map(|n| NodeId(Uuid::from_u128(n << 64 | n)))
+            .collect();
+        let whose = |node, alive: &[&str]| -> Vec<String> {
+            let ours = |own: &&str| servers(own, alive).is_ours(node);
+            let owners = alive.iter().copied().filter(|own| ours(own));
+            owners.map(str::to_owned).collect()
+        };
+        let mut shares = HashMap::<_, u32>::new();
+        for &node in &nodes {
+            let before = whose(node, &all);
+            assert_eq!(before.len(), 1, "{before:?}");
+            *shares.entry(before[0].clone()).or_default() += 1;
+            let after = whose(node, &all[..2]);
+            assert!(before == after || before == ["three"]);
+        }
+        for share in shares.values() {
+            assert!((800..1200).contains(share), "{shares:?}");
+        }
+        assert!(nodes.iter().all(|&node| servers("one", &[]).is_ours(node)));
+    }
+
+    /// Servers of different versions must agree.
+    #[test]
+    fn the_hash_is_pinned() {
+        let node = NodeId(Uuid::from_u128(0x0123_4567_89ab_cdef));
+        assert_eq!(mixed(node, b"one"), 0xd4d2_7e14_5ce8_0cfa);
+    }
+}
