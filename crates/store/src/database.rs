@@ -378,6 +378,22 @@ impl<'r> Cells<'r> {
     pub(crate) fn time(self, index: usize, name: &'static str) -> Result<Timestamp, Error> {
         time(name, self.integer(index, name)?)
     }
+
+    pub(crate) fn optional_time(
+        self,
+        index: usize,
+        name: &'static str,
+    ) -> Result<Option<Timestamp>, Error> {
+        let milliseconds: Option<i64> = match self {
+            Self::Sqlite(row) => {
+                let cell = row.get_ref(index)?;
+                let integer = cell.as_i64_or_null();
+                integer.map_err(|error| corrupt(name, error))?
+            }
+            Self::Postgres(row) => row.try_get(index)?,
+        };
+        milliseconds.map(|at| time(name, at)).transpose()
+    }
 }
 
 fn corrupt(what: &'static str, error: impl std::fmt::Display) -> Error {

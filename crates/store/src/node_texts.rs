@@ -55,6 +55,12 @@ pub struct NodeText<'r> {
     pub boot_abilities: Option<&'r str>,
     /// Which disk is its root disk, as JSON.
     pub root_disk_hint: Option<&'r str>,
+    /// Whether its machine is on, as far as is known.
+    pub power: Option<&'r str>,
+    /// Since when that is known, or is not known any more.
+    pub power_since: Option<Timestamp>,
+    /// Since when its management controller has not answered.
+    pub bmc_silent_since: Option<Timestamp>,
 }
 
 /// A page of nodes, whose rows [`node_text`] reads.
@@ -66,7 +72,8 @@ macro_rules! select_page {
              CAST(CASE WHEN bmc_ipmi_key IS NULL THEN 0 ELSE 1 END AS BIGINT), \
              ports, port_groups, standby, generation, state, identity, ",
             $inventory,
-            ", server, boot_method, boot_abilities, root_disk_hint FROM node
+            ", server, boot_method, boot_abilities, root_disk_hint, power,
+             power_since, bmc_silent_since FROM node
              WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
              AND ($4 IS NULL OR rack = $4) ORDER BY created_at, id LIMIT $5"
         )
@@ -134,5 +141,8 @@ fn node_text(cells: Cells<'_>) -> Result<NodeText<'_>, Error> {
         boot_method: cells.optional_text(16, "boot_method")?,
         boot_abilities: cells.optional_text(17, "boot_abilities")?,
         root_disk_hint: cells.optional_text(18, "root_disk_hint")?,
+        power: cells.optional_text(19, "power")?,
+        power_since: cells.optional_time(20, "power_since")?,
+        bmc_silent_since: cells.optional_time(21, "bmc_silent_since")?,
     })
 }

@@ -125,6 +125,13 @@ impl PowerState {
             Self::Off => "off",
         }
     }
+
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::On, Self::Off]
+            .into_iter()
+            .find(|each| each.name() == name)
+    }
 }
 
 /// What tells an agent that its machine has left the provisioning network.
@@ -293,6 +300,7 @@ mod tests {
         );
         for (power, name) in [(PowerState::On, "on"), (PowerState::Off, "off")] {
             assert_eq!(power.name(), name);
+            assert_eq!(PowerState::named(name), Some(power));
             let text = format!("\"{name}\"");
             assert_eq!(serde_json::to_string(&power).unwrap(), text);
             assert_eq!(serde_json::from_str::<PowerState>(&text).unwrap(), power);

@@ -249,7 +249,7 @@ fn view(site: &Site, node: NodeRecord) -> Node {
     Node {
         port_groups: port_groups::views(&node.ports, &node.port_groups),
         progress: site.progress.get(node.id),
-        power: power::known(&node),
+        power: power::known(node.power, node.power_since, node.bmc_silent_since),
         id: node.id,
         name: node.name,
         rack: node.rack,

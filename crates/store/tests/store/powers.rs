@@ -1,5 +1,6 @@
 //! Whether machines are on, and what follows from finding that they are.
 
+use bessemer_core::cause::Cause;
 use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::lifecycle::{Action, Intent, IntentKey, Outcome, Phase, PowerState, Step};
 use bessemer_core::reason::Failure;
@@ -97,7 +98,7 @@ async fn what_intents_leave_is_known_and_no_change(site: Site) {
     assert_eq!(node.power_since, Some(at(20)), "it has been on since");
     carry_out(&store, Action::CheckBmc, Outcome::Done, 40).await;
     assert_eq!(watched(&store).await.power, Some(PowerState::On));
-    let failure = Failure::transient("it reads off");
+    let failure = Failure::transient(Cause::PowerCommandIgnored, "it reads off");
     carry_out(&store, Action::PowerOff, Outcome::Failed { failure }, 50).await;
     let node = store.node_by_id(node_id(1)).await.unwrap();
     assert_eq!((node.power, node.power_since), (None, Some(at(50))));

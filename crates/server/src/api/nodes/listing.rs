@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bessemer_core::id::NodeId;
-use bessemer_core::lifecycle::Place;
+use bessemer_core::lifecycle::{Place, PowerState};
 use bessemer_core::port_plan;
 use bessemer_store::{Error, NodeText};
 use bessemer_wire::agent::Progress;
@@ -14,7 +14,7 @@ use bessemer_wire::api::NodePort;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::port_groups;
+use super::{port_groups, power};
 
 /// What a page begins with.
 const HEAD: &[u8] = b"{\"items\":[";
@@ -59,12 +59,16 @@ impl Listing {
         object.value("provision_state", place.provision_state())?;
         object.json("state", Some(node.state));
         object.value("generation", &node.generation)?;
+        let on_or_off = node.power.and_then(PowerState::named);
+        let power = power::known(on_or_off, node.power_since, node.bmc_silent_since);
+        object.value("power", &power)?;
         object.value("progress", &progress)?;
         object.object("bmc", |bmc| {
             bmc.value("url", node.bmc_url)?;
             bmc.value("username", node.bmc_username)?;
             bmc.json("trust", Some(node.bmc_trust));
-            bmc.value("has_ipmi_key", &node.has_ipmi_key)
+            bmc.value("has_ipmi_key", &node.has_ipmi_key)?;
+            bmc.value("unreachable_since", &node.bmc_silent_since)
         })?;
         object.json("ports", Some(node.ports));
         object.value("port_groups", &groups)?;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use bessemer_core::Timestamp;
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Action, Outcome};
-use bessemer_store::NodeRecord;
 use bessemer_wire::api::{NodePower, PowerRequest, PowerSeen, PowerState};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -64,22 +64,25 @@ pub(super) async fn switch(
     }
 }
 
-/// Whether the node's machine is on, as far as is known.
-pub(super) fn known(node: &NodeRecord) -> NodePower {
-    if node.bmc_silent_since.is_some() {
+/// Whether a machine is on, as far as is known: `power` since `since`, unless its management controller
+/// has not answered since `silent_since`.
+pub(super) fn known(
+    power: Option<PowerState>,
+    since: Option<Timestamp>,
+    silent_since: Option<Timestamp>,
+) -> NodePower {
+    if silent_since.is_some() {
         return NodePower {
             state: PowerSeen::Unknown,
-            since: node.bmc_silent_since,
+            since: silent_since,
         };
     }
-    NodePower {
-        state: match node.power {
-            Some(PowerState::On) => PowerSeen::On,
-            Some(PowerState::Off) => PowerSeen::Off,
-            None => PowerSeen::Unknown,
-        },
-        since: node.power_since,
-    }
+    let state = match power {
+        Some(PowerState::On) => PowerSeen::On,
+        Some(PowerState::Off) => PowerSeen::Off,
+        None => PowerSeen::Unknown,
+    };
+    NodePower { state, since }
 }
 
 /// The outcome, once there is one.
