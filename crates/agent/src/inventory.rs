@@ -12,7 +12,7 @@ use crate::network::interface::{self, Control};
 use crate::network::lldp::Neighbors;
 
 pub mod disks;
-mod smbios;
+pub mod smbios;
 
 /// Takes the whole inventory.
 pub fn take(machine: &Machine, neighbors: &Neighbors) -> Inventory {

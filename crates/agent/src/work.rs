@@ -22,7 +22,7 @@ use crate::network::lldp::Neighbors;
 use crate::progress::Tracker;
 use crate::{Error, Result, inventory};
 
-mod boot_entry;
+pub mod boot_entry;
 mod config_drive;
 mod device;
 mod erase;

@@ -19,6 +19,6 @@ mod throttled;
 
 pub use error::Error;
 pub use flat::FlatSwitch;
-pub use ovsdb::{OvsdbAddress, OvsdbSwitch};
+pub use ovsdb::{OvsdbAddress, OvsdbSwitch, read as read_ovsdb};
 pub use switch::{Applied, OnFailure, Switch, TunnelsApplied};
 pub use throttled::ThrottledSwitch;

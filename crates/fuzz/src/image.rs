@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use bessemer_image::chunk::Unpacker;
 use bessemer_image::gpt;
-use bessemer_image::import::examine;
+use bessemer_image::import::{checksum_in, examine};
 use bessemer_image::write::Target;
 use uuid::Uuid;
 
@@ -28,6 +29,25 @@ pub(crate) fn image_header(file: &[u8]) {
             let again = gpt::add_config_partition(&disk, Uuid::from_u128(2));
             assert_eq!(again.ok(), Some(partition));
         }
+    }
+}
+
+/// A chunk as it is sent, after the length that it is to unpack to (in units of 512 bytes, two bytes, least
+/// significant first).
+pub(crate) fn image_chunk(input: &[u8]) {
+    let Some((units, stored)) = input.split_first_chunk::<2>() else {
+        return;
+    };
+    let mut data = vec![0; usize::from(u16::from_le_bytes(*units) % 1024) * 512];
+    if let Ok(mut unpacker) = Unpacker::new() {
+        let _ = unpacker.unpack(stored, &mut data);
+    }
+}
+
+/// A file of checksums that lies beside an image.
+pub(crate) fn image_checksums(text: &[u8]) {
+    if let Err(error) = checksum_in(text, "SHA256SUMS", "disk.raw") {
+        assert!(error.to_string().len() < 1000);
     }
 }
 

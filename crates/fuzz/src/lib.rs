@@ -16,9 +16,11 @@
 pub mod damage;
 pub mod measure;
 
+mod agent;
 mod bmc;
 mod boot;
 mod image;
+mod switch;
 
 /// One thing that a peer sends, and how it is read.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +77,13 @@ const OF_JSON: Memory = Memory {
     fixed: 64 << 10,
 };
 
+/// For text, which is made valid UTF-8 (three bytes for each that is not), and whose words and lines are kept
+/// beside it.
+const OF_TEXT: Memory = Memory {
+    per_byte: 80,
+    fixed: 16 << 10,
+};
+
 /// All targets.
 pub const TARGETS: &[Target] = &[
     Target {
@@ -110,6 +119,30 @@ pub const TARGETS: &[Target] = &[
         inputs: 2000,
     },
     Target {
+        name: "ipmi_datagram",
+        read: bmc::ipmi_datagram,
+        longest: 2048,
+        memory: SMALL,
+        kind: Kind::Binary,
+        inputs: 1500,
+    },
+    Target {
+        name: "ipmi_storage",
+        read: bmc::ipmi_storage,
+        longest: 4096,
+        memory: SMALL,
+        kind: Kind::Binary,
+        inputs: 2000,
+    },
+    Target {
+        name: "ovsdb_stream",
+        read: switch::ovsdb_stream,
+        longest: 64 << 10,
+        memory: OF_JSON,
+        kind: Kind::Json,
+        inputs: 1500,
+    },
+    Target {
         name: "image_header",
         read: image::image_header,
         longest: 64 << 10,
@@ -120,6 +153,66 @@ pub const TARGETS: &[Target] = &[
         },
         kind: Kind::Binary,
         inputs: 2000,
+    },
+    Target {
+        name: "image_chunk",
+        read: image::image_chunk,
+        longest: 16 << 10,
+        memory: Memory {
+            per_byte: 2,
+            // What a chunk may unpack to here.
+            fixed: 600 << 10,
+        },
+        kind: Kind::Binary,
+        inputs: 1500,
+    },
+    Target {
+        name: "image_checksums",
+        read: image::image_checksums,
+        longest: 16 << 10,
+        memory: OF_TEXT,
+        kind: Kind::Binary,
+        inputs: 1000,
+    },
+    Target {
+        name: "agent_request",
+        read: agent::agent_request,
+        longest: 64 << 10,
+        memory: OF_JSON,
+        kind: Kind::Json,
+        inputs: 2000,
+    },
+    Target {
+        name: "conductor_answer",
+        read: agent::conductor_answer,
+        longest: 64 << 10,
+        memory: OF_JSON,
+        kind: Kind::Json,
+        inputs: 2000,
+    },
+    Target {
+        name: "neighbor_frame",
+        read: agent::neighbor_frame,
+        longest: 1500,
+        memory: SMALL,
+        kind: Kind::Binary,
+        inputs: 2000,
+    },
+    Target {
+        name: "agent_start",
+        read: agent::agent_start,
+        longest: 4096,
+        memory: OF_TEXT,
+        kind: Kind::Binary,
+        inputs: 1500,
+    },
+    Target {
+        name: "boot_loader",
+        read: agent::boot_loader,
+        longest: 16 << 10,
+        memory: OF_TEXT,
+        kind: Kind::Binary,
+        inputs: 1000,
     },
 ];
 

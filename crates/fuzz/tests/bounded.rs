@@ -109,5 +109,15 @@ bounded! {
     tftp_packet
     router_solicitation
     redfish_answer
+    ipmi_datagram
+    ipmi_storage
+    ovsdb_stream
     image_header
+    image_chunk
+    image_checksums
+    agent_request
+    conductor_answer
+    neighbor_frame
+    agent_start
+    boot_loader
 }

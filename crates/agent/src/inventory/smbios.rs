@@ -3,7 +3,7 @@
 const MEMORY_DEVICE: u8 = 17;
 
 /// The sizes of all memory modules together, in MiB; `None` if the table lists none.
-pub(super) fn memory_mib(table: &[u8]) -> Option<u64> {
+pub fn memory_mib(table: &[u8]) -> Option<u64> {
     let modules = Structures { rest: table }.filter(|structure| structure[0] == MEMORY_DEVICE);
     Some(modules.filter_map(module_mib).sum()).filter(|total| *total > 0)
 }

@@ -10,18 +10,18 @@ use std::cmp::Ordering;
 /// One operating system as a boot loader would start it. Paths are those of the loader: absolute
 /// in the file system that holds its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BootEntry {
+pub struct BootEntry {
     /// The kernel.
-    pub(super) kernel: String,
+    pub kernel: String,
     /// Initial RAM disks, to be put together in this order.
-    pub(super) initrds: Vec<String>,
+    pub initrds: Vec<String>,
     /// The kernel's command line.
-    pub(super) command_line: String,
+    pub command_line: String,
 }
 
 /// The default entry of a `grub.cfg`: the one that `set default` names by number, title or id, or
 /// else the first that starts a kernel.
-pub(super) fn from_grub(text: &str) -> Option<BootEntry> {
+pub fn from_grub(text: &str) -> Option<BootEntry> {
     let menu = parse_menu(text);
     let by_default = menu.default.as_ref().and_then(|wanted| {
         let number = wanted.parse().ok();
@@ -161,10 +161,7 @@ fn words(line: &str) -> Vec<String> {
 
 /// The newest of several Boot Loader Specification entries, each a file name and its text.
 /// `variables` has `name=value` lines, as a GRUB environment block has.
-pub(super) fn from_loader_entries(
-    entries: &[(String, String)],
-    variables: &str,
-) -> Option<BootEntry> {
+pub fn from_loader_entries(entries: &[(String, String)], variables: &str) -> Option<BootEntry> {
     let mut newest: Option<(String, BootEntry)> = None;
     for (name, text) in entries.iter().filter(|(name, _)| !name.contains("rescue")) {
         let Some(entry) = parse_loader_entry(text, variables) else {
@@ -221,7 +218,7 @@ fn variable_value<'a>(variables: &'a str, name: &str) -> Vec<&'a str> {
 
 /// The newest kernel among the files of `/boot`, with its initial RAM disk if it has one, and a
 /// command line that names the root file system by UUID.
-pub(super) fn from_file_names(folder: &str, names: &[String], root: &str) -> Option<BootEntry> {
+pub fn from_file_names(folder: &str, names: &[String], root: &str) -> Option<BootEntry> {
     let versions = names
         .iter()
         .filter_map(|name| name.strip_prefix("vmlinuz-"));

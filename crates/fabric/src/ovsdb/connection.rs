@@ -19,7 +19,7 @@ use crate::Error;
 const DATABASE: &str = "Open_vSwitch";
 
 /// Bytes of one message. What is asked for here are the rows of a few ports.
-const LONGEST_MESSAGE: usize = 1 << 20;
+pub(super) const LONGEST_MESSAGE: usize = 1 << 20;
 
 /// Messages of the server's own (keep-alives, notifications) before the answer comes.
 const MOST_INTERRUPTIONS: usize = 1000;
@@ -78,17 +78,7 @@ impl Connection {
         let mut parameters = vec![Value::from(DATABASE)];
         parameters.extend_from_slice(operations);
         let result = self.call("transact", parameters.into()).await?;
-        let Value::Array(results) = result else {
-            return Err(self.nonsense("the result of a transaction is not an array".to_owned()));
-        };
-        // If the whole fails after every part succeeded, there is one result more than parts.
-        if let Some(failed) = results.iter().find(|result| result.get("error").is_some()) {
-            return Err(self.refusal(failed));
-        }
-        if results.len() != operations.len() {
-            return Err(self.nonsense("a transaction has too few results".to_owned()));
-        }
-        Ok(results)
+        results_of(result, operations.len()).map_err(|objection| self.objected(objection))
     }
 
     /// The rows that each of `selections` finds.
@@ -97,19 +87,7 @@ impl Connection {
             return Ok(Vec::new());
         }
         let results = self.transact(&selections).await?;
-        let rows = results.into_iter().map(|mut result| {
-            let rows = result.get_mut("rows").map(Value::take);
-            match rows {
-                Some(Value::Array(rows)) => rows
-                    .into_iter()
-                    .map(|row| match row {
-                        Value::Object(row) => Some(row),
-                        _ => None,
-                    })
-                    .collect(),
-                _ => None,
-            }
-        });
+        let rows = results.into_iter().map(rows_of);
         rows.collect::<Option<_>>()
             .ok_or_else(|| self.nonsense("a selection has no rows".to_owned()))
     }
@@ -134,30 +112,14 @@ impl Connection {
 
     async fn answer_to(&mut self, id: u64) -> Result<Value, Error> {
         for _ in 0..MOST_INTERRUPTIONS {
-            let mut message = self.receive().await?;
-            if let Some(method) = message.get("method") {
-                // RFC 7047, section 4.1.11: whoever is asked for an echo gives it.
-                if method == "echo" {
-                    let echo =
-                        json!({"id": message["id"], "result": message["params"], "error": null});
-                    self.send(&echo).await?;
+            let message = self.receive().await?;
+            match heard(message, id) {
+                Heard::Echo(echo) => self.send(&echo).await?,
+                Heard::Notice => {}
+                Heard::Answer(answer) => {
+                    return answer.map_err(|objection| self.objected(objection));
                 }
-                continue;
             }
-            if message.get("id") != Some(&Value::from(id)) {
-                return Err(self.nonsense("it answers what was not asked".to_owned()));
-            }
-            let error = message.get("error").filter(|error| !error.is_null());
-            if let Some(error) = error {
-                return Err(Error::Refused {
-                    switch: self.switch.clone(),
-                    detail: shown(&error.to_string()),
-                });
-            }
-            return match message.get_mut("result") {
-                Some(result) => Ok(result.take()),
-                None => Err(self.nonsense("an answer has no result".to_owned())),
-            };
         }
         Err(self.nonsense("it talks without answering".to_owned()))
     }
@@ -203,15 +165,90 @@ impl Connection {
         broken(&self.switch, &self.address, source)
     }
 
-    /// RFC 7047, section 3.1, `<error>`: a short code, and details for people.
-    fn refusal(&self, failed: &Value) -> Error {
-        let part = |name| failed.get(name).and_then(Value::as_str).unwrap_or_default();
-        let detail = shown(&format!("{} {}", part("error"), part("details")));
-        Error::Refused {
-            switch: self.switch.clone(),
-            detail: detail.trim_end().to_owned(),
+    fn objected(&self, objection: Objection) -> Error {
+        match objection {
+            Objection::Nonsense(detail) => self.nonsense(detail.to_owned()),
+            Objection::Refused(detail) => Error::Refused {
+                switch: self.switch.clone(),
+                detail,
+            },
         }
     }
+}
+
+/// What a message means to somebody who waits for an answer.
+pub(super) enum Heard {
+    /// RFC 7047, section 4.1.11: whoever is asked for an echo gives it, and this is it.
+    Echo(Value),
+    /// Something that was not asked for.
+    Notice,
+    /// The answer.
+    Answer(Result<Value, Objection>),
+}
+
+/// Why there is no result.
+pub(super) enum Objection {
+    /// What was said makes no sense.
+    Nonsense(&'static str),
+    /// The server says no, in these words.
+    Refused(String),
+}
+
+/// Reads a message where the answer to request `id` is awaited.
+pub(super) fn heard(mut message: Value, id: u64) -> Heard {
+    if let Some(method) = message.get("method") {
+        return match method == "echo" {
+            true => Heard::Echo(
+                json!({"id": message["id"], "result": message["params"], "error": null}),
+            ),
+            false => Heard::Notice,
+        };
+    }
+    if message.get("id") != Some(&Value::from(id)) {
+        return Heard::Answer(Err(Objection::Nonsense("it answers what was not asked")));
+    }
+    let error = message.get("error").filter(|error| !error.is_null());
+    if let Some(error) = error {
+        return Heard::Answer(Err(Objection::Refused(shown(&error.to_string()))));
+    }
+    let result = message.get_mut("result").map(Value::take);
+    Heard::Answer(result.ok_or(Objection::Nonsense("an answer has no result")))
+}
+
+/// The results of the `count` operations of a transaction.
+pub(super) fn results_of(result: Value, count: usize) -> Result<Vec<Value>, Objection> {
+    let Value::Array(results) = result else {
+        return Err(Objection::Nonsense(
+            "the result of a transaction is not an array",
+        ));
+    };
+    // If the whole fails after every part succeeded, there is one result more than parts.
+    if let Some(failed) = results.iter().find(|result| result.get("error").is_some()) {
+        return Err(Objection::Refused(refusal(failed)));
+    }
+    match results.len() == count {
+        true => Ok(results),
+        false => Err(Objection::Nonsense("a transaction has too few results")),
+    }
+}
+
+/// RFC 7047, section 3.1, `<error>`: a short code, and details for people.
+fn refusal(failed: &Value) -> String {
+    let part = |name| failed.get(name).and_then(Value::as_str).unwrap_or_default();
+    let detail = shown(&format!("{} {}", part("error"), part("details")));
+    detail.trim_end().to_owned()
+}
+
+/// The rows that a selection found.
+pub(super) fn rows_of(mut result: Value) -> Option<Vec<Row>> {
+    let Some(Value::Array(rows)) = result.get_mut("rows").map(Value::take) else {
+        return None;
+    };
+    let rows = rows.into_iter().map(|row| match row {
+        Value::Object(row) => Some(row),
+        _ => None,
+    });
+    rows.collect()
 }
 
 async fn connect(

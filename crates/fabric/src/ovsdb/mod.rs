@@ -24,6 +24,7 @@ mod address;
 mod change;
 mod connection;
 mod notation;
+mod reading;
 mod rows;
 mod splitter;
 mod tunnel;
@@ -41,6 +42,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 pub use address::OvsdbAddress;
+pub use reading::read;
 
 use self::change::Wanted;
 use self::connection::Connection;

@@ -117,7 +117,7 @@ impl Rows {
             .await?
             .into_iter();
         for (port, bridge) in self.ports.iter_mut().zip(found.by_ref()) {
-            port.bridge = bridge.first().and_then(|row| uuid(row.get("_uuid")?));
+            port.is_in(&bridge);
         }
         self.interfaces
             .extend(found.flatten().filter_map(Interface::of));
@@ -145,67 +145,78 @@ impl Rows {
 
     /// The states of the switch ports `names`.
     pub(super) fn states(&self, names: &[String]) -> Vec<PortState> {
+        // Looked up, not searched for: a switch may send any number of rows.
+        let each = self.ports.iter().rev();
+        let holders: BTreeMap<_, _> = each
+            .flat_map(|port| port.interfaces().into_iter().map(move |uuid| (uuid, port)))
+            .collect();
+        let known = self.names();
         let found = names.iter().filter_map(|name| self.interface(name));
-        found.map(|interface| self.state(interface)).collect()
-    }
-
-    fn state(&self, interface: &Interface) -> PortState {
-        let port = self.port_of(&interface.uuid);
-        let empty = Row::new();
-        let row = port.map_or(&empty, |port| &port.row);
-        let number = |name| {
-            optional(&interface.row, name)
-                .and_then(Value::as_u64)
-                .and_then(|number| u32::try_from(number).ok())
-        };
-        let up = |name| text(&interface.row, name).map(|state| state == "up");
-        PortState {
-            port: interface.name.clone(),
-            carries: match port {
-                Some(port) if port.bridge.is_some() => carries(row),
-                _ => Carries::Other {
-                    words: "in no bridge".to_owned(),
-                },
-            },
-            isolated: row.get("protected").and_then(Value::as_bool) == Some(true),
-            lag: port.and_then(|port| self.lag(port)),
-            description: pairs(row, "external_ids")
-                .remove(DESCRIPTION)
-                .unwrap_or_default(),
-            admin_up: up("admin_state"),
-            link: up("link_state"),
-            mtu: number("mtu"),
-            lacp_current: optional(&interface.row, "lacp_current").and_then(Value::as_bool),
-            fault: interface.fault(),
-        }
-    }
-
-    fn lag(&self, port: &Port) -> Option<Lag> {
-        let interfaces = port.interfaces();
-        let config = pairs(&port.row, "other_config");
-        let lacp = text(&port.row, "lacp");
-        if interfaces.len() < 2 && matches!(lacp, None | Some("off")) {
-            return None;
-        }
-        let names = self.names();
-        let members = interfaces
-            .iter()
-            .filter_map(|uuid| names.get(uuid.as_str()));
-        Some(Lag {
-            name: port.name.clone(),
-            members: members.map(|name| (*name).to_owned()).collect(),
-            primary: config.get("bond-primary").cloned(),
-            active: lacp == Some("active"),
-            fast: config.get("lacp-time").is_some_and(|time| time == "fast"),
-            fallback: config
-                .get("lacp-fallback-ab")
-                .is_some_and(|fallback| fallback == "true"),
-        })
+        let states = found.map(|interface| {
+            let port = holders.get(&interface.uuid).copied();
+            state(interface, port, &known)
+        });
+        states.collect()
     }
 }
 
+/// The state of the switch port `interface`, which is in `port`. `names` are those of interfaces by their
+/// UUIDs.
+fn state(interface: &Interface, port: Option<&Port>, names: &BTreeMap<&str, &str>) -> PortState {
+    let empty = Row::new();
+    let row = port.map_or(&empty, |port| &port.row);
+    let number = |name| {
+        optional(&interface.row, name)
+            .and_then(Value::as_u64)
+            .and_then(|number| u32::try_from(number).ok())
+    };
+    let up = |name| text(&interface.row, name).map(|state| state == "up");
+    PortState {
+        port: interface.name.clone(),
+        carries: match port {
+            Some(port) if port.bridge.is_some() => carries(row),
+            _ => Carries::Other {
+                words: "in no bridge".to_owned(),
+            },
+        },
+        isolated: row.get("protected").and_then(Value::as_bool) == Some(true),
+        lag: port.and_then(|port| lag(port, names)),
+        description: pairs(row, "external_ids")
+            .remove(DESCRIPTION)
+            .unwrap_or_default(),
+        admin_up: up("admin_state"),
+        link: up("link_state"),
+        mtu: number("mtu"),
+        lacp_current: optional(&interface.row, "lacp_current").and_then(Value::as_bool),
+        fault: interface.fault(),
+    }
+}
+
+fn lag(port: &Port, names: &BTreeMap<&str, &str>) -> Option<Lag> {
+    let interfaces = port.interfaces();
+    let config = pairs(&port.row, "other_config");
+    let lacp = text(&port.row, "lacp");
+    if interfaces.len() < 2 && matches!(lacp, None | Some("off")) {
+        return None;
+    }
+    let members = interfaces
+        .iter()
+        .filter_map(|uuid| names.get(uuid.as_str()));
+    Some(Lag {
+        name: port.name.clone(),
+        members: members.map(|name| (*name).to_owned()).collect(),
+        primary: config.get("bond-primary").cloned(),
+        active: lacp == Some("active"),
+        fast: config.get("lacp-time").is_some_and(|time| time == "fast"),
+        fallback: config
+            .get("lacp-fallback-ab")
+            .is_some_and(|fallback| fallback == "true"),
+    })
+}
+
 impl Interface {
-    fn of(row: Row) -> Option<Self> {
+    /// From a row as it is selected.
+    pub(super) fn of(row: Row) -> Option<Self> {
         Some(Self {
             uuid: uuid(row.get("_uuid")?)?,
             name: row.get("name")?.as_str()?.to_owned(),
@@ -243,6 +254,11 @@ impl Port {
             row,
         };
         Some(port)
+    }
+
+    /// Takes note of the bridge among those that were found to have it.
+    pub(super) fn is_in(&mut self, bridges: &[Row]) {
+        self.bridge = bridges.first().and_then(|row| uuid(row.get("_uuid")?));
     }
 
     /// Its VLAN, if it is an access port.

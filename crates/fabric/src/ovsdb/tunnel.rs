@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::change::{mutate_ports, unchanged};
 use super::connection::Connection;
 use super::notation::{map, pairs, reference, references, set, uuid};
-use super::rows::{DESCRIPTION, Port, Rows, select};
+use super::rows::{DESCRIPTION, Interface, Port, Rows, select};
 use crate::Error;
 
 /// Marks a port as a tunnel of ours. Rows have no column for that.
@@ -43,18 +43,27 @@ pub(super) async fn read(connection: &mut Connection) -> Result<Vec<Found>, Erro
         interfaces: Vec::new(),
     };
     rows.complete(connection).await?;
-    let ports = rows.ports.clone();
-    Ok(ports
-        .into_iter()
-        .map(|port| found_tunnel(&rows, port))
-        .collect())
+    Ok(found_in(&rows))
 }
 
-fn found_tunnel(rows: &Rows, port: Port) -> Found {
-    let interface = port
-        .interfaces()
-        .first()
-        .and_then(|uuid| rows.interfaces.iter().find(|each| each.uuid == *uuid));
+/// The ports of `rows` as tunnels.
+pub(super) fn found_in(rows: &Rows) -> Vec<Found> {
+    let interfaces: BTreeMap<_, _> = rows
+        .interfaces
+        .iter()
+        .map(|each| (each.uuid.as_str(), each))
+        .collect();
+    let ports = rows.ports.iter().cloned();
+    ports
+        .map(|port| {
+            let first = port.interfaces().into_iter().next();
+            let interface = first.and_then(|uuid| interfaces.get(uuid.as_str()).copied());
+            found_tunnel(interface, port)
+        })
+        .collect()
+}
+
+fn found_tunnel(interface: Option<&Interface>, port: Port) -> Found {
     let options = interface.map(|interface| pairs(interface.row(), "options"));
     let options = options.unwrap_or_default();
     let vlan = port.access_vlan();
@@ -68,7 +77,7 @@ fn found_tunnel(rows: &Rows, port: Port) -> Found {
     };
     Found {
         tunnel: tunnel(),
-        fault: interface.and_then(super::rows::Interface::fault),
+        fault: interface.and_then(Interface::fault),
         port,
     }
 }
