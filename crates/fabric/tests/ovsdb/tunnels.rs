@@ -126,6 +126,7 @@ async fn frames_pass_between_switches_within_a_network_and_nowhere_else() {
     // Without the tunnel nothing passes: what comes later by the other one shows it.
     let only = [network(6000, 101, &["10.50.0.2"])];
     one.driver().set_tunnels(&only, soon()).await.unwrap();
+    one.revalidated();
     let lost = frame(EVERYBODY, 1, 0xa4);
     one.receive("p1", &lost);
     let last = frame(EVERYBODY, 3, 0xa5);

@@ -200,6 +200,13 @@ impl Vswitch {
         frames
     }
 
+    /// Returns once what the switch remembers of earlier frames has been compared with its configuration
+    /// (ovs-vswitchd(8)): until then a frame like one before may still go the old way, for a second or so on a
+    /// busy machine.
+    pub(crate) fn revalidated(&self) {
+        self.appctl(&["revalidator/wait"]);
+    }
+
     /// Has a machine at `port` send this frame.
     pub(crate) fn receive(&self, port: &str, frame: &[u8]) {
         let digits: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
