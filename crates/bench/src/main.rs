@@ -23,6 +23,8 @@ mod idle_agents;
 mod images;
 mod nodes;
 mod orders;
+#[path = "../../store/tests/store/postgres.rs"]
+mod postgres;
 mod power_checks;
 mod process;
 mod start_up;
@@ -32,31 +34,67 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 
 use crate::figures::figure;
+use crate::process::Kept;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let program = program()?;
-    let size = program.metadata().map(|metadata| metadata.len());
-    figure("binary_size", size? as f64 / 1e6, "MB");
-    start_up::measure(&program).await?;
-    calls::measure(&program).await?;
-    images::measure(&program).await?;
-    idle_agents::measure(&program).await?;
-    orders::measure().await?;
-    power_checks::measure(&program).await?;
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    let wrong = parts.iter().find(|part| !PARTS.contains(&part.as_str()));
+    ensure!(
+        wrong.is_none(),
+        "there is no part {wrong:?} to measure: there are {PARTS:?}"
+    );
+    let asked = |part: &str| parts.is_empty() || parts.iter().any(|asked| asked == part);
+    figure("load_1m_before", load()?, "processes");
+    if asked("start-up") {
+        let size = program.metadata().map(|metadata| metadata.len());
+        figure("binary_size", size? as f64 / 1e6, "MB");
+        start_up::measure(&program).await?;
+    }
+    if asked("calls") {
+        calls::measure(&program, Kept::Sqlite).await?;
+    }
+    if asked("calls-postgresql") {
+        calls::measure(&program, Kept::Postgresql).await?;
+    }
+    if asked("images") {
+        images::measure(&program).await?;
+    }
+    if asked("idle-agents") {
+        idle_agents::measure(&program).await?;
+    }
+    if asked("orders") {
+        orders::measure().await?;
+    }
+    if asked("power-checks") {
+        power_checks::measure(&program).await?;
+    }
     figure("load_1m", load()?, "processes");
     Ok(())
 }
 
-/// The server to measure: the one argument, or else the `bessemer` that was built beside this.
+/// What can be measured; without arguments, all of it is.
+const PARTS: &[&str] = &[
+    "start-up",
+    "calls",
+    "calls-postgresql",
+    "images",
+    "idle-agents",
+    "orders",
+    "power-checks",
+];
+
+/// The server to measure: the `bessemer` that was built beside this, unless the environment names
+/// another one.
 fn program() -> anyhow::Result<PathBuf> {
-    let program = match std::env::args_os().nth(1) {
+    let program = match std::env::var_os("BESSEMER") {
         Some(path) => PathBuf::from(path),
         None => std::env::current_exe()?.with_file_name("bessemer"),
     };
     ensure!(
         program.is_file(),
-        "there is no server at {}: build it with `make release`, or name another one",
+        "there is no server at {}: build it with `make release`, or name another one in BESSEMER",
         program.display()
     );
     Ok(program)

@@ -11,7 +11,7 @@ use bessemer_core::hardware::{
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::Standby;
 use bessemer_core::net::MacAddress;
-use bessemer_store::{Location, Store, StoreOptions};
+use bessemer_store::{Store, StoreOptions};
 use bessemer_wire::api::{BmcCreate, BmcTrust, Node, NodeCreate, NodePortCreate};
 use bytes::Bytes;
 use hyper::Method;
@@ -39,6 +39,14 @@ pub(crate) fn request(number: u16) -> anyhow::Result<Bytes> {
     let [high, low] = number.to_be_bytes();
     let bmc = SocketAddr::from((Ipv4Addr::new(127, 2, high, low), CLOSED));
     node(format!("node-{number}"), bmc, [2, 0, high, low])
+}
+
+/// The same for one of those that come and go.
+pub(crate) fn passing(number: u16) -> anyhow::Result<(String, Bytes)> {
+    let [high, low] = number.to_be_bytes();
+    let bmc = SocketAddr::from((Ipv4Addr::new(127, 4, high, low), CLOSED));
+    let name = format!("passing-{number}");
+    Ok((name.clone(), node(name, bmc, [2, 2, high, low])?))
 }
 
 fn node(name: String, bmc: SocketAddr, mac: [u8; 4]) -> anyhow::Result<Bytes> {
@@ -107,8 +115,7 @@ impl SilentNodes {
 
 /// Writes down what each node is made of, as its inspection would. The server must be stopped.
 pub(crate) async fn write_inventories(folder: &Folder, nodes: &[NodeId]) -> anyhow::Result<()> {
-    let database = Location::Sqlite(folder.data().join("bessemer.db"));
-    let store = Store::open(&database, StoreOptions::default()).await?;
+    let store = Store::open(&folder.database(), StoreOptions::default()).await?;
     for (number, node) in (0..).zip(nodes) {
         let inventory = inventory(number)?;
         store.set_identity(*node, &inventory.identity).await?;

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use bessemer_store::Location;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -14,6 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
+use crate::postgres;
 
 /// The longest wait for a server to answer, to print its token or to end.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,11 +36,31 @@ ramdisk = '/nonexistent'
 boot_port = 0
 ";
 
+/// Where a server keeps what it knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// In a SQLite file in its folder.
+    Sqlite,
+    /// In a database of a PostgreSQL that this process has started.
+    Postgresql,
+}
+
+impl Kept {
+    /// What the names of its figures end in.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgresql => "_postgresql",
+        }
+    }
+}
+
 /// The folder of a server: its configuration, data and log. Deleted with this value.
 pub(crate) struct Folder {
     folder: tempfile::TempDir,
     /// What its configuration says beside where things are.
     more: &'static str,
+    database_url: Option<String>,
 }
 
 impl Folder {
@@ -49,13 +71,36 @@ impl Folder {
     /// The same with these further sections in its configuration.
     pub(crate) fn with(more: &'static str) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("bessemer-bench-").tempdir();
-        let folder = folder.context("no temporary folder can be made")?;
-        Ok(Self { folder, more })
+        Ok(Self {
+            folder: folder.context("no temporary folder can be made")?,
+            more,
+            database_url: None,
+        })
+    }
+
+    /// The same of a server with a database of this kind.
+    pub(crate) async fn on(kept: Kept, more: &'static str) -> anyhow::Result<Self> {
+        let database_url = match kept {
+            Kept::Sqlite => None,
+            Kept::Postgresql => Some(postgres::new_database().await),
+        };
+        Ok(Self {
+            database_url,
+            ..Self::with(more)?
+        })
     }
 
     /// Where the server keeps its data.
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// Its database.
+    pub(crate) fn database(&self) -> Location {
+        match &self.database_url {
+            Some(url) => Location::Postgres(url.clone()),
+            None => Location::Sqlite(self.data().join("bessemer.db")),
+        }
     }
 
     fn log(&self) -> PathBuf {
@@ -75,9 +120,13 @@ impl Folder {
             true => format!("{PROVISIONING}agent_port = {port}\n"),
             false => String::new(),
         };
+        let database = match &self.database_url {
+            Some(url) => format!("database_url = '{url}'\n"),
+            None => String::new(),
+        };
         let data = self.data();
         let text = format!(
-            "data = '{}'\n[api]\nlisten = '{api}'\n{more}{}",
+            "data = '{}'\n{database}[api]\nlisten = '{api}'\n{more}{}",
             data.display(),
             self.more
         );

@@ -14,6 +14,7 @@ use crate::audit::{self, InTransaction, Outcomes};
 use crate::database::{Database, Transaction};
 use crate::open::{self, Location};
 use crate::records::{Claim, Commit};
+use crate::tokens::KnownTokens;
 use crate::wake::{Note, Others};
 
 /// The whole memory of Bessemer. Cheap to clone; clones share their connections.
@@ -31,6 +32,7 @@ pub(crate) struct Inner {
     news: watch::Sender<u64>,
     others: Option<Others>,
     outcomes: Arc<Outcomes>,
+    known_tokens: KnownTokens,
     /// End with this value.
     _tasks: JoinSet<()>,
 }
@@ -104,6 +106,7 @@ impl Store {
                 news,
                 others,
                 outcomes,
+                known_tokens: KnownTokens::default(),
                 _tasks: tasks,
             }
         });
@@ -157,6 +160,10 @@ impl Store {
 
     pub(crate) fn database(&self) -> &Database {
         &self.inner.database
+    }
+
+    pub(crate) fn known_tokens(&self) -> &KnownTokens {
+        &self.inner.known_tokens
     }
 
     pub(crate) fn outcomes(&self) -> &Outcomes {

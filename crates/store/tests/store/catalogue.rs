@@ -215,8 +215,20 @@ async fn a_token_is_known_by_its_digest_until_it_is_revoked(site: Site) {
     assert!(store.token_by_hash("admin").await.unwrap().is_none());
     assert_eq!(store.tokens().await.unwrap().len(), 2);
 
+    let elsewhere = site.open().await;
+    assert!(elsewhere.token_by_hash("digest").await.unwrap().is_some());
     store.revoke_token(&token.id.to_string()).await.unwrap();
     assert!(store.token_by_hash("digest").await.unwrap().is_none());
+    // Another server may not have noticed yet, for less than a second.
+    let revoked = std::time::Instant::now();
+    loop {
+        let asked = revoked.elapsed();
+        if elsewhere.token_by_hash("digest").await.unwrap().is_none() {
+            break;
+        }
+        assert!(asked < std::time::Duration::from_secs(1), "{asked:?}");
+        tokio::task::yield_now().await;
+    }
     assert!(
         store
             .token_by_hash("digest of another")
