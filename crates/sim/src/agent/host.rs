@@ -226,6 +226,11 @@ impl Host {
         Ok(path)
     }
 
+    /// The URL that a system on its disks calls when it is up, if there is such a system.
+    pub fn home_url(&self) -> Option<String> {
+        system_on(self).ok().map(|home| home.url)
+    }
+
     /// What every boot of the agent was told, oldest first: all that a replay would need.
     pub fn boots(&self) -> Vec<Parameters> {
         lock(&self.boots).clone()

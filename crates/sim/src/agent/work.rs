@@ -30,8 +30,12 @@ use super::protocol::{Answer, Protocol};
 use super::{AgentError, root, zeros};
 
 /// How often a request is repeated while the conductor is away: a restart takes a moment.
-const TRIES: u32 = 1000;
+const TRIES: u32 = 300;
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// After so many repetitions it is no restart, and the pauses are longer.
+const QUICK_TRIES: u32 = 200;
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often an agent that is held in the middle of its work says that it is still there.
 const HELD_REPORT: Duration = Duration::from_millis(200);
@@ -504,6 +508,7 @@ impl Patience {
                 return Err(AgentError::Refused(answer.status));
             }
             Err(error) if self.tries >= TRIES => return Err(error),
+            Ok(_) | Err(_) if self.tries > QUICK_TRIES => tokio::time::sleep(LONG_PAUSE).await,
             Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
         }
         Ok(None)

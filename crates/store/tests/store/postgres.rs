@@ -143,6 +143,19 @@ impl Drop for Keeper {
     }
 }
 
+/// Drops a database that [`new_database`] made, whoever is connected to it.
+#[allow(dead_code, reason = "only programs that make hundreds of them")]
+pub(crate) async fn drop_database(url: &str) {
+    let cluster = CLUSTER.get().expect("it has made the database");
+    let name = url.split(['/', '?']).nth(3).expect("a URL of new_database");
+    let dropped = tokio::process::Command::new(cluster.programs.join("dropdb"))
+        .arg("--host")
+        .arg(&cluster.folder)
+        .args(["--username=bessemer", "--force", name])
+        .status();
+    assert!(dropped.await.expect("dropdb runs").success(), "is dropped");
+}
+
 fn start() -> Cluster {
     let programs = find_programs().expect(
         "these tests need PostgreSQL: no `initdb` and `pg_ctl` on the PATH nor in \

@@ -1,0 +1,253 @@
+//! How a site ends: nothing goes wrong any more, everything is put in order as people would, and then
+//! everything must be in order.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bessemer_core::id::NodeId;
+use bessemer_core::lifecycle::{NodeState, Phase, Standby};
+use bessemer_sim::agent::zeros;
+use bessemer_wire::api::{Node, ServerStatus};
+use bessemer_wire::event::Event;
+use serde_json::{Value, json};
+
+use crate::faults;
+use crate::story::{give_back, register, until};
+use crate::world::World;
+
+/// The longest that a node may be on its way when nothing goes wrong: every deadline of every attempt
+/// of two phases, by the site's clock.
+const ON_ITS_WAY: Duration = Duration::from_secs(3600);
+
+/// How often people mend what has failed. What failed while something still went wrong fails once.
+const ROUNDS: u32 = 4;
+
+pub(crate) async fn end(world: &World) {
+    faults::mend_all(world).await;
+    world.judge.tell("--- nothing goes wrong any more");
+    let mut nodes = Vec::new();
+    for machine in 0..world.machines.len() {
+        nodes.extend(register(world, machine, Standby::ByFlavor).await);
+    }
+    if nodes.len() < world.machines.len() || !settle_all(world, &nodes).await {
+        return;
+    }
+    orders_have_ended(world).await;
+    if !put_in_order(world, &nodes, Phase::Active).await {
+        return;
+    }
+    give_all_back(world).await;
+    if settle_all(world, &nodes).await && put_in_order(world, &nodes, Phase::Available).await {
+        nothing_is_left(world, &nodes).await;
+        events_tell_what_is(world).await;
+    }
+}
+
+/// Waits until all nodes have settled; whether they have.
+async fn settle_all(world: &World, nodes: &[NodeId]) -> bool {
+    for node in nodes {
+        if !until(world, *node, ON_ITS_WAY, NodeState::settled).await {
+            let name = world.judge.name(*node);
+            let state = world.judge.states().borrow().get(node).cloned();
+            world
+                .judge
+                .object(format!("{name} does not come to rest: {state:?}"));
+            return false;
+        }
+    }
+    true
+}
+
+/// Whoever ordered has a server, or was told why not.
+async fn orders_have_ended(world: &World) {
+    let servers = world.ask("servers", async |api| api.servers().await).await;
+    for server in servers.unwrap_or_default() {
+        let told = !server.reason.summary.is_empty();
+        match server.status {
+            ServerStatus::Active => {}
+            ServerStatus::Error if told && server.reason.remedy.is_some() => {}
+            status => world.judge.object(format!(
+                "server {} has not ended: {status:?}, {}",
+                server.name, server.reason
+            )),
+        }
+    }
+}
+
+/// Mends what has failed as a person would, until every node is for rent or, with `also`, active.
+async fn put_in_order(world: &World, nodes: &[NodeId], also: Phase) -> bool {
+    for _ in 0..ROUNDS {
+        let mut mended = false;
+        for node in nodes {
+            let Some(seen) = node_of(world, *node).await else {
+                return false;
+            };
+            mended |= mend(world, &seen, also).await;
+        }
+        if !mended {
+            return true;
+        }
+        // What was asked for is decided upon after this.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if !settle_all(world, nodes).await {
+            return false;
+        }
+    }
+    for node in nodes {
+        let Some(seen) = node_of(world, *node).await else {
+            return false;
+        };
+        if !is_in_order(&seen, also) {
+            let (name, state) = (&seen.name, &seen.state);
+            world.judge.object(format!(
+                "{name} fails although nothing goes wrong: {state:?}"
+            ));
+        }
+    }
+    false
+}
+
+fn is_in_order(node: &Node, also: Phase) -> bool {
+    node.state.phase == Phase::Available || node.state.phase == also
+}
+
+/// Does what a person would do about this node; whether there was anything to do.
+async fn mend(world: &World, node: &Node, also: Phase) -> bool {
+    if is_in_order(node, also) {
+        return false;
+    }
+    world.judge.may_erase(node.id);
+    let name = &node.name;
+    if let Some(server) = node.server {
+        world.judge.given_up(server);
+        give_back(world, &server.to_string()).await;
+        return true;
+    }
+    let what = format!("{name}: put in order");
+    let asked = async |api: &bessemer_client::Client| match node.state.phase {
+        Phase::Held => api.unhold_node(name).await,
+        _ => api.provide_node(name).await,
+    };
+    world.ask(&what, asked).await;
+    true
+}
+
+async fn node_of(world: &World, node: NodeId) -> Option<Node> {
+    let id = node.to_string();
+    let node = world.ask("node", async |api| api.node(&id).await).await?;
+    Some(node.into_value())
+}
+
+async fn give_all_back(world: &World) {
+    let servers = world.ask("servers", async |api| api.servers().await).await;
+    for server in servers.unwrap_or_default() {
+        world.judge.given_up(server.id);
+        give_back(world, &server.id.to_string()).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+}
+
+/// Nobody has a server, so nobody has a node or an address, and no disk holds anything.
+async fn nothing_is_left(world: &World, nodes: &[NodeId]) {
+    let judge = &world.judge;
+    let servers = world.ask("servers", async |api| api.servers().await).await;
+    if let Some(left) = servers.iter().flatten().next() {
+        judge.object(format!(
+            "server {} is still there: {}",
+            left.name,
+            left.json()
+        ));
+    }
+    let network = world
+        .ask("network", async |api| api.network("tenants").await)
+        .await;
+    let usage = network.map(|network| network.subnets[0].usage.allocated);
+    if usage.is_some_and(|allocated| allocated != 0) {
+        judge.object(format!(
+            "{usage:?} addresses are taken, and nobody has a server"
+        ));
+    }
+    for node in nodes {
+        let Some(seen) = node_of(world, *node).await else {
+            return;
+        };
+        if seen.server.is_some() {
+            judge.object(format!("{} belongs to a server that is gone", seen.name));
+        }
+    }
+    for machine in &world.machines {
+        if let Some(at) = zeros::first_nonzero(&machine.host.disks[0]).unwrap() {
+            judge.object(format!("{}: byte {at} of its disk is left", machine.name));
+        }
+    }
+}
+
+/// The events, read from the first to the last, tell where every node and server is.
+async fn events_tell_what_is(world: &World) {
+    let mut events: Vec<Event> = Vec::new();
+    loop {
+        let after = events.last().map_or(0, |event| event.sequence);
+        let Some(page) = world
+            .ask("events", async |api| api.events(after, 1000).await)
+            .await
+        else {
+            return;
+        };
+        if page.is_empty() {
+            break;
+        }
+        events.extend(page.into_iter().map(bessemer_client::Document::into_value));
+    }
+    let gaps = events
+        .windows(2)
+        .filter(|pair| pair[1].sequence != pair[0].sequence + 1);
+    if gaps.count() > 0 {
+        world.judge.object("events are missing in the middle");
+    }
+    servers_in(world, &events);
+    let told: HashMap<_, _> = events
+        .iter()
+        .filter(|event| ["node.step", "node.phase", "node.failed"].contains(&event.kind.as_str()))
+        .filter_map(|event| Some((event.node?, place(&event.data))))
+        .collect();
+    let nodes = world
+        .ask("nodes", async |api| api.nodes(None, false).await)
+        .await;
+    for node in nodes.unwrap_or_default() {
+        let is = place(&json!(node.state));
+        if told.get(&node.id) != Some(&is) {
+            let told = told.get(&node.id);
+            world
+                .judge
+                .object(format!("{}: is {is}, and events tell {told:?}", node.name));
+        }
+    }
+}
+
+/// Every server is ordered once, and deleted once after that; nothing is told of it before or after.
+fn servers_in(world: &World, events: &[Event]) {
+    let mut lives: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    for event in events {
+        if let Some(server) = event.server.filter(|_| event.kind.starts_with("server.")) {
+            lives.entry(server).or_default().push(&event.kind);
+        }
+    }
+    for (server, life) in lives {
+        let count = |kind| life.iter().filter(|each| **each == kind).count();
+        let whole = life.first() == Some(&"server.ordered")
+            && life.last() == Some(&"server.deleted")
+            && count("server.ordered") == 1
+            && count("server.deleted") == 1;
+        if !whole {
+            world
+                .judge
+                .object(format!("server {server} lives by its events as {life:?}"));
+        }
+    }
+}
+
+/// Where a node is, as an event or a state tells it.
+fn place(data: &Value) -> Value {
+    let parts = ["phase", "step", "attempt", "tries", "generation"];
+    parts.iter().map(|part| data[*part].clone()).collect()
+}

@@ -1,0 +1,368 @@
+//! What goes wrong at a site: rules, each with whom it is for, what happens, how often or for how
+//! long, and when.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::world::{Machine, World};
+
+/// A fault to come.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule<K> {
+    /// Whom it is for: the number of a machine or a server.
+    pub(crate) of: usize,
+    /// How long after the one before.
+    pub(crate) after: Duration,
+    pub(crate) kind: K,
+    /// How often it strikes, where it is counted.
+    pub(crate) times: u32,
+    /// How long it lasts, where it is not.
+    pub(crate) lasts: Duration,
+}
+
+/// What goes wrong with one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MachineFault {
+    BmcUnreachable,
+    BmcResets,
+    BmcRejectsPassword,
+    BmcServerErrors,
+    BmcClientErrors,
+    BmcEmptyBodies,
+    BmcMissingKeys,
+    BmcStaleEtags,
+    BmcSlow,
+    BmcIgnoresPower,
+    BmcIgnoresBootOverride,
+    BmcReadsOn,
+    PostHangs,
+    PostTakesLong,
+    WrongBootDevice,
+    AgentCrashes,
+    AgentCutOff,
+    AgentDuplicates,
+    AgentReplays,
+    AgentOfAnotherMachine,
+    AgentVanishesInWrite,
+    EraseFails,
+    WriteFails,
+    WriteSlow,
+    OsSilent,
+    KexecHangs,
+    NoWayHome,
+}
+
+use MachineFault as Fault;
+
+const MACHINE_FAULTS: [MachineFault; 27] = [
+    Fault::BmcUnreachable,
+    Fault::BmcResets,
+    Fault::BmcRejectsPassword,
+    Fault::BmcServerErrors,
+    Fault::BmcClientErrors,
+    Fault::BmcEmptyBodies,
+    Fault::BmcMissingKeys,
+    Fault::BmcStaleEtags,
+    Fault::BmcSlow,
+    Fault::BmcIgnoresPower,
+    Fault::BmcIgnoresBootOverride,
+    Fault::BmcReadsOn,
+    Fault::PostHangs,
+    Fault::PostTakesLong,
+    Fault::WrongBootDevice,
+    Fault::AgentCrashes,
+    Fault::AgentCutOff,
+    Fault::AgentDuplicates,
+    Fault::AgentReplays,
+    Fault::AgentOfAnotherMachine,
+    Fault::AgentVanishesInWrite,
+    Fault::EraseFails,
+    Fault::WriteFails,
+    Fault::WriteSlow,
+    Fault::OsSilent,
+    Fault::KexecHangs,
+    Fault::NoWayHome,
+];
+
+/// What goes wrong with what machines share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SiteFault {
+    SwitchRefuses,
+    SwitchLosesAnswers,
+    SwitchSilent,
+    SwitchHangsUp,
+    SwitchStalls,
+    SwitchForgets,
+    DatabaseGone,
+    CommitLost,
+    ClockAhead,
+    ClockBehind,
+    ServerKilled,
+    ServerPaused,
+    ServerRestarted,
+}
+
+const SITE_FAULTS: [SiteFault; 13] = [
+    SiteFault::SwitchRefuses,
+    SiteFault::SwitchLosesAnswers,
+    SiteFault::SwitchSilent,
+    SiteFault::SwitchHangsUp,
+    SiteFault::SwitchStalls,
+    SiteFault::SwitchForgets,
+    SiteFault::DatabaseGone,
+    SiteFault::CommitLost,
+    SiteFault::ClockAhead,
+    SiteFault::ClockBehind,
+    SiteFault::ServerKilled,
+    SiteFault::ServerPaused,
+    SiteFault::ServerRestarted,
+];
+
+/// What is to go wrong with machine `of`.
+pub(crate) fn of_machine(dice: &mut Dice, of: usize) -> Vec<Rule<MachineFault>> {
+    let count = dice.below(4);
+    (0..count)
+        .map(|_| rule(dice, of, &MACHINE_FAULTS))
+        .collect()
+}
+
+/// What is to go wrong with a site of so many servers.
+pub(crate) fn of_site(dice: &mut Dice, servers: usize) -> Vec<Rule<SiteFault>> {
+    let count = dice.below(5);
+    (0..count)
+        .map(|_| {
+            let of = dice.below(servers as u64) as usize;
+            rule(dice, of, &SITE_FAULTS)
+        })
+        .collect()
+}
+
+fn rule<K: Copy>(dice: &mut Dice, of: usize, kinds: &[K]) -> Rule<K> {
+    Rule {
+        of,
+        after: dice.up_to(60),
+        kind: *dice.pick(kinds),
+        times: dice.between(1, 6) as u32,
+        lasts: dice.up_to(120),
+    }
+}
+
+/// Has the faults of one machine happen, one after the other.
+pub(crate) async fn strike_machine(world: &World, rules: &[Rule<MachineFault>]) {
+    for rule in rules {
+        tokio::time::sleep(rule.after).await;
+        let machine = &world.machines[rule.of];
+        world.judge.tell(format!("{}: {rule:?}", machine.name));
+        if rule.kind == Fault::WrongBootDevice {
+            world.judge.excuse(&machine.name);
+        }
+        apply(machine, rule);
+        if lasts(rule.kind) {
+            tokio::time::sleep(rule.lasts).await;
+            mend_for_now(machine, rule.kind);
+            world
+                .judge
+                .tell(format!("{}: no more {:?}", machine.name, rule.kind));
+        }
+    }
+}
+
+/// Whether a fault is there for a time rather than a number of times.
+fn lasts(kind: MachineFault) -> bool {
+    use Fault::{
+        AgentCutOff, BmcIgnoresBootOverride, BmcIgnoresPower, BmcReadsOn, BmcRejectsPassword,
+        BmcSlow, BmcUnreachable, NoWayHome, PostHangs, PostTakesLong, WriteSlow,
+    };
+    matches!(
+        kind,
+        AgentCutOff
+            | BmcIgnoresBootOverride
+            | BmcIgnoresPower
+            | BmcReadsOn
+            | BmcRejectsPassword
+            | BmcSlow
+            | BmcUnreachable
+            | NoWayHome
+            | PostHangs
+            | PostTakesLong
+            | WriteSlow
+    )
+}
+
+fn apply(machine: &Machine, rule: &Rule<MachineFault>) {
+    let times = rule.times;
+    let inside = &machine.host.faults;
+    let few = |counter: &AtomicU32| counter.store(times, Ordering::SeqCst);
+    let switch = |on: &AtomicBool| on.store(true, Ordering::SeqCst);
+    let bmc = machine.bmc.faults();
+    match rule.kind {
+        Fault::BmcUnreachable => bmc.update(|faults| faults.refuse_connections = true),
+        Fault::BmcResets => {
+            machine.bmc.forget_sessions();
+            bmc.update(|faults| faults.unavailable_answers = times);
+        }
+        Fault::BmcRejectsPassword => bmc.update(|faults| faults.reject_credentials = true),
+        Fault::BmcServerErrors => bmc.update(|faults| faults.server_errors = times),
+        Fault::BmcClientErrors => bmc.update(|faults| faults.client_errors = times),
+        Fault::BmcEmptyBodies => bmc.update(|faults| faults.empty_bodies = times),
+        Fault::BmcMissingKeys => bmc.update(|faults| faults.missing_keys = times),
+        Fault::BmcStaleEtags => bmc.update(|faults| faults.stale_etags = times),
+        Fault::BmcSlow => {
+            bmc.update(|faults| faults.answer_delay = Duration::from_secs(u64::from(times) * 6));
+        }
+        Fault::BmcIgnoresPower => bmc.update(|faults| faults.ignore_power_commands = true),
+        Fault::BmcIgnoresBootOverride => bmc.update(|faults| faults.ignore_boot_override = true),
+        Fault::BmcReadsOn => bmc.update(|faults| faults.reads_on = true),
+        Fault::PostHangs => machine.machine.set_stuck_in_firmware(true),
+        Fault::PostTakesLong => inside.post_seconds.store(times * 40, Ordering::SeqCst),
+        Fault::WrongBootDevice => few(&inside.boot_disk_instead),
+        Fault::AgentCrashes => inside.crash_agent.notify_waiters(),
+        Fault::AgentCutOff => switch(&inside.cut_off),
+        Fault::AgentDuplicates => few(&inside.duplicate),
+        Fault::AgentReplays => few(&inside.replay),
+        Fault::AgentOfAnotherMachine => few(&inside.other_identity),
+        Fault::AgentVanishesInWrite => few(&inside.vanish_in_write),
+        Fault::EraseFails => few(&inside.fail_erase),
+        Fault::WriteFails => few(&inside.fail_write),
+        Fault::WriteSlow => few(&inside.seconds_a_chunk),
+        Fault::OsSilent => few(&inside.silent_os),
+        Fault::KexecHangs => few(&inside.kexec_hangs),
+        Fault::NoWayHome => switch(&inside.no_way_home),
+    }
+}
+
+/// Ends a fault that was there for a time.
+fn mend_for_now(machine: &Machine, kind: MachineFault) {
+    let inside = &machine.host.faults;
+    let bmc = machine.bmc.faults();
+    match kind {
+        Fault::AgentCutOff => inside.cut_off.store(false, Ordering::SeqCst),
+        Fault::NoWayHome => inside.no_way_home.store(false, Ordering::SeqCst),
+        Fault::PostHangs => machine.machine.set_stuck_in_firmware(false),
+        Fault::PostTakesLong => inside.post_seconds.store(0, Ordering::SeqCst),
+        Fault::WriteSlow => inside.seconds_a_chunk.store(0, Ordering::SeqCst),
+        // All that a controller does wrong for a time.
+        _ => bmc.update(|faults| {
+            let kept = faults.clone();
+            *faults = bessemer_sim::redfish::Faults {
+                unavailable_answers: kept.unavailable_answers,
+                server_errors: kept.server_errors,
+                client_errors: kept.client_errors,
+                empty_bodies: kept.empty_bodies,
+                missing_keys: kept.missing_keys,
+                stale_etags: kept.stale_etags,
+                ..bessemer_sim::redfish::Faults::default()
+            };
+        }),
+    }
+}
+
+/// Nothing goes wrong with this machine any more.
+pub(crate) fn mend(machine: &Machine) {
+    machine
+        .bmc
+        .faults()
+        .set(bessemer_sim::redfish::Faults::default());
+    machine.machine.set_stuck_in_firmware(false);
+    let inside = &machine.host.faults;
+    for counter in [
+        &inside.post_seconds,
+        &inside.boot_disk_instead,
+        &inside.seconds_a_chunk,
+        &inside.duplicate,
+        &inside.replay,
+        &inside.other_identity,
+        &inside.vanish_in_write,
+        &inside.fail_erase,
+        &inside.fail_write,
+        &inside.silent_os,
+        &inside.kexec_hangs,
+    ] {
+        counter.store(0, Ordering::SeqCst);
+    }
+    for switch in [&inside.cut_off, &inside.no_way_home] {
+        switch.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Has the faults of a site happen, one after the other.
+pub(crate) async fn strike_site(world: &World, rules: &[Rule<SiteFault>]) {
+    for rule in rules {
+        tokio::time::sleep(rule.after).await;
+        world.judge.tell(format!("site: {rule:?}"));
+        strike(world, rule).await;
+    }
+}
+
+async fn strike(world: &World, rule: &Rule<SiteFault>) {
+    let server = &world.servers[rule.of];
+    let (times, lasts) = (rule.times, rule.lasts);
+    let switch = &world.switch;
+    match rule.kind {
+        SiteFault::SwitchRefuses => switch.set_faults(|faults| faults.refusals = times),
+        SiteFault::SwitchLosesAnswers => switch.set_faults(|faults| faults.lost_answers = times),
+        SiteFault::SwitchSilent => {
+            switch.set_faults(|faults| faults.silent = true);
+            tokio::time::sleep(lasts).await;
+            switch.set_faults(|faults| faults.silent = false);
+        }
+        SiteFault::SwitchHangsUp => {
+            switch.set_faults(|faults| faults.hangs_up = true);
+            tokio::time::sleep(lasts).await;
+            switch.set_faults(|faults| faults.hangs_up = false);
+        }
+        SiteFault::SwitchStalls => {
+            switch.set_faults(|faults| faults.stalled = true);
+            tokio::time::sleep(lasts).await;
+            switch.set_faults(|faults| faults.stalled = false);
+        }
+        SiteFault::SwitchForgets => {
+            switch.save();
+            tokio::time::sleep(lasts).await;
+            // What it carries until somebody looks is nobody's fault.
+            world
+                .machines
+                .iter()
+                .for_each(|machine| world.judge.excuse(&machine.name));
+            switch.forget();
+        }
+        SiteFault::DatabaseGone => server.lose_database(lasts / 4),
+        SiteFault::CommitLost => server.lose_answer(times * 3),
+        SiteFault::ClockAhead => jump(server.jump, lasts, 1).await,
+        SiteFault::ClockBehind => jump(server.jump, lasts, -1).await,
+        SiteFault::ServerKilled => {
+            server.die(times * 7, Duration::from_secs(30)).await;
+            tokio::time::sleep(lasts / 4).await;
+            server.start().await;
+        }
+        SiteFault::ServerPaused => {
+            server.pause(times * 5, lasts);
+            tokio::time::sleep(lasts).await;
+        }
+        SiteFault::ServerRestarted => {
+            server.stop().await;
+            tokio::time::sleep(lasts / 8).await;
+            server.start().await;
+        }
+    }
+    world.judge.tell(format!("site: no more {:?}", rule.kind));
+}
+
+/// The time of day of a server is off for as long as it is off by.
+async fn jump(jump: crate::clock::Jump, by: Duration, sign: i64) {
+    jump.store(sign * by.as_nanos() as i64, Ordering::SeqCst);
+    tokio::time::sleep(by).await;
+    jump.store(0, Ordering::SeqCst);
+}
+
+/// Nothing goes wrong any more at this site.
+pub(crate) async fn mend_all(world: &World) {
+    world.machines.iter().for_each(mend);
+    world
+        .switch
+        .set_faults(|faults| *faults = bessemer_sim::switch::SwitchFaults::default());
+    for server in &world.servers {
+        server.leave_alone();
+    }
+}

@@ -1,0 +1,305 @@
+//! The judge of one site: what was done there, what was seen, and what must never be seen.
+//!
+//! He looks at every decision of a conductor just before it is committed ([`bessemer_store::Witness`]),
+//! at every change of what runs on a machine and at every move of a switch port, each at the very
+//! moment: what he finds is what was true then.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Weak};
+
+use bessemer_core::id::{NodeId, ServerId};
+use bessemer_core::lifecycle::{Action, NodeState, Phase, Step};
+use bessemer_sim::agent::{Host, Inside, zeros};
+use bessemer_store::{Claim, Commit};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+
+/// The VLAN of the tenants' network.
+pub(crate) const TENANTS: u16 = 100;
+
+/// Lines of a site's story that are kept.
+const STORY: usize = 4000;
+
+pub(crate) struct Judge {
+    clock: &'static Clock,
+    inner: Mutex<Inner>,
+    /// The newest decision about each node.
+    states: watch::Sender<HashMap<NodeId, NodeState>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    story: Vec<String>,
+    violations: Vec<String>,
+    machines: Vec<Seen>,
+    /// The fence of the newest decision about a node.
+    fences: HashMap<NodeId, i64>,
+    /// Servers that nobody has asked to be deleted or rebuilt, by their node, once active.
+    kept: HashMap<NodeId, ServerId>,
+}
+
+/// A machine as the judge knows it.
+struct Seen {
+    name: String,
+    node: Option<NodeId>,
+    host: Weak<Host>,
+    disk: PathBuf,
+    vlan: watch::Receiver<Option<u16>>,
+    /// Its hardware or its switch has done what nobody can prevent: started what is on the disk, or
+    /// forgotten what its port carries.
+    beyond_control: bool,
+}
+
+impl Judge {
+    pub(crate) fn new(clock: &'static Clock) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            inner: Mutex::default(),
+            states: watch::Sender::default(),
+        })
+    }
+
+    /// Notes something for those who read the story of a run that failed.
+    pub(crate) fn tell(&self, line: impl AsRef<str>) {
+        let now = self.clock.elapsed().as_secs_f64();
+        let mut inner = self.inner.lock().unwrap();
+        if inner.story.len() < STORY {
+            inner.story.push(format!("{now:9.3} {}", line.as_ref()));
+        }
+    }
+
+    /// Something is as it must never be.
+    pub(crate) fn object(&self, what: impl AsRef<str>) {
+        self.tell(format!("*** {}", what.as_ref()));
+        let mut inner = self.inner.lock().unwrap();
+        inner.violations.push(what.as_ref().to_owned());
+    }
+
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.inner.lock().unwrap().violations.clone()
+    }
+
+    pub(crate) fn story(&self) -> String {
+        self.inner.lock().unwrap().story.join("\n")
+    }
+
+    /// The newest decisions about all nodes.
+    pub(crate) fn states(&self) -> watch::Receiver<HashMap<NodeId, NodeState>> {
+        self.states.subscribe()
+    }
+
+    pub(crate) fn watch_machine(
+        self: &Arc<Self>,
+        name: &str,
+        host: &Arc<Host>,
+        vlan: watch::Receiver<Option<u16>>,
+    ) {
+        let index = {
+            let mut inner = self.inner.lock().unwrap();
+            inner.machines.push(Seen {
+                name: name.to_owned(),
+                node: None,
+                host: Arc::downgrade(host),
+                disk: host.disks[0].clone(),
+                vlan,
+                beyond_control: false,
+            });
+            inner.machines.len() - 1
+        };
+        let judge = self.clone();
+        host.observe(Box::new(move |inside| judge.runs(index, inside)));
+    }
+
+    /// The node that this machine is registered as, or that it is not any more.
+    pub(crate) fn is_node(&self, name: &str, node: Option<NodeId>) {
+        let mut inner = self.inner.lock().unwrap();
+        let machine = inner.machines.iter_mut().find(|each| each.name == name);
+        if let Some(machine) = machine {
+            machine.node = node;
+        }
+    }
+
+    /// From now on, what is started on this machine, and what its port carries, is nobody's fault.
+    pub(crate) fn excuse(&self, name: &str) {
+        let mut inner = self.inner.lock().unwrap();
+        let machine = inner.machines.iter_mut().find(|each| each.name == name);
+        if let Some(machine) = machine {
+            machine.beyond_control = true;
+        }
+    }
+
+    /// From now on this server may be erased.
+    pub(crate) fn given_up(&self, server: ServerId) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.kept.retain(|_, kept| *kept != server);
+    }
+
+    /// An operator has asked for something that may cost a node what is on its disks.
+    pub(crate) fn may_erase(&self, node: NodeId) {
+        self.inner.lock().unwrap().kept.remove(&node);
+    }
+
+    /// What runs on a machine has changed.
+    fn runs(&self, machine: usize, inside: Inside) {
+        let (name, vlan, excused) = {
+            let inner = self.inner.lock().unwrap();
+            let seen = &inner.machines[machine];
+            let vlan = *seen.vlan.borrow();
+            (seen.name.clone(), vlan, seen.beyond_control)
+        };
+        self.tell(format!("{name}: {inside:?} runs, VLAN {vlan:?}"));
+        if inside == Inside::System && vlan != Some(TENANTS) && !excused {
+            self.object(format!(
+                "{name}: a tenant's system has started while its port is in VLAN {vlan:?}"
+            ));
+        }
+        if inside == Inside::Agent && vlan == Some(TENANTS) && !excused {
+            self.object(format!("{name}: an agent speaks from a tenant's network"));
+        }
+    }
+
+    /// A conductor has moved a switch port.
+    pub(crate) fn moved(&self, port: &str, vlan: Option<u16>) {
+        let found = {
+            let inner = self.inner.lock().unwrap();
+            let found = inner.machines.iter().find(|seen| seen.name == port);
+            found.and_then(|seen| Some((seen.host.upgrade()?.inside(), seen.beyond_control)))
+        };
+        let Some((inside, excused)) = found else {
+            return;
+        };
+        self.tell(format!("{port}: VLAN {vlan:?} while {inside:?} runs"));
+        let wrong = match inside {
+            Inside::Agent | Inside::Firmware => vlan == Some(TENANTS),
+            Inside::System => vlan != Some(TENANTS),
+            Inside::Nothing | Inside::ArmedAgent => false,
+        };
+        if wrong && !excused {
+            self.object(format!(
+                "{port}: its port moves to VLAN {vlan:?} while {inside:?} runs"
+            ));
+        }
+    }
+
+    /// A conductor is about to commit what it has decided.
+    pub(crate) fn decided(&self, server: usize, claim: Claim, commit: &Commit) {
+        let (before, next) = (&commit.before, &commit.next);
+        let node = claim.node;
+        self.fenced(server, claim);
+        self.has_an_end(node, next);
+        let entered = before.phase != next.phase;
+        if entered && next.phase == Phase::Available {
+            self.is_blank(node);
+        }
+        if entered && next.phase == Phase::Active {
+            self.is_the_right_system(node, next);
+        }
+        let erases = commit.intent.as_ref().map(|intent| &intent.action) == Some(&Action::Erase);
+        if erases {
+            self.may_be_erased(node);
+        }
+        if (before.phase, before.step, before.attempt) != (next.phase, next.step, next.attempt) {
+            let (name, reason) = (self.name(node), &next.reason);
+            let seen = reason.seen.as_deref().unwrap_or_default();
+            self.tell(format!(
+                "{name}: server {server}: {} {} ({}) attempt {} try {}: {}; {seen}",
+                next.phase.name(),
+                next.step.name(),
+                next.generation,
+                next.attempt,
+                next.tries,
+                reason.summary,
+            ));
+        }
+        self.states.send_modify(|states| {
+            states.insert(node, next.clone());
+        });
+    }
+
+    /// Whoever decides about a node has claimed it after everybody who has decided about it before.
+    fn fenced(&self, server: usize, claim: Claim) {
+        let mut inner = self.inner.lock().unwrap();
+        let newest = inner.fences.insert(claim.node, claim.fence);
+        drop(inner);
+        if let Some(newest) = newest.filter(|newest| *newest >= claim.fence) {
+            let (name, fence) = (self.name(claim.node), claim.fence);
+            self.object(format!(
+                "{name}: server {server} decides under fence {fence} after fence {newest}"
+            ));
+        }
+    }
+
+    /// It rests, or has a deadline; and if it has failed, a person is told what to do.
+    fn has_an_end(&self, node: NodeId, next: &NodeState) {
+        if !next.at_rest() && next.deadline.is_none() && next.retry_at.is_none() {
+            let (name, step) = (self.name(node), next.step.name());
+            self.object(format!("{name}: {step} has no deadline"));
+        }
+        let told = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let reason = &next.reason;
+        if next.phase == Phase::Failed
+            && next.step == Step::Rest
+            && (reason.summary.is_empty() || !told(&reason.remedy))
+        {
+            let name = self.name(node);
+            self.object(format!("{name}: has failed without a remedy: {reason}"));
+        }
+    }
+
+    fn is_blank(&self, node: NodeId) {
+        let Some((name, _, disk)) = self.machine(node) else {
+            return;
+        };
+        match zeros::first_nonzero(&disk) {
+            Ok(None) => {}
+            found => self.object(format!(
+                "{name}: for rent with a former tenant's data on it: {found:?}"
+            )),
+        }
+    }
+
+    /// What the tenant was told to be up is theirs, and does run.
+    fn is_the_right_system(&self, node: NodeId, next: &NodeState) {
+        let Some((name, host, _)) = self.machine(node) else {
+            return;
+        };
+        let Some(server) = next.written_for else {
+            return self.object(format!("{name}: active, and written for nobody"));
+        };
+        self.inner.lock().unwrap().kept.insert(node, server);
+        let inside = host.inside();
+        if inside != Inside::System {
+            self.object(format!("{name}: active while {inside:?} runs"));
+        }
+        let calls = host.home_url().unwrap_or_default();
+        if !calls.contains(&server.to_string()) {
+            self.object(format!(
+                "{name}: active, and not with server {server} on its disk"
+            ));
+        }
+    }
+
+    fn may_be_erased(&self, node: NodeId) {
+        let kept = self.inner.lock().unwrap().kept.get(&node).copied();
+        if let Some(server) = kept {
+            let name = self.name(node);
+            self.object(format!(
+                "{name}: erased, and nobody has asked for server {server} to be given up"
+            ));
+        }
+    }
+
+    fn machine(&self, node: NodeId) -> Option<(String, Arc<Host>, PathBuf)> {
+        let inner = self.inner.lock().unwrap();
+        let seen = inner.machines.iter().find(|each| each.node == Some(node))?;
+        Some((seen.name.clone(), seen.host.upgrade()?, seen.disk.clone()))
+    }
+
+    /// What people call this node.
+    pub(crate) fn name(&self, node: NodeId) -> String {
+        let machine = self.machine(node).map(|(name, ..)| name);
+        machine.unwrap_or_else(|| node.to_string())
+    }
+}

@@ -1,0 +1,139 @@
+//! From a seed to a site, and what became of it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::clock::{self, Clock};
+use crate::dice::Dice;
+use crate::faults::{self, MachineFault, Rule, SiteFault};
+use crate::story::{self, Story};
+use crate::world::{Kind, World};
+use crate::{ending, postgres};
+
+/// Machines of a site, each with a run of its own.
+pub(crate) const RUNS_OF_A_SITE: u64 = 8;
+
+/// The longest that a site may take on the real clock. None takes nearly as long.
+const LIMIT: Duration = Duration::from_secs(400);
+
+/// Seeds in which something was found once, each with what it was.
+pub(crate) const KNOWN: &[(u64, &str)] = &[];
+
+/// What a seed decides.
+#[derive(Debug)]
+pub(crate) struct Site {
+    seed: u64,
+    kind: Kind,
+    stories: Vec<Story>,
+    machine_faults: Vec<Vec<Rule<MachineFault>>>,
+    site_faults: Vec<Rule<SiteFault>>,
+}
+
+impl Site {
+    pub(crate) fn of(seed: u64) -> Self {
+        let (on_postgres, servers) = match seed % 4 {
+            0 | 1 => (false, 1),
+            2 => (true, 1),
+            _ => (true, 2),
+        };
+        let kind = Kind {
+            on_postgres,
+            servers,
+        };
+        let machines = 0..RUNS_OF_A_SITE as usize;
+        let told = |machine| Story::told_by(&mut Dice::of(seed, 100 + machine as u64));
+        let struck =
+            |machine| faults::of_machine(&mut Dice::of(seed, 200 + machine as u64), machine);
+        Self {
+            seed,
+            kind,
+            stories: machines.clone().map(told).collect(),
+            machine_faults: machines.map(struck).collect(),
+            site_faults: faults::of_site(&mut Dice::of(seed, 2), servers),
+        }
+    }
+
+    /// Lives through it; what must never be, if it was, with the story.
+    pub(crate) fn run(self) -> Result<(), String> {
+        let seed = self.seed;
+        let thread = std::thread::Builder::new().name(format!("seed {seed}"));
+        let lived = thread.spawn(move || self.live()).unwrap().join();
+        match lived {
+            Ok(None) => Ok(()),
+            Ok(Some(failure)) => Err(failure),
+            Err(_) => Err(format!(
+                "seed {seed}: the test itself has panicked, see above"
+            )),
+        }
+    }
+
+    fn live(self) -> Option<String> {
+        let clock = Clock::start();
+        clock::live_by(clock, None);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .on_thread_start(move || clock::live_by(clock, None))
+            .enable_all()
+            .build()
+            .unwrap();
+        clock.wake(runtime.handle().clone());
+        let failure = runtime.block_on(self.lives_through(clock));
+        clock.end();
+        runtime.shutdown_background();
+        failure
+    }
+
+    async fn lives_through(self, clock: &'static Clock) -> Option<String> {
+        let machines = self.stories.len();
+        let world = World::start(self.seed, self.kind, machines, clock).await;
+        let everything = async {
+            let stories = self.stories.iter().enumerate();
+            let stories = join_all(stories.map(|(at, story)| story::live(&world, at, story)));
+            let faults = self.machine_faults.iter();
+            let faults = join_all(faults.map(|rules| faults::strike_machine(&world, rules)));
+            tokio::join!(
+                stories,
+                faults,
+                faults::strike_site(&world, &self.site_faults)
+            );
+            ending::end(&world).await;
+        };
+        if !clock.within(LIMIT, everything).await {
+            world.judge.object("the site does not come to its end");
+        }
+        if std::env::var_os("BESSEMER_STORY").is_some() {
+            println!("{}", world.judge.story());
+        }
+        let failure = self.failure(&world);
+        for server in &world.servers {
+            server.kill().await;
+        }
+        if let Some(database) = &world.database {
+            postgres::drop_database(database).await;
+        }
+        failure
+    }
+
+    fn failure(&self, world: &World) -> Option<String> {
+        let violations = world.judge.violations();
+        let seed = self.seed;
+        (!violations.is_empty()).then(|| {
+            format!(
+                "=== seed {seed}: {}\n{self:#?}\n{}\n=== seed {seed}:\n{}\n\
+                 BESSEMER_SEED={seed} cargo test -p bessemer-sim --test runs -- --nocapture",
+                self.kind(),
+                world.judge.story(),
+                violations.join("\n"),
+            )
+        })
+    }
+
+    fn kind(&self) -> String {
+        let database = if self.kind.on_postgres {
+            "PostgreSQL"
+        } else {
+            "SQLite"
+        };
+        format!("{database}, {} server(s)", self.kind.servers)
+    }
+}

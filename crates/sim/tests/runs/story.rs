@@ -1,0 +1,282 @@
+//! What people do at a site: one story for each machine, with an operator who looks after it and a
+//! tenant who orders servers. Orders take whichever machine is free.
+
+use std::time::Duration;
+
+use bessemer_core::id::{NodeId, ServerId};
+use bessemer_core::lifecycle::{NodeState, Phase, Standby};
+use bessemer_wire::api::{PowerVerb, ServerPowerRequest, ServerRebuild};
+use tokio::time::timeout;
+
+use crate::dice::Dice;
+use crate::world::{World, order};
+
+/// The longest that somebody waits for something before they go on without.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// What happens to one machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Story {
+    pub(crate) standby: Standby,
+    pub(crate) acts: Vec<Act>,
+}
+
+/// One thing that somebody does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Order a server.
+    Order {
+        flavor: &'static str,
+    },
+    /// Wait until the server ordered last is active or has failed.
+    AwaitServer,
+    /// Wait until this machine's node has settled.
+    AwaitNode,
+    /// Do nothing for a while.
+    Pause(Duration),
+    Rebuild,
+    Switch(PowerVerb),
+    /// Give the server back.
+    Delete,
+    Hold,
+    Unhold,
+    Provide,
+    Abort,
+    Retire,
+}
+
+const POWER: [PowerVerb; 3] = [PowerVerb::On, PowerVerb::Off, PowerVerb::Restart];
+
+impl Story {
+    pub(crate) fn told_by(dice: &mut Dice) -> Self {
+        let standby = match dice.percent(25) {
+            true => Standby::Always,
+            false => Standby::ByFlavor,
+        };
+        let mut acts = Vec::new();
+        wait(dice, &mut acts, 85, Act::AwaitNode);
+        for _ in 0..dice.between(1, 2) {
+            if dice.percent(12) {
+                operate(dice, &mut acts);
+            }
+            let flavor = *dice.pick(&["kexec", "kexec", "cycle"]);
+            acts.push(Act::Order { flavor });
+            wait(dice, &mut acts, 80, Act::AwaitServer);
+            if dice.percent(12) {
+                acts.push(Act::Switch(*dice.pick(&POWER)));
+                wait(dice, &mut acts, 0, Act::AwaitServer);
+            }
+            if dice.percent(12) {
+                acts.push(Act::Rebuild);
+                wait(dice, &mut acts, 70, Act::AwaitServer);
+            }
+            if dice.percent(8) {
+                operate(dice, &mut acts);
+            }
+            acts.push(Act::Delete);
+        }
+        Self { standby, acts }
+    }
+}
+
+/// Waits for `what`, or only for a while.
+fn wait(dice: &mut Dice, acts: &mut Vec<Act>, percent: u64, what: Act) {
+    acts.push(match dice.percent(percent) {
+        true => what,
+        false => Act::Pause(dice.up_to(60)),
+    });
+}
+
+/// What operators do to nodes.
+fn operate(dice: &mut Dice, acts: &mut Vec<Act>) {
+    match dice.below(5) {
+        0 => acts.extend([Act::Hold, Act::Pause(dice.up_to(40)), Act::Unhold]),
+        1 => acts.extend([Act::Abort, Act::Pause(dice.up_to(30)), Act::Provide]),
+        2 => acts.extend([Act::Retire, Act::Pause(dice.up_to(60)), Act::Provide]),
+        3 => acts.push(Act::Provide),
+        _ => acts.push(Act::Abort),
+    }
+    wait(dice, acts, 60, Act::AwaitNode);
+}
+
+/// Somebody who lives a story.
+struct Actor<'w> {
+    world: &'w World,
+    machine: usize,
+    node: Option<NodeId>,
+    /// The server ordered last: its name, and what is known of it.
+    server: Option<(String, ServerId, NodeId)>,
+    ordered: u32,
+}
+
+/// Registers a machine and does with it what its story says.
+pub(crate) async fn live(world: &World, machine: usize, story: &Story) {
+    let mut actor = Actor {
+        world,
+        machine,
+        node: None,
+        server: None,
+        ordered: 0,
+    };
+    actor.register(story.standby).await;
+    for act in &story.acts {
+        actor.act(*act).await;
+    }
+}
+
+/// Registers a machine unless it is; its node.
+pub(crate) async fn register(world: &World, machine: usize, standby: Standby) -> Option<NodeId> {
+    let request = world.registration(machine, standby);
+    let name = request.name.clone();
+    // Whoever does not know whether they were heard looks first.
+    let known = world
+        .ask(&format!("{name}: register"), async |api| {
+            match api.node(&name).await {
+                Err(error) if error.is_not_found() => api.create_node(&request).await,
+                found => found,
+            }
+        })
+        .await;
+    let node = known.map(|node| node.id);
+    world.judge.is_node(&name, node);
+    node
+}
+
+impl Actor<'_> {
+    async fn register(&mut self, standby: Standby) {
+        self.node = register(self.world, self.machine, standby).await;
+    }
+
+    async fn act(&mut self, act: Act) {
+        let name = &self.world.machines[self.machine].name;
+        self.world.judge.tell(format!("{name}: {act:?}"));
+        match act {
+            Act::Pause(pause) => tokio::time::sleep(pause).await,
+            Act::AwaitNode => self.await_node().await,
+            Act::Order { flavor } => self.order(flavor).await,
+            Act::AwaitServer => self.await_server().await,
+            Act::Rebuild => self.rebuild().await,
+            Act::Switch(power) => self.switch(power).await,
+            Act::Delete => self.delete().await,
+            Act::Hold | Act::Unhold | Act::Provide | Act::Abort | Act::Retire => {
+                self.operate(act).await;
+            }
+        }
+    }
+
+    async fn await_node(&self) {
+        let Some(node) = self.node else { return };
+        until(self.world, node, PATIENCE, NodeState::settled).await;
+    }
+
+    async fn order(&mut self, flavor: &str) {
+        self.ordered += 1;
+        let name = format!("s{}-{}", self.machine, self.ordered);
+        let request = order(&name, flavor);
+        let what = format!("order {name}");
+        let ordered = self
+            .world
+            .ask(&what, async |api| api.create_server(&request, &name).await)
+            .await;
+        self.server = ordered.map(|server| (name, server.id, server.node));
+    }
+
+    async fn await_server(&self) {
+        let Some((_, server, node)) = &self.server else {
+            return;
+        };
+        until(self.world, *node, PATIENCE, |state| {
+            has_ended(state, *server)
+        })
+        .await;
+    }
+
+    async fn rebuild(&self) {
+        let Some((name, server, _)) = &self.server else {
+            return;
+        };
+        self.world.judge.given_up(*server);
+        let rebuild = ServerRebuild::default();
+        let what = format!("rebuild {name}");
+        let key = format!("rebuild-{name}");
+        self.world
+            .ask(&what, async |api| {
+                api.rebuild_server(name, &rebuild, &key).await
+            })
+            .await;
+    }
+
+    async fn switch(&self, power: PowerVerb) {
+        let Some((name, ..)) = &self.server else {
+            return;
+        };
+        let request = ServerPowerRequest {
+            power,
+            force: true,
+            shut_down_seconds: None,
+        };
+        let what = format!("switch {name} {power:?}");
+        let key = format!("switch-{name}");
+        self.world
+            .ask(&what, async |api| {
+                api.switch_server(name, &request, &key).await
+            })
+            .await;
+    }
+
+    async fn delete(&mut self) {
+        let Some((name, server, _)) = self.server.take() else {
+            return;
+        };
+        self.world.judge.given_up(server);
+        give_back(self.world, &name).await;
+    }
+
+    async fn operate(&self, act: Act) {
+        let (world, name) = (self.world, &self.world.machines[self.machine].name);
+        if let Some(node) = self.node {
+            world.judge.may_erase(node);
+        }
+        let why = "as the story goes";
+        let what = format!("{name}: {act:?}");
+        let told = async |api: &bessemer_client::Client| match act {
+            Act::Hold => api.hold_node(name, why).await,
+            Act::Unhold => api.unhold_node(name).await,
+            Act::Abort => api.abort_node(name, why).await,
+            Act::Retire => api.retire_node(name, why).await,
+            _ => api.provide_node(name).await,
+        };
+        world.ask(&what, told).await;
+    }
+}
+
+/// Deletes a server; that it is gone is as good.
+pub(crate) async fn give_back(world: &World, name: &str) {
+    let what = format!("delete {name}");
+    let deleted = async |api: &bessemer_client::Client| match api.delete_server(name).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        result => result,
+    };
+    world.ask(&what, deleted).await;
+}
+
+/// Whether an order has come to its end: its server is active, or its deployment has failed.
+fn has_ended(state: &NodeState, server: ServerId) -> bool {
+    match state.phase {
+        Phase::Active => state.written_for == Some(server),
+        Phase::Failed => state.at_rest(),
+        _ => false,
+    }
+}
+
+/// Waits until a conductor has decided something about a node, for `limit` at most; whether it has.
+pub(crate) async fn until(
+    world: &World,
+    node: NodeId,
+    limit: Duration,
+    condition: impl Fn(&NodeState) -> bool,
+) -> bool {
+    let mut states = world.judge.states();
+    let decided = states.wait_for(|states| states.get(&node).is_some_and(&condition));
+    matches!(timeout(limit, decided).await, Ok(Ok(_)))
+}

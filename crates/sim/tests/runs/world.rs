@@ -1,0 +1,444 @@
+//! One site: servers on one database, a switch, and machines that are cabled to it.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bessemer_client::{Client, Error};
+use bessemer_core::lifecycle::{HandOver, Standby, Timing};
+use bessemer_core::network::NetworkKind;
+use bessemer_core::subnet::AddressPool;
+use bessemer_server::config::{
+    Api, Config, DatabaseUrl, DhcpMode, ImageTransport, PhoneHome, Provisioning,
+};
+use bessemer_sim::agent::{Firmware, Host, Link};
+use bessemer_sim::machine::{
+    Inventory, InventoryDrive, InventoryNic, Machine as _, SimulatedMachine,
+};
+use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Transport};
+use bessemer_sim::switch::SimulatedSwitch;
+use bessemer_wire::api::{
+    BmcCreate, BmcTrust, FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate,
+    NetworkRequest, NodeCreate, NodePortCreate, ServerCreate, SubnetCreate, SwitchCreate,
+};
+use futures_util::FutureExt;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::dice::Dice;
+use crate::firmware::{make_ramdisk, offered};
+use crate::image::image;
+use crate::judge::{Judge, TENANTS};
+use crate::postgres;
+use crate::process::Slot;
+
+const USERNAME: &str = "operator";
+const PASSWORD: &str = "a bmc's password";
+const PROVISIONING: u16 = 10;
+const PARKED: u16 = 4094;
+const PUBLIC_KEY: &str = "ssh-ed25519 \
+    AAAAC3NzaC1lZDI1NTE5AAAAIP5kGDqPvXwzYUGQxNLPRQ8qMYBvZYZlP1iE0Nng2Q1R somebody@example";
+
+/// Between two questions of somebody who got no answer.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often an answer is waited for: minutes.
+const TRIES: u32 = 300;
+
+/// What kind of site a seed makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) on_postgres: bool,
+    pub(crate) servers: usize,
+}
+
+pub(crate) struct World {
+    pub(crate) judge: Arc<Judge>,
+    pub(crate) servers: Vec<Slot>,
+    pub(crate) switch: SimulatedSwitch,
+    pub(crate) machines: Vec<Machine>,
+    /// The URL of its database, if it is PostgreSQL.
+    pub(crate) database: Option<String>,
+    clients: Vec<Client>,
+    dice: Mutex<Dice>,
+    _folder: TempDir,
+}
+
+/// One machine with its controller and its inside.
+pub(crate) struct Machine {
+    pub(crate) name: String,
+    pub(crate) machine: Arc<SimulatedMachine>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) bmc: Arc<Bmc>,
+    server: BmcServer,
+    inside: JoinHandle<()>,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.inside.abort();
+    }
+}
+
+/// Hardware that takes its time, but not all day.
+fn timing() -> Timing {
+    Timing {
+        bmc_deadline: 60,
+        agent_boot_deadline: 150,
+        agent_silence: 60,
+        prove_deadline: 20,
+        inspect_deadline: 60,
+        erase_deadline: 90,
+        write_deadline: 120,
+        os_boot_deadline: 120,
+        os_boot_deadline_kexec: 60,
+        retry_pause: 2,
+        ..Timing::default()
+    }
+}
+
+impl World {
+    /// A site with `machines` that nobody has registered yet.
+    pub(crate) async fn start(
+        seed: u64,
+        kind: Kind,
+        machines: usize,
+        clock: &'static Clock,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let judge = Judge::new(clock);
+        let database = match kind.on_postgres {
+            true => Some(postgres::new_database().await),
+            false => None,
+        };
+        make_ramdisk_once(&folder);
+        let mut servers = Vec::new();
+        let mut token = None;
+        for number in 0..kind.servers {
+            let config = configuration(&folder, database.as_deref());
+            let slot = Slot::new(number, config, clock, judge.clone());
+            token = slot.start().await.or(token);
+            servers.push(slot);
+        }
+        let token = token.expect("a first start");
+        let clients = servers.iter().map(|slot| {
+            let listen = slot.config.lock().unwrap().api.listen;
+            Client::new(&format!("http://{listen}"), Some(&token)).unwrap()
+        });
+        let clients: Vec<_> = clients.collect();
+        let names: Vec<_> = (0..machines).map(name_of).collect();
+        let any_port = SocketAddr::from((own_address(), 0));
+        let switch = SimulatedSwitch::start(any_port, &names, PARKED)
+            .await
+            .unwrap();
+        let told = judge.clone();
+        switch.observe(Box::new(move |port, vlan| told.moved(port, vlan)));
+        let mut world = Self {
+            judge,
+            servers,
+            switch,
+            machines: Vec::new(),
+            database,
+            clients,
+            dice: Mutex::new(Dice::of(seed, 1)),
+            _folder: folder,
+        };
+        world.offer().await;
+        for number in 0..machines {
+            let machine = world.machine(number, any_port).await;
+            world.machines.push(machine);
+        }
+        world
+    }
+
+    async fn machine(&self, number: usize, listen: SocketAddr) -> Machine {
+        let name = name_of(number);
+        let machine = Arc::new(SimulatedMachine::new(hardware(number)));
+        let disk = self._folder.path().join(format!("disk-{number}"));
+        let size = machine.inventory().drives[0].capacity_bytes;
+        File::create(&disk).unwrap().set_len(size).unwrap();
+        let host = Arc::new(Host::new(&machine, vec![disk]).expect("a NIC and a drive"));
+        let vlan = self.switch.vlan(&name).expect("a port");
+        let link = Link::new(vlan.clone(), PROVISIONING, PARKED);
+        host.plug_in(link.clone());
+        self.judge.watch_machine(&name, &host, vlan);
+        let credentials = Credentials {
+            username: USERNAME.into(),
+            password: PASSWORD.into(),
+        };
+        let bmc = Bmc::new(machine.clone(), credentials);
+        let server = BmcServer::start(bmc.clone(), listen, Transport::Http).await;
+        Machine {
+            inside: host.clone().inhabit(&machine, self.firmware(link)),
+            server: server.unwrap(),
+            name,
+            machine,
+            host,
+            bmc,
+        }
+    }
+
+    /// What DHCP and the boot file tell a machine whose port is in the provisioning network.
+    fn firmware(&self, link: Link) -> Firmware {
+        let slots: Vec<_> = self.servers.iter().map(Slot::view).collect();
+        Arc::new(move |mac| {
+            let (link, slots) = (link.clone(), slots.clone());
+            async move {
+                loop {
+                    link.until_with_conductor().await;
+                    for slot in &slots {
+                        let Some((server, runtime)) = slot.server() else {
+                            continue;
+                        };
+                        let site = server.site.clone();
+                        let at = server.agent_address.zip(server.agent_fingerprint);
+                        let (address, pin) = at.expect("boot services");
+                        drop(server);
+                        // In the server's own runtime: a question to a server that is killed has no
+                        // answer.
+                        let asked =
+                            runtime.spawn(async move { offered(&site, address, pin, mac).await });
+                        if let Ok(Some(found)) = asked.await {
+                            return Some(found);
+                        }
+                    }
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+            }
+            .boxed()
+        })
+    }
+
+    /// What servers are made of.
+    async fn offer(&self) {
+        let api = &self.clients[0];
+        let switch = serde_json::json!({
+            "name": "leaf1", "driver": "ovsdb", "address": self.switch.url(),
+        });
+        let switch: SwitchCreate = serde_json::from_value(switch).unwrap();
+        api.create_switch(&switch).await.unwrap();
+        api.create_network(&network()).await.unwrap();
+        let key = KeyPairCreate {
+            name: "me".into(),
+            public_key: PUBLIC_KEY.into(),
+        };
+        api.create_key(&key).await.unwrap();
+        let hardware = serde_json::json!({
+            "architecture": "x86_64", "threads": 4, "memory_mib": 16384,
+            "disks": [{"count": 1, "size_gib": 1}],
+        });
+        for (name, hand_over) in [
+            ("kexec", HandOver::TryKexec),
+            ("cycle", HandOver::PowerCycle),
+        ] {
+            let flavor = FlavorCreate {
+                name: name.into(),
+                hardware: Some(serde_json::from_value(hardware.clone()).unwrap()),
+                from_node: None,
+                standby: false,
+                hand_over,
+                root_disk_hint: None,
+            };
+            api.create_flavor(&flavor).await.unwrap();
+        }
+        let (path, sha256) = image();
+        let request = ImageCreate {
+            name: "small".into(),
+            source: Some(path.to_str().unwrap().into()),
+            sha256: Some(sha256.into()),
+            ..ImageCreate::default()
+        };
+        api.create_image(&request).await.unwrap();
+        for _ in 0..TRIES {
+            let image = api.image("small").await.unwrap();
+            assert_ne!(image.status, ImageStatus::Failed, "{:?}", image.message);
+            if image.status == ImageStatus::Ready {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the image does not get ready");
+    }
+
+    /// What registers a machine.
+    pub(crate) fn registration(&self, machine: usize, standby: Standby) -> NodeCreate {
+        let machine = &self.machines[machine];
+        NodeCreate {
+            name: machine.name.clone(),
+            bmc: BmcCreate {
+                url: machine.server.url(),
+                username: USERNAME.into(),
+                password: PASSWORD.into(),
+                trust: BmcTrust::Insecure,
+                ipmi_key: None,
+            },
+            ports: vec![NodePortCreate {
+                switch: Some("leaf1".into()),
+                switch_port: Some(machine.name.clone()),
+                ..NodePortCreate::bare(machine.host.mac)
+            }],
+            port_groups: vec![],
+            rack: None,
+            boot_method: None,
+            standby,
+            root_disk_hint: None,
+        }
+    }
+
+    /// Asks one of the servers, and again while there is no answer. `None` if there never is one, or
+    /// the answer is a refusal.
+    pub(crate) async fn ask<T>(
+        &self,
+        what: &str,
+        ask: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Option<T> {
+        for _ in 0..TRIES {
+            let which = self.dice.lock().unwrap().below(self.clients.len() as u64);
+            match ask(&self.clients[which as usize]).await {
+                Ok(answer) => {
+                    self.judge.tell(format!("{what}: accepted"));
+                    return Some(answer);
+                }
+                Err(error) if error.is_outage() => tokio::time::sleep(ASK_AGAIN).await,
+                Err(error) => {
+                    self.judge.tell(format!("{what}: {error}"));
+                    if error.status().is_none_or(|status| status >= 500) {
+                        self.judge.object(format!("{what}: {error}"));
+                    }
+                    return None;
+                }
+            }
+        }
+        self.judge.object(format!("{what}: nobody answers"));
+        None
+    }
+}
+
+fn name_of(machine: usize) -> String {
+    format!("m{machine}")
+}
+
+fn hardware(number: usize) -> Inventory {
+    Inventory {
+        manufacturer: "Bessemer".into(),
+        model: "Simulated Server".into(),
+        serial_number: format!("RUN{number:04}"),
+        uuid: Uuid::from_u128(0x5e55_0000_0000_4000_8000_0000_0000_0000 | number as u128),
+        bios_version: "1.0".into(),
+        processor_model: "Simulated Processor".into(),
+        processor_cores: 4,
+        memory_mib: 16 << 10,
+        nics: vec![InventoryNic {
+            id: "NIC1".into(),
+            mac: format!("52:54:00:53:{:02x}:{:02x}", number >> 8, number & 0xff),
+            speed_mbps: 10_000,
+        }],
+        drives: vec![InventoryDrive {
+            id: "Drive1".into(),
+            model: "Simulated NVMe".into(),
+            serial_number: format!("RUNDISK{number:04}"),
+            capacity_bytes: 1 << 30,
+        }],
+    }
+}
+
+fn network() -> NetworkCreate {
+    NetworkCreate {
+        name: "tenants".into(),
+        kind: NetworkKind::Vlan,
+        scope: None,
+        project: None,
+        vlan: Some(TENANTS),
+        vni: None,
+        mtu: None,
+        physical_network: None,
+        subnets: vec![SubnetCreate {
+            cidr: "192.168.100.0/24".parse().unwrap(),
+            gateway: Some(Ipv4Addr::new(192, 168, 100, 1).into()),
+            dns: vec![],
+            routes: vec![],
+            pools: Some(vec![AddressPool {
+                first: Ipv4Addr::new(192, 168, 100, 10).into(),
+                last: Ipv4Addr::new(192, 168, 100, 99).into(),
+            }]),
+        }],
+    }
+}
+
+/// An order of what the site offers.
+pub(crate) fn order(name: &str, flavor: &str) -> ServerCreate {
+    ServerCreate {
+        name: name.into(),
+        flavor: flavor.into(),
+        image: "small".into(),
+        networks: vec![NetworkRequest {
+            network: "tenants".into(),
+            addresses: vec![],
+            port: None,
+            mode: None,
+        }],
+        keys: vec!["me".into()],
+        user_data: None,
+    }
+}
+
+fn make_ramdisk_once(folder: &TempDir) {
+    static MADE: std::sync::OnceLock<TempDir> = std::sync::OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        make_ramdisk(folder.path()).unwrap();
+        folder
+    });
+    std::os::unix::fs::symlink(made.path(), folder.path().join("ramdisk")).unwrap();
+}
+
+/// Servers on one PostgreSQL database share a data folder, as their keys and images are the same.
+fn configuration(folder: &TempDir, database: Option<&str>) -> Config {
+    let address = own_address();
+    let any_port = SocketAddr::from((address, 0));
+    Config {
+        data: folder.path().join("data"),
+        database_url: database.map(|url| DatabaseUrl(url.to_owned())),
+        api: Api {
+            listen: any_port,
+            ..Api::default()
+        },
+        provisioning: Some(Provisioning {
+            interface: None,
+            address,
+            subnet: "127.0.0.0/8".parse().unwrap(),
+            pool_first: Ipv4Addr::new(127, 0, 1, 1),
+            pool_last: Ipv4Addr::new(127, 0, 1, 250),
+            vlan: Some(PROVISIONING),
+            standby_vlan: None,
+            ramdisk: folder.path().join("ramdisk"),
+            agent_port: 0,
+            boot_port: 0,
+            dhcp: DhcpMode::Full,
+            image_transport: ImageTransport::default(),
+            ipxe: std::path::PathBuf::new(),
+            relayed: Vec::new(),
+            kernel_arguments: String::new(),
+        }),
+        phone_home: Some(PhoneHome {
+            listen: any_port,
+            url: None,
+        }),
+        parked_vlan: PARKED,
+        timing: timing(),
+        ..Config::default()
+    }
+}
+
+/// A loopback address that nobody else of this process has.
+fn own_address() -> Ipv4Addr {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let number = TAKEN.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    let octet = |number: u32| (number % 200 + 20) as u8;
+    Ipv4Addr::new(127, octet(process), octet(number / 200), octet(number))
+}
