@@ -39,6 +39,9 @@ const PACE: [(u32, Duration); 4] = [
     (u32::MAX, Duration::from_millis(500)),
 ];
 
+/// The same where processors are scarce: what looks quiet may only be waiting for one.
+const PACE_IF_LATE: Duration = Duration::from_millis(100);
+
 const NANOSECONDS: i64 = 1_000_000_000;
 
 /// The clock of one site.
@@ -192,10 +195,11 @@ fn pace() {
         for (clock, quiet) in &mut paced {
             if !clock.is_quiet() {
                 *quiet = 0;
-            } else if !late {
+            } else {
                 *quiet += 1;
                 let pace = PACE.iter().find(|(ticks, _)| *quiet <= *ticks);
                 let by = pace.map_or(Duration::ZERO, |(_, by)| *by);
+                let by = if late { by.min(PACE_IF_LATE) } else { by };
                 if !by.is_zero() {
                     clock.advance(by);
                 }

@@ -120,6 +120,11 @@ async fn mend(world: &World, node: &Node, also: Phase) -> bool {
     let name = &node.name;
     if let Some(server) = node.server {
         world.judge.given_up(server);
+    }
+    // A release that has failed goes on when the node is provided; any other server is given back.
+    if let Some(server) = node.server
+        && node.state.came_from != Some(Phase::Releasing)
+    {
         give_back(world, &server.to_string()).await;
         return true;
     }
@@ -144,6 +149,7 @@ async fn give_all_back(world: &World) {
         world.judge.given_up(server.id);
         give_back(world, &server.id.to_string()).await;
     }
+    // What was asked for is decided upon after this.
     tokio::time::sleep(Duration::from_secs(2)).await;
 }
 

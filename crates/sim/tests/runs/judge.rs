@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use bessemer_core::id::{NodeId, ServerId};
@@ -25,6 +26,7 @@ const STORY: usize = 4000;
 pub(crate) struct Judge {
     clock: &'static Clock,
     inner: Mutex<Inner>,
+    decisions: AtomicU64,
     /// The newest decision about each node.
     states: watch::Sender<HashMap<NodeId, NodeState>>,
 }
@@ -57,6 +59,7 @@ impl Judge {
         Arc::new(Self {
             clock,
             inner: Mutex::default(),
+            decisions: AtomicU64::new(0),
             states: watch::Sender::default(),
         })
     }
@@ -75,6 +78,11 @@ impl Judge {
         self.tell(format!("*** {}", what.as_ref()));
         let mut inner = self.inner.lock().unwrap();
         inner.violations.push(what.as_ref().to_owned());
+    }
+
+    /// How often a conductor has decided.
+    pub(crate) fn decisions(&self) -> u64 {
+        self.decisions.load(Ordering::Relaxed)
     }
 
     pub(crate) fn violations(&self) -> Vec<String> {
@@ -187,6 +195,7 @@ impl Judge {
     pub(crate) fn decided(&self, server: usize, claim: Claim, commit: &Commit) {
         let (before, next) = (&commit.before, &commit.next);
         let node = claim.node;
+        self.decisions.fetch_add(1, Ordering::Relaxed);
         self.fenced(server, claim);
         self.has_an_end(node, next);
         let entered = before.phase != next.phase;

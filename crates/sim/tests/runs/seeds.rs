@@ -104,6 +104,18 @@ impl Site {
         if std::env::var_os("BESSEMER_STORY").is_some() {
             println!("{}", world.judge.story());
         }
+        let requests: u64 = world
+            .machines
+            .iter()
+            .map(|machine| machine.bmc.requests())
+            .sum();
+        println!(
+            "seed {}: {}, {} decisions, {requests} BMC requests, {:.0} s by its own clock",
+            self.seed,
+            self.kind(),
+            world.judge.decisions(),
+            clock.elapsed().as_secs_f64(),
+        );
         let failure = self.failure(&world);
         for server in &world.servers {
             server.kill().await;
