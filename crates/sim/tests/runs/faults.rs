@@ -121,7 +121,7 @@ const SITE_FAULTS: [SiteFault; 13] = [
 
 /// What is to go wrong with machine `of`.
 pub(crate) fn of_machine(dice: &mut Dice, of: usize) -> Vec<Rule<MachineFault>> {
-    let count = dice.below(4);
+    let count = dice.below(3);
     (0..count)
         .map(|_| rule(dice, of, &MACHINE_FAULTS))
         .collect()
@@ -129,7 +129,7 @@ pub(crate) fn of_machine(dice: &mut Dice, of: usize) -> Vec<Rule<MachineFault>> 
 
 /// What is to go wrong with a site of so many servers.
 pub(crate) fn of_site(dice: &mut Dice, servers: usize) -> Vec<Rule<SiteFault>> {
-    let count = dice.below(5);
+    let count = dice.between(1, 8);
     (0..count)
         .map(|_| {
             let of = dice.below(servers as u64) as usize;

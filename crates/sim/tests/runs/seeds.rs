@@ -6,16 +6,19 @@ use futures_util::future::join_all;
 
 use crate::clock::{self, Clock};
 use crate::dice::Dice;
-use crate::faults::{self, MachineFault, Rule, SiteFault};
-use crate::story::{self, Story};
+use crate::faults::{self, Rule, SiteFault};
+use crate::story::{self, LIVES, Story};
 use crate::world::{Kind, World};
 use crate::{ending, postgres};
 
-/// Machines of a site, each with a run of its own.
-pub(crate) const RUNS_OF_A_SITE: u64 = 8;
+/// Machines of a site.
+const MACHINES: u64 = 8;
+
+/// Runs of a site.
+pub(crate) const RUNS_OF_A_SITE: u64 = MACHINES * LIVES;
 
 /// The longest that a site may take on the real clock. None takes nearly as long.
-const LIMIT: Duration = Duration::from_secs(400);
+const LIMIT: Duration = Duration::from_secs(1500);
 
 /// Seeds in which something was found once, each with what it was.
 pub(crate) const KNOWN: &[(u64, &str)] = &[];
@@ -26,7 +29,6 @@ pub(crate) struct Site {
     seed: u64,
     kind: Kind,
     stories: Vec<Story>,
-    machine_faults: Vec<Vec<Rule<MachineFault>>>,
     site_faults: Vec<Rule<SiteFault>>,
 }
 
@@ -41,15 +43,11 @@ impl Site {
             on_postgres,
             servers,
         };
-        let machines = 0..RUNS_OF_A_SITE as usize;
-        let told = |machine| Story::told_by(&mut Dice::of(seed, 100 + machine as u64));
-        let struck =
-            |machine| faults::of_machine(&mut Dice::of(seed, 200 + machine as u64), machine);
+        let machines = 0..MACHINES as usize;
         Self {
             seed,
             kind,
-            stories: machines.clone().map(told).collect(),
-            machine_faults: machines.map(struck).collect(),
+            stories: machines.map(|machine| Story::of(seed, machine)).collect(),
             site_faults: faults::of_site(&mut Dice::of(seed, 2), servers),
         }
     }
@@ -89,13 +87,7 @@ impl Site {
         let everything = async {
             let stories = self.stories.iter().enumerate();
             let stories = join_all(stories.map(|(at, story)| story::live(&world, at, story)));
-            let faults = self.machine_faults.iter();
-            let faults = join_all(faults.map(|rules| faults::strike_machine(&world, rules)));
-            tokio::join!(
-                stories,
-                faults,
-                faults::strike_site(&world, &self.site_faults)
-            );
+            tokio::join!(stories, faults::strike_site(&world, &self.site_faults));
             ending::end(&world).await;
         };
         if !clock.within(LIMIT, everything).await {

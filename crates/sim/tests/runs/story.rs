@@ -9,7 +9,11 @@ use bessemer_wire::api::{PowerVerb, ServerPowerRequest, ServerRebuild};
 use tokio::time::timeout;
 
 use crate::dice::Dice;
+use crate::faults::{self, MachineFault, Rule};
 use crate::world::{World, order};
+
+/// Runs that a machine lives through, one after the other.
+pub(crate) const LIVES: u64 = 4;
 
 /// The longest that somebody waits for something before they go on without.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -18,12 +22,21 @@ const PATIENCE: Duration = Duration::from_secs(900);
 #[derive(Debug, Clone)]
 pub(crate) struct Story {
     pub(crate) standby: Standby,
+    pub(crate) lives: Vec<Life>,
+}
+
+/// A run: one order and what becomes of it, while things go wrong with the machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Life {
     pub(crate) acts: Vec<Act>,
+    pub(crate) faults: Vec<Rule<MachineFault>>,
 }
 
 /// One thing that somebody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
+    /// Register the machine.
+    Register(Standby),
     /// Order a server.
     Order {
         flavor: &'static str,
@@ -48,34 +61,45 @@ pub(crate) enum Act {
 const POWER: [PowerVerb; 3] = [PowerVerb::On, PowerVerb::Off, PowerVerb::Restart];
 
 impl Story {
-    pub(crate) fn told_by(dice: &mut Dice) -> Self {
+    pub(crate) fn of(seed: u64, machine: usize) -> Self {
+        let mut dice = Dice::of(seed, 100 + machine as u64);
         let standby = match dice.percent(25) {
             true => Standby::Always,
             false => Standby::ByFlavor,
         };
-        let mut acts = Vec::new();
-        wait(dice, &mut acts, 85, Act::AwaitNode);
-        for _ in 0..dice.between(1, 2) {
-            if dice.percent(12) {
-                operate(dice, &mut acts);
-            }
-            let flavor = *dice.pick(&["kexec", "kexec", "cycle"]);
-            acts.push(Act::Order { flavor });
-            wait(dice, &mut acts, 80, Act::AwaitServer);
-            if dice.percent(12) {
-                acts.push(Act::Switch(*dice.pick(&POWER)));
-                wait(dice, &mut acts, 0, Act::AwaitServer);
-            }
-            if dice.percent(12) {
-                acts.push(Act::Rebuild);
-                wait(dice, &mut acts, 70, Act::AwaitServer);
-            }
-            if dice.percent(8) {
-                operate(dice, &mut acts);
-            }
-            acts.push(Act::Delete);
+        Self {
+            standby,
+            lives: (0..LIVES).map(|_| Life::of(&mut dice, machine)).collect(),
         }
-        Self { standby, acts }
+    }
+}
+
+impl Life {
+    fn of(dice: &mut Dice, machine: usize) -> Self {
+        let mut acts = Vec::new();
+        wait(dice, &mut acts, 80, Act::AwaitNode);
+        if dice.percent(10) {
+            operate(dice, &mut acts);
+        }
+        let flavor = *dice.pick(&["kexec", "kexec", "cycle"]);
+        acts.push(Act::Order { flavor });
+        wait(dice, &mut acts, 80, Act::AwaitServer);
+        if dice.percent(10) {
+            acts.push(Act::Switch(*dice.pick(&POWER)));
+            wait(dice, &mut acts, 0, Act::AwaitServer);
+        }
+        if dice.percent(10) {
+            acts.push(Act::Rebuild);
+            wait(dice, &mut acts, 70, Act::AwaitServer);
+        }
+        if dice.percent(8) {
+            operate(dice, &mut acts);
+        }
+        acts.push(Act::Delete);
+        Self {
+            acts,
+            faults: faults::of_machine(dice, machine),
+        }
     }
 }
 
@@ -118,9 +142,18 @@ pub(crate) async fn live(world: &World, machine: usize, story: &Story) {
         server: None,
         ordered: 0,
     };
-    actor.register(story.standby).await;
-    for act in &story.acts {
-        actor.act(*act).await;
+    let first = std::iter::once(Act::Register(story.standby));
+    for (number, life) in story.lives.iter().enumerate() {
+        let acts = async {
+            for act in first
+                .clone()
+                .take(1 - number.min(1))
+                .chain(life.acts.clone())
+            {
+                actor.act(act).await;
+            }
+        };
+        tokio::join!(acts, faults::strike_machine(world, &life.faults));
     }
 }
 
@@ -151,6 +184,7 @@ impl Actor<'_> {
         let name = &self.world.machines[self.machine].name;
         self.world.judge.tell(format!("{name}: {act:?}"));
         match act {
+            Act::Register(standby) => self.register(standby).await,
             Act::Pause(pause) => tokio::time::sleep(pause).await,
             Act::AwaitNode => self.await_node().await,
             Act::Order { flavor } => self.order(flavor).await,

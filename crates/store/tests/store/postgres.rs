@@ -54,9 +54,11 @@ struct Keeper {
     answers: BufReader<ChildStdout>,
 }
 
+/// The one that all tests of this process share.
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+
 /// The URL of a new, empty database on a cluster that all tests of this process share.
 pub(crate) async fn new_database() -> String {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(start));
     cluster
         .await
