@@ -28,8 +28,9 @@ const TICK: Duration = Duration::from_millis(2);
 /// A pacer that was woken this late has waited for a processor, as others may.
 const LATE: Duration = Duration::from_millis(6);
 
-/// Work within a tick that is only somebody's looking around.
+/// Work between two looks that is only somebody's looking around: so much, or one part of so many.
 const NOTHING: Duration = Duration::from_micros(400);
+const PART: u32 = 8;
 
 /// How far a site's clock moves in a tick, by how many ticks it has been quiet for.
 const PACE: [(u32, Duration); 4] = [
@@ -157,8 +158,8 @@ impl Clock {
         }
     }
 
-    /// Whether all threads that count have slept since the last look.
-    fn is_quiet(&self) -> bool {
+    /// Whether all threads that count have slept since the last look, which was `looked` ago.
+    fn is_quiet(&self, looked: Duration) -> bool {
         let mut quiet = true;
         for runtime in self.runtimes.lock().unwrap().iter_mut() {
             let metrics = runtime.handle.metrics();
@@ -167,7 +168,7 @@ impl Clock {
             runtime.busy = busy;
             let sleeps = metrics.worker_park_unpark_count(0) % 2 == 1;
             if !runtime.frozen.load(Ordering::SeqCst) {
-                quiet &= sleeps && worked < NOTHING;
+                quiet &= sleeps && worked < NOTHING.max(looked / PART);
             }
         }
         quiet
@@ -187,13 +188,14 @@ static CLOCKS: Mutex<Vec<&'static Clock>> = Mutex::new(Vec::new());
 fn pace() {
     let mut paced: Vec<(&'static Clock, u32)> = Vec::new();
     loop {
-        let slept = Instant::now();
+        let began = Instant::now();
         std::thread::sleep(TICK);
-        let late = slept.elapsed() > LATE;
+        let slept = began.elapsed();
+        let late = slept > LATE;
         paced.extend(CLOCKS.lock().unwrap().drain(..).map(|clock| (clock, 0)));
         paced.retain(|(clock, _)| !clock.ended.load(Ordering::SeqCst));
         for (clock, quiet) in &mut paced {
-            if !clock.is_quiet() {
+            if !clock.is_quiet(slept) {
                 *quiet = 0;
             } else {
                 *quiet += 1;

@@ -124,7 +124,7 @@ impl Site {
         (!violations.is_empty()).then(|| {
             format!(
                 "=== seed {seed}: {}\n{self:#?}\n{}\n=== seed {seed}:\n{}\n\
-                 BESSEMER_SEED={seed} cargo test -p bessemer-sim --test runs -- --nocapture",
+                 BESSEMER_SEED={seed} cargo test -p bessemer-sim --test runs thousands -- --nocapture",
                 self.kind(),
                 world.judge.story(),
                 violations.join("\n"),
