@@ -20,7 +20,7 @@ CARGO_FUZZ := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak rack bench fuzz lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test
+.PHONY: help demo test runs soak rack bench fuzz lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,8 +31,11 @@ demo: demo-dependencies build ramdisk os-image ## Bring up a virtual rack and ca
 # The seed makes property tests the same every time; without it, they look elsewhere each time.
 test: dependencies ## Install what tests need and run all of them
 	PROPTEST_RNG_SEED=1856 $(CARGO) test --workspace --locked
-	$(CARGO) test --release --locked -p bessemer-sim --test runs
 	$(MAKE) ramdisk-test rack-test
+
+# Two thousand at the same seeds each time, in an optimised program; `make test` has a few of them.
+runs: dependencies ## Two thousand simulated runs that everything goes wrong in
+	$(CARGO) test --release --locked -p bessemer-sim --test runs -- --nocapture
 
 # New seeds for as long as SECONDS_TO_SOAK says; what fails prints its seed, its story and how to see it again.
 SECONDS_TO_SOAK := 3600

@@ -111,7 +111,7 @@ pub enum Inside {
     Firmware,
     /// The agent, which speaks with the conductor.
     Agent,
-    /// The agent, which waits for its network to vanish and says nothing any more.
+    /// The agent, which goes as soon as its network has vanished.
     ArmedAgent,
     /// A tenant's system.
     System,

@@ -140,14 +140,13 @@ impl Agent {
         let Some(link) = self.host.link().cloned() else {
             return self.poll(ready).await.map(drop);
         };
-        let host = self.host.clone();
+        self.host.now_runs(Inside::ArmedAgent);
         tokio::select! {
             told = self.poll(ready) => {
                 told?;
-                host.now_runs(Inside::ArmedAgent);
                 link.until_away().await;
             }
-            () = link.until_away() => host.now_runs(Inside::ArmedAgent),
+            () = link.until_away() => {}
         }
         Ok(())
     }

@@ -20,11 +20,17 @@ use crate::clock::Clock;
 /// The VLAN of the tenants' network.
 pub(crate) const TENANTS: u16 = 100;
 
+/// The VLAN that nobody is in. Who is there by the fault of a machine that cannot be switched off is cut off
+/// from everybody, and that is as it should be.
+pub(crate) const PARKED: u16 = 4094;
+
 /// Lines of a site's story that are kept.
-const STORY: usize = 4000;
+const STORY: usize = 20_000;
 
 pub(crate) struct Judge {
     clock: &'static Clock,
+    /// The story is shown as it happens.
+    tells_at_once: bool,
     inner: Mutex<Inner>,
     decisions: AtomicU64,
     /// The newest decision about each node.
@@ -58,6 +64,7 @@ impl Judge {
     pub(crate) fn new(clock: &'static Clock) -> Arc<Self> {
         Arc::new(Self {
             clock,
+            tells_at_once: std::env::var_os("BESSEMER_STORY").is_some(),
             inner: Mutex::default(),
             decisions: AtomicU64::new(0),
             states: watch::Sender::default(),
@@ -67,9 +74,13 @@ impl Judge {
     /// Notes something for those who read the story of a run that failed.
     pub(crate) fn tell(&self, line: impl AsRef<str>) {
         let now = self.clock.elapsed().as_secs_f64();
+        let line = format!("{now:9.3} {}", line.as_ref());
+        if self.tells_at_once {
+            println!("{line}");
+        }
         let mut inner = self.inner.lock().unwrap();
         if inner.story.len() < STORY {
-            inner.story.push(format!("{now:9.3} {}", line.as_ref()));
+            inner.story.push(line);
         }
     }
 
@@ -158,7 +169,7 @@ impl Judge {
             (seen.name.clone(), vlan, seen.beyond_control)
         };
         self.tell(format!("{name}: {inside:?} runs, VLAN {vlan:?}"));
-        if inside == Inside::System && vlan != Some(TENANTS) && !excused {
+        if inside == Inside::System && !is_no_place_of_ours(vlan) && !excused {
             self.object(format!(
                 "{name}: a tenant's system has started while its port is in VLAN {vlan:?}"
             ));
@@ -181,7 +192,7 @@ impl Judge {
         self.tell(format!("{port}: VLAN {vlan:?} while {inside:?} runs"));
         let wrong = match inside {
             Inside::Agent | Inside::Firmware => vlan == Some(TENANTS),
-            Inside::System => vlan != Some(TENANTS),
+            Inside::System => !is_no_place_of_ours(vlan),
             Inside::Nothing | Inside::ArmedAgent => false,
         };
         if wrong && !excused {
@@ -311,4 +322,9 @@ impl Judge {
         let machine = self.machine(node).map(|(name, ..)| name);
         machine.unwrap_or_else(|| node.to_string())
     }
+}
+
+/// Whether a tenant's system may be there.
+fn is_no_place_of_ours(vlan: Option<u16>) -> bool {
+    matches!(vlan, Some(TENANTS | PARKED))
 }

@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 
 use crate::seeds::{KNOWN, RUNS_OF_A_SITE, Site};
 
-/// Runs of every test of the whole program, known seeds not counted. Without optimisation a run costs
-/// ten times what it does with it, so `make test` has this program optimised.
+/// Runs of the whole program, known seeds not counted. Without optimisation a run costs many times what
+/// it does with it, so that only `make runs` has all of them.
 const RUNS: u64 = if cfg!(debug_assertions) { 64 } else { 2000 };
 
 /// Sites that run at the same time: a site waits for its database and its own threads often enough

@@ -93,9 +93,6 @@ impl Site {
         if !clock.within(LIMIT, everything).await {
             world.judge.object("the site does not come to its end");
         }
-        if std::env::var_os("BESSEMER_STORY").is_some() {
-            println!("{}", world.judge.story());
-        }
         let requests: u64 = world
             .machines
             .iter()

@@ -32,14 +32,13 @@ use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::firmware::{make_ramdisk, offered};
 use crate::image::image;
-use crate::judge::{Judge, TENANTS};
+use crate::judge::{Judge, PARKED, TENANTS};
 use crate::postgres;
 use crate::process::Slot;
 
 const USERNAME: &str = "operator";
 const PASSWORD: &str = "a bmc's password";
 const PROVISIONING: u16 = 10;
-const PARKED: u16 = 4094;
 const PUBLIC_KEY: &str = "ssh-ed25519 \
     AAAAC3NzaC1lZDI1NTE5AAAAIP5kGDqPvXwzYUGQxNLPRQ8qMYBvZYZlP1iE0Nng2Q1R somebody@example";
 
