@@ -128,6 +128,12 @@ impl Clock {
         frozen
     }
 
+    /// The runtime that [`Self::wake`] has given this flag for is gone.
+    pub(crate) fn forget(&self, frozen: &Arc<AtomicBool>) {
+        let mut runtimes = self.runtimes.lock().unwrap();
+        runtimes.retain(|runtime| !Arc::ptr_eq(&runtime.frozen, frozen));
+    }
+
     /// The site is gone.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);

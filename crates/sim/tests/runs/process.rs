@@ -47,7 +47,7 @@ pub(crate) struct Control {
     plan: Mutex<Planned>,
     dead: AtomicBool,
     died: Notify,
-    frozen: Mutex<Option<Arc<AtomicBool>>>,
+    frozen: Arc<AtomicBool>,
 }
 
 /// Each with the number of commit points until then.
@@ -93,18 +93,12 @@ impl Control {
 
     /// Keeps the only thread of the server from running, as a stopped process.
     fn stand_still(&self, pause: Duration) {
-        let frozen = self.frozen.lock().unwrap().clone();
-        let set = |is| {
-            if let Some(frozen) = &frozen {
-                frozen.store(is, Ordering::SeqCst);
-            }
-        };
-        set(true);
+        self.frozen.store(true, Ordering::SeqCst);
         let until = self.clock.elapsed() + pause;
         while self.clock.elapsed() < until && !self.dead.load(Ordering::SeqCst) {
             std::thread::sleep(LOOK_AGAIN);
         }
-        set(false);
+        self.frozen.store(false, Ordering::SeqCst);
     }
 
     fn is_away(&self, point: GatePoint) -> bool {
@@ -160,7 +154,7 @@ impl Slot {
             plan: Mutex::default(),
             dead: AtomicBool::new(false),
             died: Notify::new(),
-            frozen: Mutex::new(Some(clock.wake(runtime.handle().clone()))),
+            frozen: clock.wake(runtime.handle().clone()),
         });
         let (gate, outages) = (control.clone(), control.clone());
         let (judge, number) = (self.judge.clone(), self.number);
@@ -246,6 +240,7 @@ impl Slot {
             return;
         };
         running.control.dead.store(true, Ordering::SeqCst);
+        self.clock.forget(&running.control.frozen);
         let ended = tokio::task::spawn_blocking(move || {
             running.runtime.shutdown_timeout(LIMIT);
             drop(running.server);
@@ -267,6 +262,7 @@ impl Slot {
         });
         stopping.await.unwrap();
         running.control.dead.store(true, Ordering::SeqCst);
+        self.clock.forget(&running.control.frozen);
         let ended = tokio::task::spawn_blocking(move || running.runtime.shutdown_timeout(LIMIT));
         ended.await.unwrap();
     }
