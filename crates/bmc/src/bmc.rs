@@ -6,7 +6,7 @@ use bessemer_core::hardware::MachineIdentity;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::{BmcInventory, Error, Exchange, Identity, SerialConsole};
+use crate::{BmcInventory, Error, Exchange, Identity, LeftAlone, SerialConsole};
 
 /// A management controller of one machine.
 ///
@@ -83,6 +83,14 @@ pub trait Bmc: fmt::Debug + Send + Sync {
 
     /// Requests sent so far, repeated ones and logins included.
     fn requests(&self) -> u64;
+
+    /// Whether the BMC is left alone at this moment, because it has not answered for a while or
+    /// refuses the password: then nothing is sent, and calls end at once with
+    /// [`Error::LeftAlone`].
+    fn left_alone(&self) -> Option<LeftAlone>;
+
+    /// Has the next call go through although the BMC is left alone: for what a person asks for.
+    fn insist(&self);
 
     /// Logs out, within a few seconds; failure to is only logged. The value can still be used
     /// and then logs in again.

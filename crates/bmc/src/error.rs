@@ -8,6 +8,7 @@ use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::reason::{Failure, FailureClass};
 use bessemer_tls::Fingerprint;
 
+use crate::LeftAlone;
 use crate::ipmi::is_busy;
 
 /// Why a BMC did not do what it was asked to. Messages name the BMC and the remedy, and never
@@ -48,6 +49,17 @@ pub enum Error {
         bmc: String,
         /// What was being done.
         doing: String,
+    },
+    /// The BMC has not answered for a while, so nothing was sent.
+    #[error(
+        "BMC {bmc} has not answered for {} s and is left alone for another {} s: {}",
+        left_alone.silent_for.as_secs(), left_alone.again_in.as_secs(), left_alone.why
+    )]
+    LeftAlone {
+        /// The BMC's address.
+        bmc: String,
+        /// Since when, until when, and why.
+        left_alone: LeftAlone,
     },
     /// The BMC shows another certificate than the one pinned.
     #[error(
@@ -259,6 +271,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::ConsoleLost { .. } => Cause::BmcUnreachable,
             Self::TimedOut { .. } => Cause::BmcSlow,
+            Self::LeftAlone { left_alone, .. } => left_alone.cause,
             Self::WrongCredentials { .. } => Cause::BmcPasswordRefused,
             Self::Forbidden { .. } => Cause::BmcAccountTooWeak,
             Self::CertificateMismatch { .. } | Self::CertificateRefused { .. } => {
@@ -295,6 +308,7 @@ impl Error {
         match self {
             Self::Unreachable { .. }
             | Self::TimedOut { .. }
+            | Self::LeftAlone { .. }
             | Self::TaskFailed { .. }
             | Self::NotVerified { .. }
             | Self::ConsoleLost { .. } => FailureClass::Transient,

@@ -10,16 +10,19 @@
 //! What a BMC can do is [`Bmc`]; how is up to the protocol: [`redfish`] (DMTF DSP0266), or [`ipmi`]
 //! (IPMI 2.0 over LAN) for machines without it and for serial consoles.
 //! A BMC is a slow, fragile peer whose answers are never trusted: sizes, counts, redirects and
-//! times are bounded, one request is in flight at a time, and every [`Error`] says whose turn it
-//! is ([`Error::class`]).
+//! times are bounded, one request is in flight at a time, no faster than its model bears, one that
+//! does not answer is left alone for a while (`governor`), and every [`Error`] says whose turn it is
+//! ([`Error::class`]).
 
 mod bmc;
 mod console;
 mod credentials;
 mod error;
 mod exchange;
+mod governor;
 mod hardware;
 pub mod ipmi;
+mod random;
 pub mod redfish;
 
 pub use bmc::{Bmc, BootDevice, BootMode, Capabilities, PowerAction, PowerState};
@@ -27,6 +30,7 @@ pub use console::{ConsoleEnd, SerialConsole};
 pub use credentials::Credentials;
 pub use error::{Effect, Error};
 pub use exchange::{Exchange, ExchangeEnd};
+pub use governor::{LeftAlone, Patience};
 pub use hardware::{
     BmcInventory, BootOption, Cpu, Drive, Identity, MediaDrive, Nic, StorageController,
 };

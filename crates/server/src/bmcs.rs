@@ -8,7 +8,7 @@ use bessemer_bmc::ipmi::{IpmiBmc, IpmiConfig, IpmiEndpoint};
 use bessemer_bmc::redfish::{Endpoint, Limits, RedfishBmc, RedfishConfig, Security};
 use bessemer_bmc::{Bmc, Credentials};
 use bessemer_core::cause::Cause;
-use bessemer_core::id::NodeId;
+use bessemer_core::id::{Generation, NodeId};
 use bessemer_core::reason::Failure;
 use bessemer_store::{BmcRecord, NodeRecord};
 use bessemer_tls::Trust;
@@ -27,6 +27,8 @@ struct Entry {
     /// What the client was made from: a change makes a new one.
     made_from: (String, String, Vec<u8>, Option<Vec<u8>>, BmcTrust),
     client: Arc<dyn Bmc>,
+    /// The newest generation of the node that has been asked something of the client for.
+    served: Option<Generation>,
 }
 
 impl BmcPool {
@@ -65,9 +67,27 @@ impl BmcPool {
             Entry {
                 made_from,
                 client: client.clone(),
+                served: None,
             },
         );
         Ok(client)
+    }
+
+    /// Whether nothing has been asked yet of the controller of `node` for this generation of what is
+    /// wanted of it; from then on, something has.
+    pub fn is_new_wish(&self, node: NodeId, generation: Generation) -> bool {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = clients.get_mut(&node);
+        entry.is_some_and(|entry| entry.served.replace(generation) != Some(generation))
+    }
+
+    /// How many controllers are left alone at this moment.
+    pub fn left_alone(&self) -> usize {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = clients.values();
+        alone
+            .filter(|entry| entry.client.left_alone().is_some())
+            .count()
     }
 
     /// Ends the client of a node that is forgotten.

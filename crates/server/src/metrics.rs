@@ -93,6 +93,9 @@ metrics! {
     power_checks: Counter = "bessemer_power_checks_total",
     /// Looks at the power state of a machine that got no answer.
     power_checks_unanswered: Counter = "bessemer_power_checks_unanswered_total",
+    /// BMCs that this server leaves alone at this moment, because they do not answer or refuse the
+    /// password.
+    bmcs_left_alone: Gauge = "bessemer_bmcs_left_alone",
     /// Agents that have called and been let in.
     agent_hellos: Counter = "bessemer_agent_hellos_total",
     /// Agents refused: unknown boot, wrong or replayed token.

@@ -82,6 +82,7 @@ pub(crate) async fn close(
         Outcome::Pending => return Ok(None),
         Outcome::Done => ("done", None),
         Outcome::Failed { failure } => ("failed", Some(json("failure", failure)?)),
+        Outcome::Deferred { .. } => ("deferred", Some(json("failure", outcome)?)),
     };
     let values = values![node, key, executor_name(executor), status, failure, now];
     let row = transaction.row(SQL, values).await?;
@@ -121,6 +122,7 @@ pub(crate) fn outcome(row: &Row) -> Result<Outcome, Error> {
         "failed" => Outcome::Failed {
             failure: row.json("failure")?,
         },
+        "deferred" => row.json("failure")?,
         other => {
             return Err(Error::Corrupt {
                 what: "status",

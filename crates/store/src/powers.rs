@@ -223,8 +223,8 @@ fn power_changed(
     }
 }
 
-/// Writes down what an intent that has ended leaves of a claimed node's power; nothing is known of it
-/// after one that failed.
+/// Writes down what an intent that has ended leaves of a claimed node's power: after one that failed
+/// nothing is known of it, and one that was not tried changes nothing.
 pub(crate) async fn left_by(
     transaction: &mut Transaction,
     claim: Claim,
@@ -238,6 +238,9 @@ pub(crate) async fn left_by(
     let Some(left) = action.leaves_power() else {
         return Ok(());
     };
+    if let Outcome::Deferred { .. } = outcome {
+        return Ok(());
+    }
     let known = (*outcome == Outcome::Done).then(|| left.name().to_owned());
     let values = values![claim.node, known, now];
     transaction.execute(SQL, values).await?;

@@ -15,7 +15,8 @@ use super::session::{Login, Privilege, Refused, Session};
 use super::suites;
 use super::wire::{CipherSuite, MAX_PASSWORD, MAX_USERNAME};
 use crate::exchange::ExchangeLog;
-use crate::{Credentials, Error, Exchange, ExchangeEnd};
+use crate::governor::{End, Governor, Tempo};
+use crate::{Credentials, Error, Exchange, ExchangeEnd, Patience};
 
 /// Sessions tried for one command before the BMC is taken for unreachable.
 const MOST_SESSIONS: u32 = 3;
@@ -27,6 +28,15 @@ const MOST_BEGINNINGS: u32 = 8;
 /// How often a command is sent to a BMC that is busy, and the first pause between.
 pub(super) const MOST_BUSY: u32 = 4;
 pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
+/// How fast these BMCs are asked. Ironic's `[ipmi] min_command_interval` (5 s between any two commands,
+/// since with less some BMCs crash) is for a process and a session for each; in one session it is
+/// power commands that need time to have an effect.
+const TEMPO: Tempo = Tempo {
+    per_second: 20,
+    burst: 40,
+    between_power: Duration::from_secs(2),
+};
 
 /// A command: what it is for people, and its numbers (appendix G).
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +62,7 @@ pub(super) struct Client {
     key: Option<Zeroizing<Vec<u8>>>,
     requests: Arc<AtomicU64>,
     log: ExchangeLog,
+    governor: Governor,
     state: Mutex<State>,
 }
 
@@ -101,6 +112,7 @@ impl Client {
             key,
             requests: Arc::new(AtomicU64::new(0)),
             log: ExchangeLog::default(),
+            governor: Governor::new(TEMPO, Patience::default()),
             state: Mutex::new(State {
                 session: None,
                 suite: None,
@@ -115,6 +127,10 @@ impl Client {
 
     pub(super) fn exchanges(&self) -> Vec<Exchange> {
         self.log.all()
+    }
+
+    pub(super) fn governor(&self) -> &Governor {
+        &self.governor
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -163,6 +179,9 @@ impl Client {
         deadline: Instant,
     ) -> Result<Answer, Error> {
         let result = self.ask_in_session(command, data, deadline).await;
+        if let Err(Error::LeftAlone { .. }) = &result {
+            return result;
+        }
         let (answer, end) = match &result {
             Ok(Answer { code: 0, .. }) => ("done".to_owned(), ExchangeEnd::Answered),
             Ok(Answer { code, .. }) => {
@@ -197,11 +216,34 @@ impl Client {
     ) -> Result<Answer, Error> {
         let waiting = timeout_at(deadline, self.state.lock()).await;
         let mut state = waiting.map_err(|_| timed_out(&self.bmc, command.name))?;
+        self.governor.admit(&self.bmc, deadline).await?;
+        let began = Instant::now();
+        let result = self.send(&mut state, command, data, deadline).await;
+        let end = match &result {
+            Ok(_) => End::Accepted,
+            Err(error) => End::of(error),
+        };
+        self.governor.ended(&end, began.elapsed());
+        result
+    }
+
+    /// Sends a command in the session that is open, or in another one.
+    async fn send(
+        &self,
+        state: &mut State,
+        command: Command,
+        data: &[u8],
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let most = match self.governor.is_probing() {
+            true => 1,
+            false => MOST_SESSIONS,
+        };
         let mut sessions = 0;
         loop {
             let mut session = match state.session.take().filter(Session::is_fresh) {
                 Some(session) => session,
-                None => self.open(&mut state, deadline).await?,
+                None => self.open(state, deadline).await?,
             };
             sessions += 1;
             let (number, function) = (command.number, command.network_function);
@@ -213,7 +255,7 @@ impl Client {
                     return Ok(Answer { code, data: answer });
                 }
                 // A BMC that has lost the session, by restarting for instance, says nothing.
-                Err(Error::Unreachable { .. }) if sessions < MOST_SESSIONS => {}
+                Err(Error::Unreachable { .. }) if sessions < most => {}
                 Err(error) => return Err(error),
             }
         }

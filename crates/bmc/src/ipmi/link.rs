@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use super::endpoint::IpmiEndpoint;
 use super::wire::MAX_DATAGRAM;
 use crate::Error;
+use crate::random::jitter;
 
 /// Pauses before a question is repeated, in milliseconds, each one lengthened by up to a quarter
 /// at random, so that a room full of BMCs is not asked in step. Busy BMCs answer late: an answer
@@ -21,15 +21,6 @@ pub(super) const PATIENT: &[u64] = &[400, 800, 1600, 2400, 2400];
 
 /// The same for messages that some BMCs answer once only: beginning anew helps, repeating does not.
 pub(super) const IMPATIENT: &[u64] = &[400, 800, 1600];
-
-/// Sixteen (or another number of) random bytes.
-pub(super) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .expect("the kernel gives random numbers");
-    bytes
-}
 
 /// A socket that speaks to one BMC only.
 #[derive(Debug)]
@@ -113,8 +104,7 @@ impl Link {
             if let Err(error) = self.send(&packet()).await {
                 problem = Some(error);
             }
-            let [jitter] = random::<1>();
-            let pause = Duration::from_millis(pause + pause * u64::from(jitter) / 1024);
+            let pause = jitter(Duration::from_millis(pause));
             let until = deadline.min(Instant::now() + pause);
             let listening = self.listen(&mut accept, &mut problem);
             if let Ok(value) = timeout_at(until, listening).await {

@@ -39,7 +39,7 @@ pub use suites::numbers as cipher_suites;
 use self::client::{Client, Command};
 use crate::{
     Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Exchange, Identity,
-    PowerAction, PowerState, SerialConsole,
+    LeftAlone, PowerAction, PowerState, SerialConsole,
 };
 pub(crate) use client::is_busy;
 
@@ -201,6 +201,14 @@ impl Bmc for IpmiBmc {
 
     fn requests(&self) -> u64 {
         self.client.requests()
+    }
+
+    fn left_alone(&self) -> Option<LeftAlone> {
+        self.client.governor().left_alone()
+    }
+
+    fn insist(&self) {
+        self.client.governor().insist();
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

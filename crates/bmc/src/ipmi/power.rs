@@ -114,6 +114,8 @@ impl IpmiBmc {
     }
 
     async fn control(&self, control: Control, deadline: Instant) -> Result<(), Error> {
+        let (governor, bmc) = (self.client.governor(), self.client.bmc());
+        governor.before_power(bmc, deadline).await?;
         self.client
             .command(CHASSIS_CONTROL, &[control as u8], deadline)
             .await

@@ -7,11 +7,12 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::client::{BUSY_PAUSE, MOST_BUSY, is_busy};
-use super::link::{Answered, IMPATIENT, Link, PATIENT, random};
+use super::link::{Answered, IMPATIENT, Link, PATIENT};
 use super::wire::{
     CipherSuite, Exchange, Message, OpenSession, OpenedSession, Packet, PayloadType, Rakp1, Rakp2,
     Rakp3, Rakp4, RakpStatus, SessionKeys, Window, same, seal, wrap,
 };
+use crate::random::random;
 use crate::{Credentials, Error};
 
 /// BMCs end sessions that are idle for 60 s (section 6.12.15). One that may be gone is not used

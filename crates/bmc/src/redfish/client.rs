@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -14,8 +15,10 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::endpoint::{Endpoint, LONGEST_REFERENCE};
+use super::quirks::NO_SESSION_LEFT;
 use super::resource::{Resource, link, messages, parse};
 use super::transport::{Answer, Authentication, Limits, Request, Transport};
+use crate::governor::{End, Governor};
 use crate::{Credentials, Error, Exchange};
 
 /// DSP0266, section 6.3: where every service begins.
@@ -90,6 +93,10 @@ impl Client {
 
     pub(super) fn exchanges(&self) -> Vec<Exchange> {
         self.transport.exchanges()
+    }
+
+    pub(super) fn governor(&self) -> &Governor {
+        self.transport.governor()
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -295,8 +302,9 @@ impl Client {
             answer.status,
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
         );
-        // Base registry (DSP8011): all sessions are taken, perhaps by a crashed client.
-        if no_sessions || contains(&answer.body, b"SessionLimitExceeded") {
+        // All sessions are taken, perhaps by a crashed client.
+        let none_left = |id: &&[u8]| contains(&answer.body, id);
+        if no_sessions || NO_SESSION_LEFT.iter().any(|id| none_left(id)) {
             return Ok(Login::Basic);
         }
         let answer = self.accepted(&request, answer)?;
@@ -362,10 +370,14 @@ impl Client {
     /// The answer, if the BMC did what it was asked.
     fn accepted(&self, request: &Request<'_>, answer: Answer) -> Result<Answer, Error> {
         if answer.status.is_success() {
-            Ok(answer)
-        } else {
-            Err(self.refusal(request, &answer))
+            return Ok(answer);
         }
+        let error = self.refusal(request, &answer);
+        if let Error::WrongCredentials { .. } = &error {
+            let end = End::Denied(&error);
+            self.transport.governor().ended(&end, Duration::ZERO);
+        }
+        Err(error)
     }
 
     /// What an answer that says no means.

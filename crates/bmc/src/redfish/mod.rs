@@ -43,7 +43,7 @@ use self::resource::Resource;
 use crate::ipmi::{IpmiBmc, IpmiConfig, IpmiEndpoint};
 use crate::{
     Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Exchange, Identity,
-    PowerAction, PowerState, SerialConsole,
+    LeftAlone, PowerAction, PowerState, SerialConsole,
 };
 
 /// How long logging out may take: nobody waits for its outcome.
@@ -206,6 +206,14 @@ impl Bmc for RedfishBmc {
 
     fn requests(&self) -> u64 {
         self.client.requests()
+    }
+
+    fn left_alone(&self) -> Option<LeftAlone> {
+        self.client.governor().left_alone()
+    }
+
+    fn insist(&self) {
+        self.client.governor().insist();
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -129,6 +129,8 @@ impl RedfishBmc {
             });
         };
         let body = json!({ "ResetType": reset_type });
+        let governor = self.client.governor();
+        governor.before_power(self.client.bmc(), deadline).await?;
         self.client.act(target, &body, deadline).await
     }
 

@@ -1,8 +1,11 @@
 //! Where makers differ from the standard, or use its freedom differently. The only place that
 //! knows a maker's name; every entry says how it is known.
 
+use std::time::Duration;
+
 use super::resource::{Resource, text};
 use crate::BootMode;
+use crate::governor::Tempo;
 
 /// What is done differently for one maker.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +18,21 @@ pub(super) struct Quirks {
     pub(super) virtual_media: &'static str,
     /// The firmware's own setting of the boot mode.
     pub(super) boot_mode: Option<BootModeAttribute>,
+    /// How fast the BMC is asked.
+    pub(super) tempo: Tempo,
 }
+
+/// Until the maker is known, and for everybody else: half of what the rate limiter of Google's gBMC
+/// (`tlbmc`, `redfish_rate_limiter_module.md`) lets through by default.
+pub(super) const STANDARD_TEMPO: Tempo = Tempo {
+    per_second: 50,
+    burst: 100,
+    between_power: Duration::ZERO,
+};
+
+/// What a refused login holds if only all sessions are taken: of the Base registry (DSP8011), and
+/// Dell's own, with which iDRAC 9 answers 503 (stmcginnis/gofish issue 75).
+pub(super) const NO_SESSION_LEFT: [&[u8]; 2] = [b"SessionLimitExceeded", b"RAC0218"];
 
 /// A firmware attribute (DSP0268, Bios) that says how the firmware boots. Names and values are the
 /// maker's own.
@@ -49,6 +66,7 @@ const STANDARD: Quirks = Quirks {
     serial: "/SerialNumber",
     virtual_media: "Cd",
     boot_mode: None,
+    tempo: STANDARD_TEMPO,
 };
 
 const BY_MAKER: [Quirks; 3] = [
@@ -56,6 +74,8 @@ const BY_MAKER: [Quirks; 3] = [
     // main board (R750: SKU F54P1G3, whose letters also make up its UUID; SerialNumber
     // CNIVC0014M0388).
     // BootSourceOverrideMode follows the attribute BootMode (R750: Uefi; registry: Bios, Uefi).
+    // The Redfish service of iDRAC 9 was seen to restart several times a day under monitoring whose
+    // reads follow each other closely (bb-Ricardo/check_redfish issue 67).
     Quirks {
         maker: "dell",
         serial: "/SKU",
@@ -64,6 +84,11 @@ const BY_MAKER: [Quirks; 3] = [
             uefi: "Uefi",
             legacy: "Bios",
         }),
+        tempo: Tempo {
+            per_second: 10,
+            burst: 40,
+            ..STANDARD_TEMPO
+        },
         ..STANDARD
     },
     // HPE: what the firmware goes by is its attribute BootMode (DL385 Gen10 Plus v2: Uefi; the

@@ -16,6 +16,12 @@ const MOST_MANAGERS: usize = 4;
 impl RedfishBmc {
     /// Reads the computer system, which says most of what there is to know in one request.
     pub(super) async fn system(&self, deadline: Instant) -> Result<Resource, Error> {
+        let system = self.read_system(deadline).await?;
+        self.client.governor().set_tempo(Quirks::of(&system).tempo);
+        Ok(system)
+    }
+
+    async fn read_system(&self, deadline: Instant) -> Result<Resource, Error> {
         match self
             .client
             .get(&self.system_path(deadline).await?, deadline)

@@ -15,8 +15,11 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::endpoint::{Endpoint, Security};
+use super::quirks::STANDARD_TEMPO;
 use crate::exchange::ExchangeLog;
-use crate::{Credentials, Error, Exchange, ExchangeEnd};
+use crate::governor::{End, Governor};
+use crate::random::jitter;
+use crate::{Credentials, Error, Exchange, ExchangeEnd, Patience};
 
 /// DSP0266, section 13.3: the session's token.
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
@@ -50,9 +53,12 @@ pub struct Limits {
     /// How often reading is repeated after a refused or broken connection or a "503 Service
     /// Unavailable". Writing is repeated only where the BMC says when to come again.
     pub retries: u32,
-    /// Pause before the first repetition, doubled for each further one. A BMC's `Retry-After`
+    /// Pause before the first repetition, doubled for each further one, and lengthened by up to a
+    /// quarter at random. A BMC's `Retry-After`
     /// lengthens it, to ten times this at most.
     pub retry_pause: Duration,
+    /// When the BMC is left alone.
+    pub patience: Patience,
 }
 
 impl Default for Limits {
@@ -64,6 +70,7 @@ impl Default for Limits {
             body_bytes: 4 << 20,
             retries: 2,
             retry_pause: Duration::from_millis(500),
+            patience: Patience::default(),
         }
     }
 }
@@ -137,6 +144,7 @@ pub(super) struct Transport {
     /// Whether the connection of the last request may be there still.
     kept: AtomicBool,
     log: ExchangeLog,
+    governor: Governor,
 }
 
 impl Transport {
@@ -163,6 +171,7 @@ impl Transport {
             http,
             endpoint,
             bmc,
+            governor: Governor::new(STANDARD_TEMPO, limits.patience.clone()),
             limits,
             requests: AtomicU64::new(0),
             kept: AtomicBool::new(false),
@@ -182,20 +191,47 @@ impl Transport {
         &self.limits
     }
 
+    pub(super) fn governor(&self) -> &Governor {
+        &self.governor
+    }
+
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Sends `request`; again after failures that are likely to pass, if it only reads or the BMC
-    /// itself asks for that.
+    /// Sends `request`, unless the BMC is left alone, and lets the governor know what came of it.
     pub(super) async fn send(
         &self,
         request: &Request<'_>,
         authentication: &Authentication<'_>,
         deadline: Instant,
     ) -> Result<Answer, Error> {
-        let mut pause = self.limits.retry_pause;
-        let mut retries = self.limits.retries;
+        self.governor.admit(&self.bmc, deadline).await?;
+        let began = Instant::now();
+        let result = self.send_again(request, authentication, deadline).await;
+        let as_nobody = matches!(authentication, Authentication::Nobody);
+        let end = match &result {
+            Ok(answer) if as_nobody || answer.status == StatusCode::UNAUTHORIZED => End::Answered,
+            Ok(_) => End::Accepted,
+            Err(error) => End::of(error),
+        };
+        self.governor.ended(&end, began.elapsed());
+        result
+    }
+
+    /// Sends `request`; again after failures that are likely to pass, if it only reads or the BMC
+    /// itself asks for that.
+    async fn send_again(
+        &self,
+        request: &Request<'_>,
+        authentication: &Authentication<'_>,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let mut pause = jitter(self.limits.retry_pause);
+        let mut retries = match self.governor.is_probing() {
+            true => 0,
+            false => self.limits.retries,
+        };
         let reads = request.method == Method::GET;
         loop {
             let result = self.follow(request, authentication, deadline).await;

@@ -43,6 +43,7 @@ pub(super) fn advance(
     }
     match judge(spec, seen, state, now) {
         Verdict::Wait(wake_at) => wait(state, wake_at),
+        Verdict::Later(until, failure) => later(state, until, &failure),
         Verdict::Begin => begin(spec, state, now),
         Verdict::Done => next_step(spec, seen, state, now),
         Verdict::Failed(failure) => failed(spec, seen, state, failure, now),
@@ -143,6 +144,7 @@ pub(super) fn position(script: &[Step], step: Step) -> usize {
 
 enum Verdict {
     Wait(Option<Timestamp>),
+    Later(Timestamp, Failure),
     Begin,
     Done,
     Failed(Failure),
@@ -180,6 +182,7 @@ fn judge_intent(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timest
         None => Verdict::Begin,
         Some(Outcome::Done) => Verdict::Done,
         Some(Outcome::Failed { failure }) => Verdict::Failed(failure.clone()),
+        Some(Outcome::Deferred { until, failure }) => Verdict::Later(*until, failure.clone()),
         Some(Outcome::Pending) if action.executor() == Executor::Agent => {
             judge_agent(spec, seen, state, now)
         }
@@ -235,6 +238,24 @@ pub(super) fn wait(state: &NodeState, wake_at: Option<Timestamp>) -> Decision {
         intent: None,
         wake_at,
     }
+}
+
+/// Waits for a management controller that is left alone. What is asked of it then is a try that
+/// counts, so that there are no more of these waits than tries.
+fn later(state: &NodeState, until: Timestamp, failure: &Failure) -> Decision {
+    let mut next = state.clone();
+    next.retry_at = Some(until);
+    next.deadline = Some(until);
+    if next.phase != Phase::Failed {
+        next.reason = Reason::new(format!("{} has to wait", doing(state.step)))
+            .seen(failure.message.clone())
+            .cause(failure.cause)
+            .next("the controller is asked again", Some(until))
+            .remedy(
+                "look at the controller's power and network; `bessemer node bmc` asks it at once",
+            );
+    }
+    wait(&next, Some(until))
 }
 
 /// Goes on to the next step of the script, or the next phase.

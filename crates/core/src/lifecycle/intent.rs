@@ -1,6 +1,7 @@
 //! What is to be done to a machine: committed before it is carried out, under a deterministic key,
 //! and safe to carry out twice.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -239,6 +240,14 @@ pub enum Outcome {
     /// Tried, and failed.
     Failed {
         /// Why.
+        failure: Failure,
+    },
+    /// Not tried, because its management controller is left alone for a while; then it is. Does not
+    /// count as a try.
+    Deferred {
+        /// When it is tried.
+        until: Timestamp,
+        /// Why not now.
         failure: Failure,
     },
 }

@@ -445,6 +445,14 @@ impl History {
         }
     }
 
+    /// The open intent of the conductor is not tried now.
+    pub(crate) fn is_deferred(&mut self, deferred: Outcome) {
+        let by_agent = |intent: &Intent| intent.action.executor() == Executor::Agent;
+        if let Some(intent) = self.intent.take_if(|intent| !by_agent(intent)) {
+            self.seen.intent = Some((intent.key, deferred));
+        }
+    }
+
     /// Somebody pushes the button of a machine that rests, which is noticed.
     pub(crate) fn is_switched_on(&mut self) {
         let rests = self.state.at_rest() && self.state.phase != Phase::Active;
@@ -459,7 +467,11 @@ impl History {
         let failure = |class| Outcome::Failed {
             failure: Failure::new(class, Cause::AgentFailed, "x"),
         };
-        match choice % 29 {
+        let deferred = Outcome::Deferred {
+            until: self.now + SignedDuration::from_secs(300),
+            failure: Failure::transient(Cause::BmcUnreachable, "x"),
+        };
+        match choice % 30 {
             0..=4 => {
                 self.intent_ends(true, Outcome::Done);
                 self.agent_calls();
@@ -492,6 +504,7 @@ impl History {
             25 => self.orders_as(HandOver::PowerCycle),
             26 => self.orders_as(HandOver::TryKexec),
             27 => self.is_switched_on(),
+            28 => self.is_deferred(deferred),
             _ => self.pass(5),
         }
         self.turn();

@@ -5,6 +5,7 @@ use bessemer_core::lifecycle::{
     Cleanliness, Goal, NodeState, Outcome, Phase, PortRole, Step, script,
 };
 use bessemer_core::reason::Failure;
+use jiff::SignedDuration;
 
 use crate::model::{History, held, retired};
 
@@ -226,4 +227,36 @@ fn what_is_held_may_be_switched_on() {
     history.is_switched_on();
     history.turn();
     assert!(history.machine.on && history.state.at_rest());
+}
+
+#[test]
+fn what_waits_for_a_controller_that_is_left_alone_loses_no_try() {
+    let mut history = History::new();
+    history.turn();
+    for _ in 0..20 {
+        let until = history.now + SignedDuration::from_secs(300);
+        let why = "BMC x has not answered since noon";
+        let failure = Failure::transient(Cause::BmcUnreachable, why);
+        history.is_deferred(Outcome::Deferred { until, failure });
+        history.turn();
+        assert_eq!(
+            (history.state.step, history.state.tries),
+            (Step::CheckBmc, 1)
+        );
+        let reason = history.state.reason.clone();
+        assert!(reason.seen.unwrap().contains("has not answered"));
+        assert_eq!(
+            (reason.at, history.state.retry_at),
+            (Some(until), Some(until))
+        );
+        // Looking earlier changes nothing.
+        history.pass(10);
+        history.turn();
+        assert_eq!(history.intent, None);
+        history.pass(290);
+        history.turn();
+        assert!(history.intent.is_some(), "it is asked again");
+    }
+    history.settle();
+    assert_eq!(history.state.phase, Phase::Available);
 }

@@ -53,6 +53,8 @@ async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal>
         .collect();
     let servers = site.store.server_count().await?;
     let powers = site.store.power_counts().await?;
+    let left_alone = i64::try_from(site.bmcs.left_alone()).unwrap_or(i64::MAX);
+    site.metrics.bmcs_left_alone.set(left_alone);
     let text = site.metrics.render(&phases, powers, servers);
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }

@@ -17,12 +17,16 @@ use crate::failure::store_failure;
 /// How long after its deadline what carries an intent out may take to say why it is not done.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// Carries `intent` out. Never fails: what goes wrong is the outcome.
+/// Carries `intent` out. Never fails: what goes wrong is the outcome. Nothing is tried on a management
+/// controller that is left alone, unless a person waits for it.
 pub(super) async fn carry_out(
     conductor: &Conductor,
     node: &NodeRecord,
     intent: &Intent,
 ) -> Outcome {
+    if let Some(deferred) = deferred(conductor, node, intent) {
+        return deferred;
+    }
     let seconds =
         conductor.site.config.timing.bmc_deadline + power::shut_down_seconds(&intent.action);
     let limit = Duration::from_secs(u64::from(seconds));
@@ -54,6 +58,34 @@ fn too_slow(action: &Action) -> Cause {
         Action::ConnectPorts { .. } => Cause::SwitchUnreachable,
         _ => Cause::BmcSlow,
     }
+}
+
+/// Whether the controller is left alone at this moment. What a person has asked for goes through: on a
+/// node at rest that is all there is, and otherwise it is what comes first for a new generation.
+fn deferred(conductor: &Conductor, node: &NodeRecord, intent: &Intent) -> Option<Outcome> {
+    if let Action::ConnectPorts { .. } = intent.action {
+        return None;
+    }
+    let site = &conductor.site;
+    // What keeps a client from being made is found out by carrying it out.
+    let bmc = site.bmcs.of(node).ok()?;
+    if node.state.at_rest() || site.bmcs.is_new_wish(node.id, intent.generation) {
+        bmc.insist();
+        return None;
+    }
+    let left_alone = bmc.left_alone()?;
+    let now = site.now();
+    let before = |age| bessemer_core::Timestamp::checked_sub(now, age).unwrap_or(now);
+    let after = |time| bessemer_core::Timestamp::checked_add(now, time).unwrap_or(now);
+    let (since, until) = (before(left_alone.silent_for), after(left_alone.again_in));
+    let why = format!(
+        "BMC {} has not answered as it should since {since:.0}; next try at {until:.0}: {}",
+        bmc.address(),
+        left_alone.why
+    );
+    info!(intent = %intent.key, "{why}");
+    let failure = Failure::transient(left_alone.cause, why);
+    Some(Outcome::Deferred { until, failure })
 }
 
 async fn act(

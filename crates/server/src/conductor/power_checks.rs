@@ -172,6 +172,8 @@ impl Checks {
     async fn ask(&self, watch: &PowerWatch) -> Result<Option<PowerState>, Failure> {
         let site = &self.conductor.site;
         let bmc = site.bmcs.at(watch.node, &watch.bmc)?;
+        // Nobody waits for this look: it is not what finds out, before its time, whether a controller
+        // that is left alone answers again.
         let requests = bmc.requests();
         let seen = bmc.power(Instant::now() + PATIENCE).await;
         let sent = bmc.requests().saturating_sub(requests);

@@ -79,7 +79,7 @@ pub(super) async fn switched(
         return Vec::new();
     };
     let (message, cause) = match outcome {
-        Outcome::Failed { failure } => {
+        Outcome::Failed { failure } | Outcome::Deferred { failure, .. } => {
             let (name, why) = (&server.name, &failure.message);
             let message = format!("server `{name}` could not be switched: {why}");
             (message, failure.cause.map(LikelyCause::from))

@@ -10,6 +10,7 @@ mod crashes;
 mod explain;
 mod faults;
 mod fleet;
+mod governor;
 mod harness;
 mod ipmi;
 mod lifecycle;

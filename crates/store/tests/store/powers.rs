@@ -97,6 +97,14 @@ async fn what_intents_leave_is_known_and_no_change(site: Site) {
     assert_eq!(node.power, Some(PowerState::On));
     assert_eq!(node.power_since, Some(at(20)), "it has been on since");
     carry_out(&store, Action::CheckBmc, Outcome::Done, 40).await;
+    // What was not tried changes nothing.
+    let deferred = Outcome::Deferred {
+        until: at(300),
+        failure: Failure::transient(Cause::BmcUnreachable, "silent since noon"),
+    };
+    carry_out(&store, Action::PowerOff, deferred.clone(), 45).await;
+    let (_, outcome) = store.newest_intent(node_id(1)).await.unwrap().unwrap();
+    assert_eq!(outcome, deferred);
     assert_eq!(watched(&store).await.power, Some(PowerState::On));
     let failure = Failure::transient(Cause::PowerCommandIgnored, "it reads off");
     carry_out(&store, Action::PowerOff, Outcome::Failed { failure }, 50).await;

@@ -35,6 +35,8 @@ pub(super) async fn read(
         .bmcs
         .of(&node)
         .map_err(|failure| Refusal::new(Kind::MachineFailed, sentence(&failure.message)))?;
+    // Somebody waits for it, so it is asked even if it is left alone.
+    bmc.insist();
     let deadline = Instant::now() + READ_LIMIT;
     let before = bmc.requests();
     let read = async {

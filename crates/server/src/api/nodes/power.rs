@@ -91,7 +91,7 @@ async fn outcome(site: &Site, node: NodeId, key: &str) -> Result<Outcome, Refusa
     loop {
         news.mark_unchanged();
         match site.store.outcome(node, key).await? {
-            Some(Outcome::Pending) => {}
+            Some(Outcome::Pending | Outcome::Deferred { .. }) => {}
             Some(outcome) => return Ok(outcome),
             None => {
                 return Err(Refusal::new(

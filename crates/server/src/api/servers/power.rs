@@ -190,7 +190,7 @@ fn seen(intent: &Intent, outcome: Outcome) -> Option<PowerRequestSeen> {
         _ => return None,
     };
     let (status, message) = match outcome {
-        Outcome::Pending => (RequestStatus::Pending, None),
+        Outcome::Pending | Outcome::Deferred { .. } => (RequestStatus::Pending, None),
         Outcome::Done => (RequestStatus::Done, None),
         Outcome::Failed { failure } => (RequestStatus::Failed, Some(sentence(&failure.message))),
     };
