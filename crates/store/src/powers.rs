@@ -84,7 +84,8 @@ impl Store {
 
     /// Writes down that a management controller answered, and what, where it said whether the machine
     /// is on: something else than `watch` knows. Wakes a node at rest that should have stayed off.
-    /// Whether it was written: nothing is if somebody has worked on the node since.
+    /// Whether it was written: nothing is if somebody has worked on the node since, or another look
+    /// was quicker.
     pub async fn power_seen(
         &self,
         watch: &PowerWatch,
@@ -98,6 +99,7 @@ impl Store {
             switched_on = CASE WHEN $3 = 'on' AND at_rest = 1 AND server IS NULL
             AND (power = 'off' OR power IS NULL AND phase <> 'failed') THEN 1 ELSE switched_on END
             WHERE id = $1 AND fence = $2 AND owner IS NULL
+            AND COALESCE(power, '') = $5 AND (bmc_silent_since IS NOT NULL) = ($6 = 1)
             AND NOT EXISTS (SELECT 1 FROM intent WHERE intent.node = node.id
             AND intent.status = 'pending' AND intent.executor = 'conductor')
             RETURNING phase, server, switched_on";
@@ -105,7 +107,8 @@ impl Store {
             due_at = CASE WHEN due_at < $2 THEN due_at ELSE $2 END WHERE id = $1";
         let mut write = self.write("power_seen").await?;
         let name = seen.map(|seen| seen.name().to_owned());
-        let values = values![watch.node, watch.fence, name, now];
+        let known = watch.power.map_or("", PowerState::name);
+        let values = values![watch.node, watch.fence, name, now, known, watch.silent];
         let Some(row) = write.row(SQL, values).await? else {
             write.roll_back().await?;
             return Ok(false);

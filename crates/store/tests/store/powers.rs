@@ -240,6 +240,8 @@ async fn a_silent_controller_is_told_of_once_and_so_is_its_return(site: Site) {
     assert!(watch.silent);
     // It answers, and says nothing of use.
     assert!(store.power_seen(&watch, None, at(14)).await.unwrap());
+    // Another look that was under way tells nobody anything.
+    assert!(!store.power_seen(&watch, None, at(15)).await.unwrap());
     let kinds = kinds(&store, before).await;
     assert_eq!(kinds, ["node.bmc_unreachable", "node.bmc_reachable"]);
     let node = store.node_by_id(node_id(1)).await.unwrap();
