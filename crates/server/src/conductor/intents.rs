@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bessemer_bmc::{Bmc, PowerAction};
 use bessemer_core::cause::Cause;
-use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, PortRole};
+use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, Phase, PortRole};
 use bessemer_core::reason::{Failure, FailureClass};
 use bessemer_store::NodeRecord;
 use tokio::time::Instant;
@@ -61,7 +61,8 @@ fn too_slow(action: &Action) -> Cause {
 }
 
 /// Whether the controller is left alone at this moment. What a person has asked for goes through: on a
-/// node at rest that is all there is, and otherwise it is what comes first for a new generation.
+/// node at rest that is all there is, and otherwise it is what comes first for a new generation. So
+/// does what makes a failed node safe, which is not to wait.
 fn deferred(conductor: &Conductor, node: &NodeRecord, intent: &Intent) -> Option<Outcome> {
     if let Action::ConnectPorts { .. } = intent.action {
         return None;
@@ -69,7 +70,8 @@ fn deferred(conductor: &Conductor, node: &NodeRecord, intent: &Intent) -> Option
     let site = &conductor.site;
     // What keeps a client from being made is found out by carrying it out.
     let bmc = site.bmcs.of(node).ok()?;
-    if node.state.at_rest() || site.bmcs.is_new_wish(node.id, intent.generation) {
+    let urgent = node.state.at_rest() || node.state.phase == Phase::Failed;
+    if urgent || site.bmcs.is_new_wish(node.id, intent.generation) {
         bmc.insist();
         return None;
     }
