@@ -160,7 +160,29 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use bessemer_fuzz::Kind;
+    use bessemer_fuzz::damage::{any_damage, damaged};
+    use proptest::prelude::*;
+
     use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../packaging/bessemer.toml");
+
+    proptest! {
+        /// A file may have any mistake in it: each is an error or harmless.
+        #[test]
+        fn no_damage_to_the_example_panics(damages in prop::collection::vec(any_damage(), 1..6)) {
+            let shown = EXAMPLE.lines().map(|line| match line.strip_prefix("# ") {
+                Some(key) if key.contains(" = ") || key.starts_with('[') => key,
+                _ => line,
+            });
+            let everything = shown.collect::<Vec<_>>().join("\n");
+            for text in [EXAMPLE, &everything] {
+                let damaged = damaged(text.as_bytes(), &damages, Kind::Binary, 64 << 10);
+                let _ = parse(&String::from_utf8_lossy(&damaged));
+            }
+        }
+    }
 
     fn parse(text: &str) -> Result<(), String> {
         let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;

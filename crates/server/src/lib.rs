@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod phone_home;
 pub mod ramdisk;
 mod server;
+mod serving;
 pub mod sightings;
 pub mod site;
 mod tls_listener;

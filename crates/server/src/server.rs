@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::Listener;
 use bessemer_core::id::{ProjectId, TokenId};
 use bessemer_store::{Location, Store, StoreOptions, TokenRecord};
 use bessemer_tls::{Fingerprint, SelfSigned};
@@ -28,9 +29,10 @@ use crate::images::ImageLibrary;
 use crate::keyring::{Keyring, KeyringError, digest};
 use crate::metrics::Metrics;
 use crate::ramdisk::{self, Ramdisk};
+use crate::serving::{self, Bounds, PlainListener};
 use crate::sightings::Sightings;
 use crate::site::{ProgressBoard, Site};
-use crate::tls_listener::{Peer, TlsListener};
+use crate::tls_listener::TlsListener;
 use crate::{agents, api, chunk_service, phone_home};
 
 /// The certificate that agents pin, in the data folder.
@@ -194,7 +196,8 @@ impl Server {
             parts: parts.tracker.clone(),
         };
         if let Some((listener, _)) = phone_home_listener {
-            parts.serve(listener, phone_home::router(site.clone()));
+            let router = phone_home::router(site.clone());
+            parts.serve(PlainListener(listener), router, Bounds::TENANTS);
         }
         if let Some(provisioning) = site.config.provisioning.clone() {
             server
@@ -251,7 +254,8 @@ impl Server {
         })?;
         let in_clear = provisioning.image_transport == ImageTransport::Http;
         let chunk_service = in_clear.then_some(boot_address);
-        parts.serve_tls(tls, agents::router(self.site.clone(), chunk_service));
+        let agents = agents::router(self.site.clone(), chunk_service);
+        parts.serve(tls, agents, Bounds::MACHINES);
         let fingerprint = certificate.fingerprint();
         let services = BootServices::new(
             self.site.clone(),
@@ -264,9 +268,10 @@ impl Server {
         if in_clear {
             router = router.merge(chunk_service::router(self.site.clone()));
         }
-        parts.serve(boot_listener, router);
+        parts.serve(PlainListener(boot_listener), router, Bounds::MACHINES);
         if let Some(listener) = media_listener {
-            parts.serve(listener, services.media_router());
+            let router = services.media_router();
+            parts.serve(PlainListener(listener), router, Bounds::MACHINES);
         }
         if let Some(interface) = &provisioning.interface {
             services.start(parts, interface).await?;
@@ -315,13 +320,11 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    fn serve(&self, listener: TcpListener, router: Router) {
+    fn serve(&self, listener: impl Listener<Addr = SocketAddr>, router: Router, bounds: Bounds) {
         let stop = self.stop.clone();
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         self.tracker.spawn(async move {
-            let serving = axum::serve(listener, service)
-                .with_graceful_shutdown(stop.clone().cancelled_owned());
-            end_in_time(serving.into_future(), stop).await;
+            let serving = serving::serve(listener, router, bounds, stop.clone());
+            end_in_time(serving, stop).await;
         });
     }
 
@@ -341,28 +344,16 @@ impl Parts {
             }
         });
     }
-
-    fn serve_tls(&self, listener: TlsListener, router: Router) {
-        let stop = self.stop.clone();
-        self.tracker.spawn(async move {
-            let service = router.into_make_service_with_connect_info::<Peer>();
-            let serving = axum::serve(listener, service)
-                .with_graceful_shutdown(stop.clone().cancelled_owned());
-            end_in_time(serving.into_future(), stop).await;
-        });
-    }
 }
 
 /// Serves until `stop`, and then at most for [`DRAIN`]: an open event stream has no end.
-async fn end_in_time(serving: impl Future<Output = std::io::Result<()>>, stop: CancellationToken) {
+async fn end_in_time(serving: impl Future<Output = ()>, stop: CancellationToken) {
     let late = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        result = serving => if let Err(error) = result {
-            error!(%error, "a listener failed");
-        },
+        () = serving => {}
         () = late => {}
     }
 }
@@ -381,9 +372,9 @@ async fn start_api(parts: &Parts, site: &Site) -> Result<SocketAddr, StartError>
                     address,
                     source,
                 })?;
-            parts.serve_tls(listener, router);
+            parts.serve(listener, router, Bounds::API);
         }
-        _ => parts.serve(listener, router),
+        _ => parts.serve(PlainListener(listener), router, Bounds::API),
     }
     Ok(address)
 }

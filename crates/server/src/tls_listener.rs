@@ -4,20 +4,18 @@
 //! nothing holds up nobody.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
-use axum::extract::connect_info::Connected;
-use axum::http::Extensions;
-use axum::serve::IncomingStream;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+use crate::serving::prepare;
 
 /// The longest that a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -62,35 +60,16 @@ async fn accept(
     while let Ok(place) = places.clone().acquire_owned().await {
         // axum's accept waits and goes on after errors such as too many open files.
         let (stream, peer) = axum::serve::Listener::accept(&mut listener).await;
+        prepare(&stream);
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
         tokio::spawn(async move {
             let _place = place;
-            // Small answers should not wait for more; failing to say so only costs time.
-            let _ = stream.set_nodelay(true);
             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                 // The receiver is gone only when the server stops.
                 let _ = sender.send((stream, peer)).await;
             }
         });
     }
-}
-
-/// Where a TLS connection comes from.
-#[derive(Clone, Copy)]
-pub(crate) struct Peer(SocketAddr);
-
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-/// Where the connection of a request comes from, with TLS or without.
-pub(crate) fn peer_of(extensions: &Extensions) -> Option<IpAddr> {
-    let plain = extensions.get::<ConnectInfo<SocketAddr>>();
-    let plain = plain.map(|ConnectInfo(peer)| peer.ip());
-    let tls = extensions.get::<ConnectInfo<Peer>>();
-    plain.or_else(|| tls.map(|ConnectInfo(Peer(peer))| peer.ip()))
 }
 
 impl axum::serve::Listener for TlsListener {

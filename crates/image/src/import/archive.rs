@@ -200,3 +200,44 @@ fn damaged(error: std::io::Error) -> Error {
 fn refuse<T>(what: String) -> Result<T> {
     Err(Error::Refused(what))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header for an entry of this kind and size, with its checksum.
+    fn header(kind: tar::EntryType, size: u64) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("disk.raw").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    }
+
+    fn verdict(archive: impl Read + Clone) -> String {
+        let stop = Stop::default();
+        match find_disk(|| Ok(archive.clone()), &stop) {
+            Ok(name) => name,
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Ten gigabytes of zeros, which take ten megabytes of gzip, would be read into memory as one name.
+    #[test]
+    fn a_name_of_gigabytes_is_refused_before_it_is_read() {
+        for kind in [
+            tar::EntryType::GNULongName,
+            tar::EntryType::GNULongLink,
+            tar::EntryType::XHeader,
+            tar::EntryType::XGlobalHeader,
+        ] {
+            let found = verdict(&header(kind, 10 << 30)[..]);
+            assert!(found.contains("longer than 64 KiB"), "{kind:?}: {found}");
+        }
+        let sparse = verdict(&header(tar::EntryType::GNUSparse, 0)[..]);
+        assert!(sparse.contains("sparse"), "{sparse}");
+        let plain = [header(tar::EntryType::Regular, 0), vec![0; 1024]].concat();
+        assert_eq!(verdict(&plain[..]), "disk.raw");
+    }
+}

@@ -22,8 +22,8 @@ use super::extract::{Admin, Answer, Caller, Query};
 use super::observe::RequestId;
 use super::page;
 use super::problem::Refusal;
+use crate::serving::peer_of;
 use crate::site::Site;
-use crate::tls_listener::peer_of;
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new().routes(routes!(list))
