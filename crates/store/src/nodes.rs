@@ -98,6 +98,30 @@ impl Store {
             "WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
              AND ($4 IS NULL OR rack = $4) ORDER BY created_at, id LIMIT $5"
         );
+        self.page_of_nodes(SQL, filter, cursor, limit).await
+    }
+
+    /// The same with their inventories, which are most of what there is to read.
+    pub async fn nodes_with_inventory(
+        &self,
+        filter: NodeFilter,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<(Vec<NodeRecord>, Option<String>), Error> {
+        const SQL: &str = select_node!(
+            "WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
+             AND ($4 IS NULL OR rack = $4) ORDER BY created_at, id LIMIT $5"
+        );
+        self.page_of_nodes(SQL, filter, cursor, limit).await
+    }
+
+    async fn page_of_nodes(
+        &self,
+        sql: &'static str,
+        filter: NodeFilter,
+        cursor: Option<String>,
+        limit: u32,
+    ) -> Result<(Vec<NodeRecord>, Option<String>), Error> {
         let from = Cursor::read(cursor.as_deref())?;
         let phase = filter.phase.map(|phase| phase.name().to_owned());
         let values = values![
@@ -107,7 +131,7 @@ impl Store {
             filter.rack,
             rows_for(limit)
         ];
-        let mut rows = self.database().rows(SQL, values).await?;
+        let mut rows = self.database().rows(sql, values).await?;
         let next = next_page(&mut rows, limit)?;
         let nodes: Result<_, _> = rows.iter().map(node_record).collect();
         Ok((nodes?, next))

@@ -175,7 +175,7 @@ async fn survey(site: &Site, hardware: &FlavorHardware) -> Result<Survey, Refusa
     loop {
         let (nodes, next) = site
             .store
-            .nodes(NodeFilter::default(), cursor, PAGE)
+            .nodes_with_inventory(NodeFilter::default(), cursor, PAGE)
             .await?;
         for node in nodes {
             survey.add(node, hardware);
