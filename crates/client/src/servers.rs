@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bessemer_wire::api::{
-    Server, ServerCreate, ServerPlan, ServerPower, ServerPowerRequest, ServerRebuild,
+    Server, ServerCreate, ServerExplanation, ServerPlan, ServerPower, ServerPowerRequest,
+    ServerRebuild,
 };
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -83,6 +84,15 @@ impl Client {
     ) -> Result<Document<ServerPlan>, Error> {
         self.post(&["servers", server, "rebuild", "plan"], rebuild)
             .await
+    }
+
+    /// What a server is doing, what it waits for, and what is likely wrong
+    /// (`GET /v1/servers/{server}/explain`).
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub async fn explain_server(&self, server: &str) -> Result<Document<ServerExplanation>, Error> {
+        self.get(&["servers", server, "explain"]).await
     }
 
     /// Whether a server's machine is on, and what was asked of it last.

@@ -245,6 +245,10 @@ causes! {
         "the agent's messages say why it could not give the image a unit for that; check that the \
          image has cloud-init that reads a config drive, and look at the machine's console";
 
+    /// The tenant's OS was asked to shut down, and runs on.
+    ShutdownIgnored = "shutdown-ignored", Tenant, "the operating system does not shut down",
+        "force it; look in it for what keeps it up";
+
     /// The database did not take something.
     DatabaseUnavailable = "database-unavailable", Operator, "the database could not be used",
         "check that it runs and has room; the server's log has what it said";
@@ -323,7 +327,7 @@ mod tests {
              agent-silent agent-slow agent-failed nic-missing disk-error disk-missing disk-locked \
              image-unusable image-not-fetched switch-unreachable switch-refuses switch-forgets \
              switch-settings-wrong wrong-cabling switch-cannot-carry no-phone-home \
-             cloud-init-silent database-unavailable configuration-incomplete overtaken \
+             cloud-init-silent shutdown-ignored database-unavailable configuration-incomplete overtaken \
              internal-error"
         );
         for cause in Cause::ALL {

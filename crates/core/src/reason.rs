@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::cause::{self, Cause};
+use crate::cause::{self, Cause, Mender};
 
 /// Who can make a failure go away, and so whether trying again makes sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -46,6 +46,15 @@ impl Failure {
             class,
             message: message.into(),
             cause: Some(cause),
+        }
+    }
+
+    /// The same for whoever rents the machine: without what is the site's own.
+    pub fn message_for_tenants(&self) -> &str {
+        match self.cause {
+            Some(cause) if cause.mender() != Mender::Operator => &self.message,
+            Some(cause) => cause.summary(),
+            None => "it did not work; operators are told why",
         }
     }
 
@@ -109,6 +118,28 @@ impl Reason {
         }
     }
 
+    /// The same for whoever rents the machine: what only operators can mend is told by the name of its
+    /// cause, without the addresses, accounts and serial numbers that the message may have.
+    pub fn for_tenants(&self) -> Self {
+        let Some(cause) = self.cause else {
+            return Self {
+                seen: None,
+                ..self.clone()
+            };
+        };
+        if cause.mender() != Mender::Operator {
+            return self.clone();
+        }
+        let remedy = self.remedy.as_ref();
+        Self {
+            seen: Some(cause.summary().to_owned()),
+            // What could not be done afterwards either has no time.
+            next: self.next.clone().filter(|_| self.at.is_some()),
+            remedy: remedy.map(|_| cause.remedy_for_tenants().to_owned()),
+            ..self.clone()
+        }
+    }
+
     /// Adds what is behind it, if that is known.
     pub fn cause(mut self, cause: Option<Cause>) -> Self {
         self.cause = cause;
@@ -159,5 +190,34 @@ impl std::fmt::Display for Reason {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenants_are_not_told_what_is_the_sites_own() {
+        let secret = "BMC https://10.0.0.7 refuses the password of user \"root\"";
+        let failed = Reason::new("deploying failed at `power_on`")
+            .cause(Some(Cause::BmcPasswordRefused))
+            .expected_seen("switch the machine on", secret)
+            .next(format!("could not switch it off: {secret}"), None)
+            .remedy("mend what was seen");
+        let told = failed.for_tenants();
+        assert!(!told.to_string().contains("10.0.0.7"), "{told}");
+        assert_eq!(
+            told.seen.as_deref(),
+            Some(Cause::BmcPasswordRefused.summary())
+        );
+        assert!(told.remedy.unwrap().contains("operators"));
+        // What is theirs to mend they are told as it is.
+        let image = Reason::new("failed")
+            .cause(Some(Cause::ImageUnusable))
+            .seen("no kernel");
+        assert_eq!(image.for_tenants(), image);
+        let unnamed = Reason::new("failed").seen(secret);
+        assert_eq!(unnamed.for_tenants().seen, None);
     }
 }

@@ -28,6 +28,7 @@ mod page;
 mod places;
 mod problem;
 mod servers;
+mod standing;
 mod subnets;
 mod switches;
 mod tokens;

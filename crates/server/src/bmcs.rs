@@ -90,6 +90,12 @@ impl BmcPool {
             .count()
     }
 
+    /// The client of a node's management controller, if there is one already.
+    pub fn known(&self, node: NodeId) -> Option<Arc<dyn Bmc>> {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.get(&node).map(|entry| entry.client.clone())
+    }
+
     /// Ends the client of a node that is forgotten.
     pub fn forget(&self, node: NodeId) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);

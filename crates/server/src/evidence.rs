@@ -8,12 +8,13 @@ use bessemer_core::Timestamp;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::cause::Cause;
 use bessemer_core::diagnosis::{BootFileSeen, DhcpSeen, Evidence};
+use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{NodeState, Step};
 use bessemer_store::NodeRecord;
 use bessemer_wire::api::Sighting;
 use tokio::time::Instant;
 
-use crate::sightings::Place;
+use crate::sightings::{Place, Seen, shared};
 use crate::site::Site;
 
 /// The longest that a management controller is asked for the power state.
@@ -28,46 +29,68 @@ pub(crate) fn is_asked_for(state: &NodeState, now: Timestamp) -> bool {
 /// What was seen of a node's machine since `since`. Asks its management controller whether it is on.
 pub(crate) async fn gather(site: &Site, node: &NodeRecord, since: Timestamp) -> Evidence {
     let power = power(site, node).await;
-    of(site, node, since, power)
+    let seen = shared::of(site, node.id).await;
+    of(node, &seen, since, power)
 }
 
-/// The same where the power state is known.
+/// The same where what was seen, and the power state, are known.
 pub(crate) fn of(
-    site: &Site,
     node: &NodeRecord,
+    seen: &Seen,
     since: Timestamp,
     power: Option<PowerState>,
 ) -> Evidence {
     let at = |place| {
-        let mut seen = site.sightings.at(node.id, place);
-        seen.retain(|each| each.at >= since);
-        seen
+        let all = seen.at(place);
+        &all[all.partition_point(|each| each.at < since)..]
     };
-    let report = site.sightings.at(node.id, Place::Report);
+    let ends_badly = |sightings: &[Sighting]| sightings.last().is_some_and(|last| !last.well);
     Evidence {
-        bmc_silent: exchanges(site, node)
+        bmc_silent: seen
+            .at(Place::Bmc)
             .last()
-            .is_some_and(|exchange| exchange.end == ExchangeEnd::Silent),
+            .is_some_and(|last| last.cause == Some(Cause::BmcUnreachable)),
         is_off: power == Some(PowerState::Off),
         by_medium: by_medium(node),
-        dhcp: dhcp_seen(&at(Place::Dhcp)),
-        boot_file: boot_file_seen(&at(Place::BootFile)),
-        agent_refused: at(Place::Agent).last().is_some_and(|each| !each.well),
-        report_by_cloud_init: report.last().is_some_and(|each| !each.well),
+        dhcp: dhcp_seen(at(Place::Dhcp)),
+        boot_file: boot_file_seen(at(Place::BootFile)),
+        agent_refused: ends_badly(at(Place::Agent)),
+        report_by_cloud_init: ends_badly(seen.at(Place::Report)),
     }
 }
 
 /// Whether the machine is on, as its management controller says now; `None` if it does not.
 pub(crate) async fn power(site: &Site, node: &NodeRecord) -> Option<PowerState> {
     let bmc = site.bmcs.of(node).ok()?;
-    let power = bmc.power(Instant::now() + READ_LIMIT).await.ok()?;
-    Some(power).filter(|power| *power != PowerState::Unknown)
+    let power = bmc.power(Instant::now() + READ_LIMIT).await;
+    site.sightings.asked(node.id);
+    Some(power.ok()?).filter(|power| *power != PowerState::Unknown)
 }
 
-/// The latest requests to the node's management controller.
-pub(crate) fn exchanges(site: &Site, node: &NodeRecord) -> Vec<Exchange> {
-    let bmc = site.bmcs.of(node);
-    bmc.map_or_else(|_| Vec::new(), |bmc| bmc.exchanges())
+/// The latest requests of this server to a node's management controller.
+pub(crate) fn exchanges(site: &Site, node: NodeId) -> Vec<Sighting> {
+    let exchanges = site.bmcs.known(node).map(|bmc| bmc.exchanges());
+    let now = site.now();
+    let told = exchanges.unwrap_or_default();
+    told.iter().map(|exchange| told_of(exchange, now)).collect()
+}
+
+fn told_of(exchange: &Exchange, now: Timestamp) -> Sighting {
+    let age = Timestamp::checked_sub(now, exchange.at.elapsed());
+    let cause = match exchange.end {
+        ExchangeEnd::Answered => None,
+        ExchangeEnd::Denied => Some(Cause::BmcPasswordRefused),
+        ExchangeEnd::Refused => Some(Cause::BmcRefuses),
+        ExchangeEnd::Distrusted => Some(Cause::BmcNotTrusted),
+        ExchangeEnd::Silent => Some(Cause::BmcUnreachable),
+    };
+    Sighting {
+        at: age.unwrap_or(now),
+        well: cause.is_none(),
+        cause,
+        times: exchange.times,
+        what: format!("{}: {}", exchange.request, exchange.answer),
+    }
 }
 
 fn dhcp_seen(sightings: &[Sighting]) -> DhcpSeen {

@@ -238,6 +238,11 @@ pub mod purpose {
         format!("image-credentials/{image}")
     }
 
+    /// What has been seen of a node, for other servers.
+    pub fn sightings(node: NodeId) -> String {
+        format!("sightings/{node}")
+    }
+
     /// A server's user data.
     pub fn user_data(server: ServerId) -> String {
         format!("user-data/{server}")

@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::ramdisk::{self, Ramdisk};
 use crate::serving::{self, Bounds, PlainListener};
 use crate::sightings::Sightings;
+use crate::sightings::shared;
 use crate::site::{ProgressBoard, Site};
 use crate::tls_listener::TlsListener;
 use crate::{agents, api, chunk_service, phone_home};
@@ -174,7 +175,7 @@ impl Server {
             keyring,
             metrics: Arc::new(Metrics::default()),
             progress: ProgressBoard::default(),
-            sightings: Sightings::default(),
+            sightings: Sightings::new(Uuid::new_v4()),
             ramdisk: Ramdisk::new(booted),
             heard: Heard::default(),
             agents,
@@ -224,6 +225,8 @@ impl Server {
             parts.tracker.spawn(hearing);
             let resuming = bells::resume_after_outages(site.clone(), parts.stop.clone());
             parts.tracker.spawn(resuming);
+            let keeping = shared::keep(site.clone(), parts.stop.clone());
+            parts.tracker.spawn(keeping);
         }
         start_conductor(&parts, &site, alone);
         Ok(server)

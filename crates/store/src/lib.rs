@@ -15,6 +15,7 @@
 //!   are on; `reservations`: what people do with addresses; `address_history`: who had which;
 //! - `places`: sites and racks; `switches`, and `switch_ports`: what they were last seen to carry;
 //! - `powers`: which machines are on; `conductors`: which servers are alive;
+//! - `sightings`: what servers have seen of nodes, for each other;
 //! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
 //! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
 //!   `wake`: telling other servers on the same database; `postgres`: what happens while that is away;
@@ -51,6 +52,7 @@ mod reconcile;
 mod records;
 mod reservations;
 mod servers;
+mod sightings;
 mod sqlite;
 mod standby;
 mod store;

@@ -111,6 +111,11 @@ impl Store {
         }
     }
 
+    /// Whether there can be other servers on this database.
+    pub fn has_others(&self) -> bool {
+        self.others().is_some()
+    }
+
     /// What other servers on this database wake us for; `None` where there can be none. Who lags
     /// behind takes it that everything was meant.
     pub fn woken(&self) -> Option<broadcast::Receiver<Wake>> {

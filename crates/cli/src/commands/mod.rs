@@ -5,6 +5,7 @@ mod audit;
 mod completions;
 mod config;
 mod event;
+mod explanation;
 mod flavor;
 mod image;
 mod kexec;

@@ -1,6 +1,7 @@
 //! Servers: planning, ordering, showing and giving them back.
 
 mod carriers;
+mod explain;
 mod networks;
 mod order;
 mod placement;
@@ -36,6 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(list, create))
         .routes(routes!(plan))
         .routes(routes!(show, delete))
+        .routes(routes!(explain::explain))
         .routes(routes!(rebuild::rebuild))
         .routes(routes!(rebuild::plan))
         .routes(routes!(power::show, power::switch))
@@ -57,7 +59,7 @@ async fn list(
         .servers(caller.scope(), query.cursor(), limit)
         .await?;
     Ok(Json(Page {
-        items: view::many(&site, servers).await?,
+        items: view::many(&site, servers, &caller).await?,
         next,
     }))
 }
@@ -87,7 +89,7 @@ async fn create(
             .placed_before(caller.project(), key, digest)
             .await?
     {
-        return placed(&site, StatusCode::OK, server).await;
+        return placed(&site, &caller, StatusCode::OK, server).await;
     }
     let resolved = order::resolve(&site, &caller, &request).await?;
     let server = ServerId(Uuid::now_v7());
@@ -119,8 +121,8 @@ async fn create(
     };
     site.bell.ring();
     match outcome {
-        Placed::New(server) => placed(&site, StatusCode::CREATED, server).await,
-        Placed::Again(server) => placed(&site, StatusCode::OK, server).await,
+        Placed::New(server) => placed(&site, &caller, StatusCode::CREATED, server).await,
+        Placed::Again(server) => placed(&site, &caller, StatusCode::OK, server).await,
     }
 }
 
@@ -154,7 +156,7 @@ async fn show(
     Path(server): Path<String>,
 ) -> Answer<Server> {
     let server = site.store.server(caller.scope(), &server).await?;
-    Ok(Json(view::one(&site, server).await?))
+    Ok(Json(view::one(&site, server, &caller).await?))
 }
 
 /// Give a server back.
@@ -175,7 +177,7 @@ async fn delete(
     site.bell.ring();
     // Asked for again, it may be gone by now: then it is not found, as any other.
     let record = site.store.server(None, &id.to_string()).await?;
-    shown(&site, StatusCode::ACCEPTED, record).await
+    shown(&site, &caller, StatusCode::ACCEPTED, record).await
 }
 
 /// The server that was ordered under this key and with this digest before.
@@ -217,6 +219,7 @@ async fn place(site: &Site, resolved: &Resolved, order: &mut Order) -> Result<Pl
 
 async fn placed(
     site: &Site,
+    caller: &Caller,
     status: StatusCode,
     server: ServerId,
 ) -> Result<axum::response::Response, Refusal> {
@@ -230,11 +233,12 @@ async fn placed(
         }
         record => record?,
     };
-    shown(site, status, record).await
+    shown(site, caller, status, record).await
 }
 
 async fn shown(
     site: &Site,
+    caller: &Caller,
     status: StatusCode,
     record: ServerRecord,
 ) -> Result<axum::response::Response, Refusal> {
@@ -242,6 +246,6 @@ async fn shown(
     Ok(answer_with(
         status,
         &location,
-        view::one(site, record).await?,
+        view::one(site, record, caller).await?,
     ))
 }

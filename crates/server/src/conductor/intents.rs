@@ -113,6 +113,7 @@ async fn act(
     let bmc = conductor.site.bmcs.of(node)?;
     let requests = bmc.requests();
     let result = act_on_bmc(conductor, node, intent, &*bmc, deadline).await;
+    conductor.site.sightings.asked(node.id);
     conductor
         .site
         .metrics

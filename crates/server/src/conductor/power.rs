@@ -90,7 +90,7 @@ async fn shut_down(bmc: &dyn Bmc, seconds: u32) -> Result<(), Failure> {
 
 fn did_not_shut_down(seconds: u32) -> Failure {
     Failure::permanent(
-        Cause::PowerCommandIgnored,
+        Cause::ShutdownIgnored,
         format!("the operating system did not shut down within {seconds} s; it runs on: force it"),
     )
 }

@@ -256,7 +256,8 @@ impl Watch {
             match read {
                 Ok(Some(bytes)) => {
                     let heard = listener.hear(&bytes);
-                    self.site.sightings.console(self.node.id, &heard.plain);
+                    let sightings = &self.site.sightings;
+                    sightings.console(self.node.id, self.server, &heard.plain);
                     if heard.marker && self.is_up().await {
                         break Ended::Over;
                     }

@@ -80,7 +80,8 @@ pub(super) async fn switched(
     };
     let (message, cause) = match outcome {
         Outcome::Failed { failure } | Outcome::Deferred { failure, .. } => {
-            let (name, why) = (&server.name, &failure.message);
+            // Tenants read this, too; operators are told more with the request.
+            let (name, why) = (&server.name, failure.message_for_tenants());
             let message = format!("server `{name}` could not be switched: {why}");
             (message, failure.cause.map(LikelyCause::from))
         }

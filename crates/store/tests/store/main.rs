@@ -23,6 +23,7 @@ mod ports;
 mod postgres;
 mod powers;
 mod servers;
+mod sightings;
 mod site;
 mod standby;
 mod verbs;

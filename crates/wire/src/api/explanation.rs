@@ -1,15 +1,18 @@
-//! A node explained: what it waits for, what was seen of it, and what is likely wrong.
+//! A node, or the server on it, explained: what it waits for, what was seen of it, and what is likely
+//! wrong.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use bessemer_core::cause::{self, Cause};
-use bessemer_core::id::NodeId;
+use bessemer_core::id::{NodeId, ServerId};
 use bessemer_core::lifecycle::{Phase, Step};
 use bessemer_core::reason::Reason;
 
+use super::servers::ServerStatus;
 use super::verbs::PowerSeen;
+use crate::agent::Progress;
 
 /// A node explained.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -54,7 +57,52 @@ pub struct NodeExplanation {
     pub agent: AgentExplained,
     /// What its switch ports read back, latest last.
     pub switch: Vec<Sighting>,
-    /// The last lines of its serial console, where it is read.
+    /// The last lines of its serial console, where it is read; what looks like a secret is masked.
+    pub console: Vec<String>,
+}
+
+/// A server explained, as far as it is its tenant's concern.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ServerExplanation {
+    /// Its id.
+    pub server: ServerId,
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    pub status: ServerStatus,
+    /// The phase that its machine is in; of one that failed, the one it failed in.
+    pub phase: Phase,
+    /// The step that it is at; of one that failed, the one it failed at.
+    pub step: Step,
+    /// What that step does, for people.
+    pub doing: String,
+    /// Since when it is, or was, at that step.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// When the present wait is given up.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub deadline: Option<Timestamp>,
+    /// How many times the phase has been started.
+    pub attempt: u32,
+    /// How many times it is started at most.
+    pub attempts: u32,
+    /// How many times the step has been tried in this attempt.
+    pub tries: u32,
+    /// What is told of it.
+    pub reason: Reason,
+    /// What is likely wrong.
+    pub cause: LikelyCause,
+    /// How far the agent is, while it works.
+    #[serde(default)]
+    pub progress: Option<Progress>,
+    /// Whether the machine is on; absent if that cannot be had.
+    #[serde(default)]
+    pub power: Option<PowerSeen>,
+    /// By which way its system will say that it is up.
+    pub report: Vec<Sighting>,
+    /// The last lines of its serial console while it started, where that is read; what looks like a
+    /// secret is masked.
     pub console: Vec<String>,
 }
 

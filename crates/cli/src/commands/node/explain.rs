@@ -1,13 +1,13 @@
 //! `bessemer node explain`: why a node is where it is.
 
-use bessemer_wire::api::{NodeExplanation, PowerSeen, Sighting};
+use bessemer_wire::api::NodeExplanation;
 use clap::Args;
 use jiff::Timestamp;
 
 use crate::commands::Context;
+use crate::commands::explanation::{At, cause, console, deadline, power, sighting};
 use crate::failure::tell;
 use crate::table::pairs;
-use crate::words::{ago, printable, until};
 
 /// The latest of each kind of sighting that are shown.
 const SHOWN: usize = 6;
@@ -29,64 +29,34 @@ pub(super) async fn run(arguments: Explain, context: &Context) -> anyhow::Result
 }
 
 fn show(node: &NodeExplanation, now: Timestamp) -> String {
-    let at = format!(
-        "{}: {}, since {} (attempt {} of {}, try {})",
-        node.phase.name(),
-        node.doing,
-        ago(node.since, now),
-        node.attempt,
-        node.attempts,
-        node.tries
-    );
-    let power = node.power.map(|power| match power {
-        PowerSeen::On => "on",
-        PowerSeen::Off => "off",
-        PowerSeen::PoweringOn => "powering on",
-        PowerSeen::PoweringOff => "powering off",
-        PowerSeen::Unknown => "unknown",
-    });
-    let cause = &node.cause;
-    let deadline = node
-        .deadline
-        .map(|at| format!("given up {}", until(at, now)));
-    let agent = node.agent.last.as_ref().map(|last| line(last, now));
-    let head = pairs([
+    let at = At {
+        phase: node.phase.name(),
+        doing: &node.doing,
+        since: node.since,
+        attempt: node.attempt,
+        attempts: node.attempts,
+        tries: node.tries,
+    };
+    let agent = node.agent.last.as_ref().map(|last| sighting(last, now));
+    let mut text = pairs([
         ("Node", Some(node.name.clone())),
         ("State", Some(node.provision_state.clone())),
-        ("At", Some(at)),
-        ("Deadline", deadline),
+        ("At", Some(at.words(now))),
+        ("Deadline", deadline(node.deadline, now)),
         ("Reason", Some(tell(&node.reason, now))),
-        (
-            "Likely cause",
-            Some(format!("{} ({})", cause.summary, cause.code)),
-        ),
-        ("What to do", Some(cause.remedy.clone())),
-        (
-            "Power",
-            Some(power.unwrap_or("the BMC does not say").to_owned()),
-        ),
+        ("Likely cause", Some(cause(&node.cause))),
+        ("What to do", Some(node.cause.remedy.clone())),
+        ("Power", Some(power(node.power))),
         (
             "Agent",
             Some(agent.unwrap_or_else(|| "has said nothing".into())),
         ),
     ]);
-    let mut text = head;
+    const NONE: &str = "none since the server was started";
     for (title, nothing, sightings) in [
-        (
-            "BMC requests",
-            "none since the server was started",
-            &node.bmc,
-        ),
-        (
-            "Boot requests",
-            "none since the server was started",
-            &node.boot,
-        ),
-        (
-            "Agent messages",
-            "none since the server was started",
-            &node.agent.recent,
-        ),
+        ("BMC requests", NONE, &node.bmc),
+        ("Boot requests", NONE, &node.boot),
+        ("Agent messages", NONE, &node.agent.recent),
         (
             "Switch ports",
             "not moved since the server was started",
@@ -98,27 +68,12 @@ fn show(node: &NodeExplanation, now: Timestamp) -> String {
         if latest.is_empty() {
             text.push_str(&format!("\n  {nothing}"));
         }
-        for sighting in latest {
-            text.push_str(&format!("\n  {}", line(sighting, now)));
+        for each in latest {
+            text.push_str(&format!("\n  {}", sighting(each, now)));
         }
     }
-    if !node.console.is_empty() {
-        text.push_str("\n\nSerial console:");
-        for line in &node.console {
-            text.push_str(&format!("\n  {}", printable(line)));
-        }
-    }
+    text.push_str(&console(&node.console));
     text
-}
-
-fn line(sighting: &Sighting, now: Timestamp) -> String {
-    let mark = if sighting.well { " " } else { "!" };
-    let times = match sighting.times {
-        0 | 1 => String::new(),
-        times => format!(" ({times} times)"),
-    };
-    let what = printable(&sighting.what).replace('\n', " ");
-    format!("{mark} {}: {what}{times}", ago(sighting.at, now))
 }
 
 #[cfg(test)]

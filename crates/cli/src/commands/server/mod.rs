@@ -1,5 +1,6 @@
 //! `bessemer server`: what tenants rent.
 
+mod explain;
 mod network;
 mod power;
 mod rebuild;
@@ -27,6 +28,7 @@ const MOST_USER_DATA: u64 = 64 << 10;
   bessemer server create web-1 --flavor small --image debian-12 --network tenant --key laptop \\
       --wait
   bessemer server list
+  bessemer server explain web-1
   bessemer server power web-1 restart --wait
   bessemer server rebuild web-1 --image debian-13 --wait
   bessemer server delete web-1 --wait")]
@@ -34,6 +36,7 @@ pub(super) enum Command {
     Create(Box<Create>),
     List(List),
     Show(Show),
+    Explain(explain::Explain),
     Rebuild(rebuild::Rebuild),
     Power(power::Power),
     Delete(Delete),
@@ -139,6 +142,7 @@ pub(super) async fn run(command: Command, context: &Context) -> anyhow::Result<(
                 view::details(server, &names, Timestamp::now())
             })?)
         }
+        Command::Explain(arguments) => explain::run(arguments, context).await,
         Command::Rebuild(arguments) => rebuild::run(arguments, context).await,
         Command::Power(arguments) => power::run(arguments, context).await,
         Command::Delete(Delete { server, wait }) => delete(&server, wait, context).await,

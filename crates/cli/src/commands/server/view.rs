@@ -10,8 +10,8 @@ use crate::lookup::Names;
 use crate::table::{NOTHING, pairs, table};
 use crate::words::{ago, count, disk_identity, length, printable, progress, seconds, step};
 
-fn status(server: &Server) -> &'static str {
-    match server.status {
+pub(super) fn status(status: ServerStatus) -> &'static str {
+    match status {
         ServerStatus::Building => "building",
         ServerStatus::Active => "active",
         ServerStatus::Deleting => "deleting",
@@ -24,7 +24,7 @@ pub(super) fn list(servers: &[&Server], names: &Names, now: Timestamp) -> String
     let rows = servers.iter().map(|server| {
         [
             server.name.clone(),
-            status(server).to_owned(),
+            status(server.status).to_owned(),
             address(server),
             names.name(server.flavor.0),
             names.name(server.image.0),
@@ -46,7 +46,7 @@ pub(super) fn details(server: &Server, names: &Names, now: Timestamp) -> String 
     pairs([
         ("Name", Some(server.name.clone())),
         ("Id", Some(server.id.to_string())),
-        ("Status", Some(status(server).to_owned())),
+        ("Status", Some(status(server.status).to_owned())),
         ("Reason", Some(tell(&server.reason, now))),
         ("Progress", server.progress.as_ref().map(progress)),
         ("Login", login),

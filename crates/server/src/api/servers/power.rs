@@ -92,7 +92,7 @@ pub(super) async fn switch(
     let answer = ServerPower {
         power: None,
         problem: None,
-        request: newest.and_then(|(intent, outcome)| seen(&intent, outcome)),
+        request: newest.and_then(|(intent, outcome)| seen(&intent, outcome, &caller)),
     };
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
@@ -129,7 +129,7 @@ pub(super) async fn show(
     Ok(Json(ServerPower {
         power,
         problem,
-        request: newest.and_then(|(intent, outcome)| seen(&intent, outcome)),
+        request: newest.and_then(|(intent, outcome)| seen(&intent, outcome, &caller)),
     }))
 }
 
@@ -180,7 +180,7 @@ fn told(request: &ServerPowerRequest) -> String {
 }
 
 /// A request and how far it is, if the intent is one.
-fn seen(intent: &Intent, outcome: Outcome) -> Option<PowerRequestSeen> {
+fn seen(intent: &Intent, outcome: Outcome, caller: &Caller) -> Option<PowerRequestSeen> {
     let id = intent.key.0.strip_prefix(KEY)?;
     let (power, force) = match intent.action {
         Action::PowerOn => (PowerVerb::On, false),
@@ -192,7 +192,13 @@ fn seen(intent: &Intent, outcome: Outcome) -> Option<PowerRequestSeen> {
     let (status, message) = match outcome {
         Outcome::Pending | Outcome::Deferred { .. } => (RequestStatus::Pending, None),
         Outcome::Done => (RequestStatus::Done, None),
-        Outcome::Failed { failure } => (RequestStatus::Failed, Some(sentence(&failure.message))),
+        Outcome::Failed { failure } => {
+            let message = match caller.is_admin() {
+                true => &failure.message,
+                false => failure.message_for_tenants(),
+            };
+            (RequestStatus::Failed, Some(sentence(message)))
+        }
     };
     Some(PowerRequestSeen {
         id: id.to_owned(),

@@ -46,7 +46,7 @@ pub(super) async fn rebuild(
     let what = format!("rebuild {} ", server.id);
     let idempotency = idempotency_key(&site, &headers, &what, &request)?;
     if let Some(id) = placed_before(&site, caller.project(), idempotency.as_ref()).await? {
-        return placed(&site, StatusCode::OK, id).await;
+        return placed(&site, &caller, StatusCode::OK, id).await;
     }
     let prepared = prepare(&site, &server, &request).await?;
     let rebuild = Rebuild {
@@ -67,7 +67,7 @@ pub(super) async fn rebuild(
         Placed::Again(_) => StatusCode::OK,
     };
     site.bell.ring();
-    placed(&site, status, server.id).await
+    placed(&site, &caller, status, server.id).await
 }
 
 /// Tell what a rebuild would do, without doing it.

@@ -9,17 +9,26 @@ use bessemer_core::reason::Reason;
 use bessemer_store::{AttachmentRecord, ServerRecord};
 use bessemer_wire::api::{Server, ServerAddress, ServerNetwork, ServerStatus};
 
+use crate::api::extract::Caller;
 use crate::api::problem::Refusal;
 use crate::site::Site;
 
-pub(super) async fn one(site: &Site, server: ServerRecord) -> Result<Server, Refusal> {
+pub(super) async fn one(
+    site: &Site,
+    server: ServerRecord,
+    caller: &Caller,
+) -> Result<Server, Refusal> {
     // An image in use cannot be deleted, so it is there.
     let image = site.store.image(&server.image.to_string()).await?;
-    Ok(view(site, server, image.default_user))
+    Ok(view(site, server, image.default_user, caller))
 }
 
 /// Many, with one look at the images.
-pub(super) async fn many(site: &Site, servers: Vec<ServerRecord>) -> Result<Vec<Server>, Refusal> {
+pub(super) async fn many(
+    site: &Site,
+    servers: Vec<ServerRecord>,
+    caller: &Caller,
+) -> Result<Vec<Server>, Refusal> {
     let images = site.store.images().await?;
     let users: HashMap<ImageId, Option<String>> = images
         .into_iter()
@@ -27,18 +36,27 @@ pub(super) async fn many(site: &Site, servers: Vec<ServerRecord>) -> Result<Vec<
         .collect();
     let view = |server: ServerRecord| {
         let user = users.get(&server.image).cloned().flatten();
-        view(site, server, user)
+        view(site, server, user, caller)
     };
     Ok(servers.into_iter().map(view).collect())
 }
 
-fn view(site: &Site, server: ServerRecord, default_user: Option<String>) -> Server {
+fn view(
+    site: &Site,
+    server: ServerRecord,
+    default_user: Option<String>,
+    caller: &Caller,
+) -> Server {
     let status = status(&server.goal, server.generation, &server.node_state);
     let posts = server.node_state.posts.saturating_sub(server.posts_before);
     let address = server.address();
+    let reason = reason(status, &server.node_state);
     Server {
         progress: site.progress.get(server.node),
-        reason: reason(status, &server.node_state),
+        reason: match caller.is_admin() {
+            true => reason,
+            false => reason.for_tenants(),
+        },
         id: server.id,
         name: server.name,
         project: server.project,
