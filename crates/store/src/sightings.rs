@@ -2,15 +2,19 @@
 
 use bessemer_core::Timestamp;
 use bessemer_core::id::NodeId;
-use jiff::SignedDuration;
 use uuid::Uuid;
 
 use crate::Error;
 use crate::store::Store;
 use crate::value::{sealed, values};
 
-/// What was seen longer ago is nobody's concern any more.
-const KEPT: SignedDuration = SignedDuration::from_hours(1);
+/// What was seen longer ago, in milliseconds, is nobody's concern any more.
+const KEPT_MS: i64 = 3_600_000;
+
+/// The oldest that counts at `now`.
+fn oldest(now: Timestamp) -> i64 {
+    now.as_millisecond().saturating_sub(KEPT_MS)
+}
 
 impl Store {
     /// Keeps what the server `seen_by` has seen of these nodes, each sealed, in place of what it has
@@ -30,7 +34,7 @@ impl Store {
             let values = values![*node, seen_by.to_string(), now, sealed(of_node)];
             write.execute(KEEP, values).await?;
         }
-        write.execute(DROP, values![now - KEPT]).await?;
+        write.execute(DROP, values![oldest(now)]).await?;
         write.commit_quietly().await
     }
 
@@ -43,7 +47,7 @@ impl Store {
     ) -> Result<Vec<Vec<u8>>, Error> {
         const SQL: &str = "SELECT sealed FROM sighting
             WHERE node = $1 AND seen_by <> $2 AND seen_at >= $3 ORDER BY seen_at, seen_by";
-        let values = values![node, own.to_string(), now - KEPT];
+        let values = values![node, own.to_string(), oldest(now)];
         let rows = self.database().rows(SQL, values).await?;
         rows.iter().map(|row| row.sealed("sealed")).collect()
     }

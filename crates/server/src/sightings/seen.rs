@@ -39,7 +39,7 @@ pub struct ConsoleTail {
 }
 
 /// What has been seen of one node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     /// By place, oldest first.
     pub places: BTreeMap<Place, Vec<Sighting>>,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bessemer_server::Server;
 use bessemer_server::config::DatabaseUrl;
 use bessemer_store::{Gate, When};
+use bessemer_wire::api::NodeExplanation;
 use tokio::sync::Notify;
 
 use crate::harness::disk::{assert_erased, assert_has_image};
@@ -51,6 +52,33 @@ async fn two_servers_share_the_work() {
         1 + 2 * 2,
         "a POST for each start of the agent"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_server_has_seen_the_other_explains() {
+    let mut site = site().await;
+    site.start_second(None).await;
+    site.boot_from_second();
+    let node = site.available().await;
+    let seen = |explained: &NodeExplanation| {
+        let agent = explained.agent.recent.iter();
+        let agent: Vec<_> = agent.map(|each| each.what.as_str()).collect();
+        agent.join("; ")
+    };
+    // Its agent has called the second one only.
+    site.wait("the first to know of it", async || {
+        let explained = site.api.explain_node(&node.name).await.unwrap();
+        says_all(&seen(&explained), &["an agent called", "erase"]).then_some(())
+    })
+    .await;
+    // What a server has seen outlives it for a while.
+    site.kill_second().await;
+    let explained = site.api.explain_node(&node.name).await.unwrap();
+    assert!(says_all(&seen(&explained), &["an agent called", "inspect"]));
+}
+
+fn says_all(text: &str, words: &[&str]) -> bool {
+    words.iter().all(|word| text.contains(word))
 }
 
 #[tokio::test(flavor = "multi_thread")]

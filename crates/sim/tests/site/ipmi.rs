@@ -154,8 +154,10 @@ async fn a_system_that_cannot_call_home_is_up_by_its_serial_console() {
     })
     .await;
     let id = site.node(&node).await.id;
-    let tail = site.server().site.sightings.console_tail(id, 10);
-    says(tail.join("\n"), &["bessemer-up-"]);
+    let seen = site.server().site.sightings.seen(id);
+    // Who reads it here cannot say it there.
+    let tail = seen.console_of(Some(server.id)).join("\n");
+    says(tail, &["bessemer-up-***"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +204,10 @@ async fn forged_and_old_markers_are_ignored_and_noise_is_borne() {
     }
     // All of it has been heard once something that was said after it has been.
     serial.write("\r\nthat was all\r\n");
-    let heard = || site.server().site.sightings.console_tail(awaits.id, 50);
+    let heard = || {
+        let seen = site.server().site.sightings.seen(awaits.id);
+        seen.console_of(Some(ordered.id))
+    };
     site.wait("it to be heard", async || {
         heard()
             .iter()

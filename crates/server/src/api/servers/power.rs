@@ -194,10 +194,10 @@ fn seen(intent: &Intent, outcome: Outcome, caller: &Caller) -> Option<PowerReque
         Outcome::Done => (RequestStatus::Done, None),
         Outcome::Failed { failure } => {
             let message = match caller.is_admin() {
-                true => &failure.message,
+                true => failure.message.as_str(),
                 false => failure.message_for_tenants(),
             };
-            (RequestStatus::Failed, Some(sentence(message)))
+            (RequestStatus::Failed, Some(sentence(&message)))
         }
     };
     Some(PowerRequestSeen {
