@@ -245,7 +245,7 @@ async fn a_system_that_does_not_shut_down_runs_on_until_it_is_forced() {
         request.message.unwrap(),
         &["did not shut down within 10 s", "force"],
     );
-    let told = site.events().await.into_iter();
+    let mut told = site.events().await.into_iter();
     let told = told.rfind(|event| event.kind == "server.power");
     assert_eq!(told.unwrap().data["cause"]["code"], "shutdown-ignored");
 }
