@@ -37,7 +37,7 @@ async fn what_works_is_explained_with_what_was_seen() {
 /// Somebody of this project, who is no operator.
 async fn member(site: &Site, project: &str) -> Client {
     let request = TokenCreate {
-        name: format!("member of {project}"),
+        name: format!("member-of-{project}"),
         role: Role::Member,
         project: Some(project.into()),
     };

@@ -1,9 +1,10 @@
 //! What people have decided, and nodes with which nothing is wrong.
 
+use bessemer_core::lifecycle::Outcome;
 use bessemer_sim::machine::MachineEvent;
 use bessemer_wire::api::{PowerVerb, ServerPowerRequest};
 
-use super::{expect_failed, expect_told, expect_waiting, explain};
+use super::{expect_failed, expect_waiting, explain};
 use crate::harness::{Site, says};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +32,7 @@ async fn what_people_have_decided() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wanted_instead_of_what_was_wanted_before() {
     let (site, node) = Site::ready().await;
-    site.deploy("one").await;
+    let server = site.deploy("one").await.id;
     assert_eq!(explain(&site, &node).await.cause.code, "at-rest");
     // Its system does not shut down when it is asked to.
     let off = |force| ServerPowerRequest {
@@ -45,5 +46,14 @@ async fn what_is_wanted_instead_of_what_was_wanted_before() {
     while events.recv().await.unwrap() != MachineEvent::ShutdownRequested {}
     let asked = site.api.switch_server("one", &off(true), "at once").await;
     asked.unwrap();
-    expect_told(&site, "overtaken").await;
+    // What became of the first request.
+    let here = &site.server().site;
+    let named = format!("power {server} politely");
+    let request = format!("power.{}", here.keyring.request_digest(&named));
+    let id = site.node(&node).await.id;
+    let became = here.store.outcome(id, &request).await.unwrap().unwrap();
+    let Outcome::Failed { failure } = became else {
+        panic!("{became:?}");
+    };
+    assert_eq!(failure.cause.unwrap().code(), "overtaken");
 }
