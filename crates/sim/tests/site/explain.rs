@@ -49,11 +49,13 @@ async fn told(tenant: &Client, server: &str, node: &SimNode) -> ServerExplanatio
     let explained = tenant.explain_server(server).await.unwrap();
     let shown = tenant.server(server).await.unwrap();
     let power = tenant.server_power(server).await.unwrap();
-    let serial = &node.host.inventory.identity.serial;
+    let serial = node.host.inventory.identity.serial.clone();
+    // As messages have it: quoted, in JSON.
+    let account = format!("\\\"{USERNAME}\\\"");
     let events = tenant.events(0, 1000).await.unwrap();
     let events: String = events.iter().map(|event| event.json()).collect();
     for json in [explained.json(), shown.json(), power.json(), &events] {
-        for own in [&node.address().to_string(), USERNAME, serial] {
+        for own in [&node.address().to_string(), &account, &serial] {
             assert!(!json.contains(own), "a tenant is told {own}: {json}");
         }
     }
