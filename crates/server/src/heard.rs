@@ -56,6 +56,14 @@ impl Heard {
         }
     }
 
+    /// Nobody was heard later than now, whatever the clock said then.
+    pub(crate) fn clock_was_set_back(&self, now: Timestamp) {
+        for note in self.lock().values_mut() {
+            note.last = note.last.min(now);
+            note.stored = note.stored.map(|stored| stored.min(now));
+        }
+    }
+
     /// What is to be stored, which counts as stored from now on.
     pub(crate) fn take_unstored(&self, now: Timestamp) -> Vec<(BootId, Timestamp)> {
         let mut notes = self.lock();
@@ -106,6 +114,22 @@ mod tests {
         assert!(!heard.note_at_work(boot, at(9), 90));
         assert!(heard.note_at_work(boot, at(10), 90));
         assert!(heard.note_at_work(boot, at(13), 9), "as often as is needed");
+    }
+
+    #[test]
+    fn nobody_was_heard_in_the_future() {
+        let heard = Heard::default();
+        let boot = BootId(Uuid::from_u128(1));
+        assert!(heard.note_at_work(boot, at(1000), 90));
+        heard.clock_was_set_back(at(10));
+        let mut agent = AgentSeen {
+            boot,
+            last_seen: at(0),
+            replace: false,
+        };
+        heard.freshen(&mut agent);
+        assert_eq!(agent.last_seen, at(10));
+        assert!(heard.note_at_work(boot, at(20), 90), "is stored again");
     }
 
     #[test]

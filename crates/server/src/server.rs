@@ -34,7 +34,7 @@ use crate::sightings::Sightings;
 use crate::sightings::shared;
 use crate::site::{ProgressBoard, Site};
 use crate::tls_listener::TlsListener;
-use crate::{agents, api, chunk_service, phone_home};
+use crate::{agents, api, chunk_service, clock, phone_home};
 
 /// The certificate that agents pin, in the data folder.
 const AGENT_CERTIFICATE: &str = "agent-certificate.pem";
@@ -52,7 +52,10 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A folder or file cannot be used.
-    #[error("cannot use {path}: {source}")]
+    #[error(
+        "cannot use {path}: {source}; `data` (or --data) must name a folder that the server may write \
+         to, on a disk with room"
+    )]
     Folder {
         /// Which one.
         path: PathBuf,
@@ -211,6 +214,10 @@ impl Server {
             site.store.take_back_leases().await?;
         }
         site.store.excuse_agents(site.now()).await?;
+        let latest = clock::look_at_start(&site).await?;
+        parts
+            .tracker
+            .spawn(clock::watch(site.clone(), latest, parts.stop.clone()));
         parts
             .tracker
             .spawn(agents::store_heard(site.clone(), parts.stop.clone()));

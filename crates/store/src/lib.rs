@@ -7,7 +7,7 @@
 //!
 //! Where to look:
 //! - `records`: rows as the rest of the server sees them;
-//! - `reconcile`: claim, read, commit: how the conductor moves a node;
+//! - `reconcile`: claim, read, commit: how the conductor moves a node; `leases`: claims that cannot be right;
 //! - `node_texts`: lists of nodes, as their rows have them;
 //! - `nodes`, `ports`, `wishes`, `actions`, `boots`, `servers`, `orders`, `rebuilds`, `images`,
 //!   `catalogue`, `networks`, `subnets`, `tokens`, `events`, `audit`: a subject each;
@@ -36,6 +36,7 @@ mod events;
 mod images;
 mod intents;
 mod kexec;
+mod leases;
 mod networks;
 mod node_texts;
 mod nodes;

@@ -161,6 +161,10 @@ fn migration_failed(error: MigrateError) -> Error {
             "the database's schema version {version} is not the one this program knows: it was \
              made by an unreleased build; start with a new database"
         )),
+        MigrateError::Dirty(version) => Error::Setup(format!(
+            "the database's schema version {version} was begun and not finished, by something else \
+             than this program, which finishes each or undoes it: restore the backup from before"
+        )),
         error => Error::Setup(format!(
             "the database's schema cannot be brought up to date: {error}"
         )),

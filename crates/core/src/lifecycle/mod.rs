@@ -64,6 +64,13 @@ pub struct Decision {
 /// Each call makes at most one move; a decision whose `wake_at` is `now` asks to be called again
 /// at once.
 pub fn step(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp) -> Decision {
+    let set_right;
+    let state = if state.step_since > now {
+        set_right = state.begun_by(now);
+        &set_right
+    } else {
+        state
+    };
     if state.generation != spec.generation || (state.phase == Phase::Enrolled && state.attempt == 0)
     {
         return replan::replan(spec, seen, state, now);

@@ -165,6 +165,24 @@ pub struct NodeState {
 }
 
 impl NodeState {
+    /// The same with no step that begins after `now`: a clock that was ahead has been set back since.
+    /// The step begins now then, and what it waits for moves with it, or it would wait for as long as
+    /// the clock was wrong.
+    #[must_use]
+    pub fn begun_by(&self, now: Timestamp) -> Self {
+        let mut state = self.clone();
+        let ahead = self.step_since.duration_since(now);
+        if ahead.is_positive() {
+            let earlier = |at: Timestamp| at.checked_sub(ahead).unwrap_or(now);
+            state.step_since = now;
+            state.since = state.since.min(now);
+            state.deadline = state.deadline.map(earlier);
+            state.retry_at = state.retry_at.map(earlier);
+            state.reason.at = state.reason.at.map(earlier);
+        }
+        state
+    }
+
     /// The state of a node that has just been registered.
     pub fn enrolled(generation: Generation, now: Timestamp) -> Self {
         Self {
@@ -266,6 +284,27 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_fast_clock_has_left_begins_now() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let begun = NodeState {
+            since: at(9_000),
+            step_since: at(10_000),
+            deadline: Some(at(10_300)),
+            retry_at: Some(at(10_030)),
+            ..NodeState::enrolled(Generation::default(), at(9_000))
+        };
+        let right = begun.begun_by(at(1_000));
+        assert_eq!((right.since, right.step_since), (at(1_000), at(1_000)));
+        assert_eq!(right.deadline, Some(at(1_300)));
+        assert_eq!(right.retry_at, Some(at(1_030)));
+        assert_eq!(
+            begun.begun_by(at(10_001)),
+            begun,
+            "nothing is wrong with it"
+        );
+    }
 
     #[test]
     fn only_what_was_written_for_a_tenant_and_started_once_runs_from_the_disk() {

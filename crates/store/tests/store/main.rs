@@ -11,6 +11,7 @@ mod conductors;
 mod crash;
 mod drift;
 mod events;
+mod leases;
 mod machine;
 mod migration;
 mod networks;

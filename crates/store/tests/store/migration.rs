@@ -1,10 +1,13 @@
 //! What an older version has written is carried over.
 
 use std::borrow::Cow;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use bessemer_core::network::{NetworkKind, NetworkScope};
-use bessemer_store::{AddressHistoryFilter, Location};
+use bessemer_store::{AddressHistoryFilter, Location, Store, StoreOptions};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
@@ -120,4 +123,98 @@ async fn networks_with_one_subnet_become_networks_with_subnets(site: Site) {
         ),
         (Some("web"), 1_700_000_001, None)
     );
+}
+
+/// The variable that tells the process to be killed which file to open.
+const FILE: &str = "BESSEMER_STORE_TEST_OLD_FILE";
+
+/// However far it has come, nothing of what was there is lost, and the next start goes on.
+#[tokio::test]
+async fn a_process_that_is_killed_while_it_brings_the_schema_up_to_date_loses_nothing() {
+    for round in 0..10 {
+        let site = Site::sqlite();
+        old(&site).await;
+        let Location::Sqlite(path) = &site.location else {
+            unreachable!("it was made as SQLite")
+        };
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--ignored",
+                "--exact",
+                "--nocapture",
+                "migration::open_until_killed",
+            ])
+            .env(FILE, path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let begins = lines.any(|line| line.unwrap().contains("opening"));
+        assert!(begins, "the child says so");
+        std::thread::sleep(Duration::from_millis(round * 4));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_carried_over(&site).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "runs only as the child of the test above"]
+async fn open_until_killed() {
+    let Some(path) = std::env::var_os(FILE) else {
+        return;
+    };
+    println!("opening");
+    let opened = Store::open(&Location::Sqlite(path.into()), StoreOptions::default()).await;
+    drop(opened);
+}
+
+async fn assert_carried_over(site: &Site) {
+    let store = site.open().await;
+    let tenant = store.network(None, "tenant").await.unwrap();
+    assert_eq!(tenant.subnets.len(), 1);
+    let storage = store.network(None, "storage").await.unwrap();
+    assert_eq!(storage.subnets.len(), 1);
+    store.close().await;
+}
+
+/// PostgreSQL commits each version by itself: one that is cut off is undone, and those before it stand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_cut_while_the_schema_is_brought_up_to_date_loses_nothing() {
+    const WAITING: &str = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted
+        AND locktype = 'relation' AND database = (SELECT oid FROM pg_database
+        WHERE datname = current_database())";
+    const CUT: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let site = Site::postgres().await;
+    old(&site).await;
+    let Location::Postgres(url) = &site.location else {
+        unreachable!("it was made as PostgreSQL")
+    };
+    // Somebody has a lock on what the schema is to change.
+    let mut other = PgConnection::connect(url).await.unwrap();
+    let lock = sqlx::raw_sql("BEGIN; LOCK TABLE node IN ACCESS SHARE MODE");
+    lock.execute(&mut other).await.unwrap();
+    let location = site.location.clone();
+    let opening = tokio::spawn(async move {
+        let opened = Store::open(&location, StoreOptions::default()).await;
+        opened.err().map(|error| error.to_string())
+    });
+    while sqlx::query_scalar::<_, i64>(WAITING)
+        .fetch_one(&mut other)
+        .await
+        .unwrap()
+        == 0
+    {
+        assert!(!opening.is_finished(), "it does not wait for the lock");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    sqlx::raw_sql(CUT).execute(&mut other).await.unwrap();
+    let refused = opening.await.unwrap().expect("is cut off");
+    assert!(
+        refused.contains("cannot be brought up to date"),
+        "{refused}"
+    );
+    other.close().await.unwrap();
+    assert_carried_over(&site).await;
 }

@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use bessemer_store::{Error, Location, NewEvent, Store, StoreOptions};
-use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
 use crate::on_both;
 use crate::site::{Site, at, enroll};
@@ -13,6 +12,7 @@ on_both! {
     opened_again_everything_is_there
     opened_many_times_at_once_it_is_made_once
     a_newer_database_is_refused
+    a_schema_that_something_else_has_left_unfinished_is_refused
 }
 
 async fn opened_again_everything_is_there(site: Site) {
@@ -52,24 +52,24 @@ async fn a_newer_database_is_refused(site: Site) {
     const NEWER: &str = "UPDATE _sqlx_migrations SET version = 9999
         WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)";
     site.open().await.close().await;
-    match &site.location {
-        Location::Sqlite(path) => {
-            let url = format!("sqlite://{}", path.display());
-            let mut connection = SqliteConnection::connect(&url).await.unwrap();
-            sqlx::raw_sql(NEWER).execute(&mut connection).await.unwrap();
-        }
-        Location::Postgres(url) => {
-            let mut connection = PgConnection::connect(url).await.unwrap();
-            sqlx::raw_sql(NEWER).execute(&mut connection).await.unwrap();
-        }
-    }
-    // Twice: the refusal must not leave a lock behind.
+    site.tamper(NEWER.into()).await;
+    is_refused(&site, "9999, which is newer").await;
+}
+
+async fn a_schema_that_something_else_has_left_unfinished_is_refused(site: Site) {
+    const UNFINISHED: &str = "UPDATE _sqlx_migrations SET success = FALSE
+        WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)";
+    site.open().await.close().await;
+    site.tamper(UNFINISHED.into()).await;
+    is_refused(&site, "begun and not finished").await;
+}
+
+/// Twice: the refusal must not leave a lock behind.
+async fn is_refused(site: &Site, why: &str) {
     for _ in 0..2 {
         let refused = Store::open(&site.location, StoreOptions::default()).await;
         match refused {
-            Err(Error::Setup(message)) => {
-                assert!(message.contains("9999, which is newer"), "{message}");
-            }
+            Err(Error::Setup(message)) => assert!(message.contains(why), "{message}"),
             _ => panic!("must be refused"),
         }
     }

@@ -17,6 +17,7 @@ use bessemer_store::{
     NewNetwork, NewNode, NewSubnet, NodeRecord, NumberFrom, Order, Store, StoreOptions, Work,
 };
 use bessemer_wire::api::{BmcTrust, ImageStatus, NodePort};
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 /// A database that nobody else uses.
@@ -92,6 +93,28 @@ impl Site {
     pub(crate) async fn open(&self) -> Store {
         let opened = Store::open(&self.location, StoreOptions::default()).await;
         opened.expect("opens")
+    }
+
+    /// Writes to the database as nobody should.
+    pub(crate) async fn tamper(&self, sql: String) {
+        let sql = sqlx::AssertSqlSafe(sql);
+        match &self.location {
+            Location::Sqlite(path) => {
+                let url = format!("sqlite://{}", path.display());
+                let mut connection = SqliteConnection::connect(&url).await.expect("connects");
+                sqlx::raw_sql(sql)
+                    .execute(&mut connection)
+                    .await
+                    .expect("writes");
+            }
+            Location::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await.expect("connects");
+                sqlx::raw_sql(sql)
+                    .execute(&mut connection)
+                    .await
+                    .expect("writes");
+            }
+        }
     }
 
     pub(crate) async fn open_with(&self, gate: Gate) -> Store {
