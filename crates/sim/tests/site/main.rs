@@ -5,7 +5,6 @@ mod agents;
 mod bmc;
 mod boot_files;
 mod causes;
-mod clocks;
 mod conductors;
 mod crashes;
 mod explain;
