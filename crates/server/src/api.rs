@@ -48,6 +48,7 @@ use self::problem::{Kind, Refusal};
 use crate::site::Site;
 
 pub use self::openapi::openapi;
+pub use self::servers::{Placing, Surveys};
 
 /// The API of `site`.
 pub fn router(site: Site) -> Router {

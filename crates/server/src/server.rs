@@ -183,6 +183,8 @@ impl Server {
             heard: Heard::default(),
             agents,
             fabric: Arc::new(Fabric::default()),
+            placing: api::Placing::default(),
+            surveys: Arc::default(),
             phone_home_base,
             boot_media_base,
             bell,

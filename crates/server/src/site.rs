@@ -10,6 +10,7 @@ use bessemer_core::lifecycle::NodeSpec;
 use bessemer_store::{NodeRecord, Store};
 use bessemer_wire::agent::Progress;
 
+use crate::api::{Placing, Surveys};
 use crate::bells::{AgentBells, Bell};
 use crate::bmcs::BmcPool;
 use crate::config::Config;
@@ -52,6 +53,10 @@ pub struct Site {
     pub phone_home_base: Option<String>,
     /// The URL under which management controllers reach boot media, without a path.
     pub boot_media_base: Option<String>,
+    /// Orders that are being placed.
+    pub placing: Placing,
+    /// What is told to orders that find no node.
+    pub surveys: Arc<Surveys>,
     /// Rung when a node has become due, so that a conductor looks at once.
     pub bell: Bell,
 }

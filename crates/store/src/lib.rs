@@ -68,6 +68,7 @@ mod wishes;
 pub use audit::{Asked, NewAuditRequest};
 pub use error::Error;
 pub use node_texts::NodeText;
+pub use nodes::AVAILABLE_AT_ONCE;
 pub use open::Location;
 pub use powers::{PowerCounts, PowerWatch};
 pub use records::*;

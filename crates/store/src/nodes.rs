@@ -19,6 +19,9 @@ use crate::switch_ports::check_cables;
 use crate::value::{json, name, optional_json, sealed, values};
 use crate::wishes::goal_kind;
 
+/// Nodes that [`Store::available_among`] looks at.
+pub const AVAILABLE_AT_ONCE: usize = 16;
+
 /// A query for whole nodes, whose rows [`node_record`] reads.
 macro_rules! select_node {
     ($rest:literal) => {
@@ -145,6 +148,33 @@ impl Store {
              ORDER BY created_at, id LIMIT $1"
         );
         let rows = self.database().rows(SQL, values![limit]).await?;
+        rows.iter().map(node_record).collect()
+    }
+
+    /// The nodes that an order could have now, in order of registration: which they are costs a
+    /// hundredth of what there is to know about them.
+    pub async fn available_node_ids(&self) -> Result<Vec<NodeId>, Error> {
+        const SQL: &str = "SELECT id FROM node
+            WHERE phase = 'available' AND clean = 1 AND goal_kind = 'available'
+            AND server IS NULL AND inventory IS NOT NULL ORDER BY created_at, id";
+        let rows = self.database().rows(SQL, values![]).await?;
+        rows.iter().map(|row| row.parsed("id")).collect()
+    }
+
+    /// Those of the first [`AVAILABLE_AT_ONCE`] of `ids` that an order could have now, in any order.
+    pub async fn available_among(&self, ids: &[NodeId]) -> Result<Vec<NodeRecord>, Error> {
+        const SQL: &str = select_node!(
+            "WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+             AND phase = 'available' AND clean = 1 AND goal_kind = 'available'
+             AND server IS NULL AND inventory IS NOT NULL"
+        );
+        let Some(last) = ids.last() else {
+            return Ok(Vec::new());
+        };
+        // The places that are left are filled with one that is asked for already.
+        let places = ids.iter().chain(std::iter::repeat(last));
+        let values = places.take(AVAILABLE_AT_ONCE).map(|id| (*id).into());
+        let rows = self.database().rows(SQL, values.collect()).await?;
         rows.iter().map(node_record).collect()
     }
 

@@ -5,6 +5,7 @@ mod explain;
 mod networks;
 mod order;
 mod placement;
+mod placing;
 mod power;
 mod rebuild;
 mod shortage;
@@ -22,6 +23,9 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use self::order::{Resolved, idempotency_key};
+pub use self::placing::Placing;
+use self::placing::Turn;
+pub use self::shortage::Surveys;
 use super::answer_with;
 use super::extract::{Answer, Body, Caller, Path, Query};
 use super::page::PageQuery;
@@ -29,8 +33,9 @@ use super::problem::{Kind, Refusal};
 use crate::keyring::purpose;
 use crate::site::Site;
 
-/// How often an order looks for free nodes again, when others have taken all that it had found.
-const PLACEMENTS: u32 = 3;
+/// How often an order looks for free nodes again, when others have taken all that it had found. It
+/// ends before that: with a node, or when there is none left.
+const PLACEMENTS: u32 = 100;
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
@@ -91,6 +96,7 @@ async fn create(
     {
         return placed(&site, &caller, StatusCode::OK, server).await;
     }
+    let turn = site.placing.turn().await?;
     let resolved = order::resolve(&site, &caller, &request).await?;
     let server = ServerId(Uuid::now_v7());
     let user_data = request.user_data.as_deref().map(str::as_bytes);
@@ -111,7 +117,15 @@ async fn create(
         candidates: Vec::new(),
         idempotency,
     };
-    let outcome = match place(&site, &resolved, &mut order).await {
+    let outcome = place(&site, &resolved, &mut order, &turn).await;
+    drop(turn);
+    let outcome = match outcome {
+        // Said without a turn: one survey is for all who found nothing.
+        Ok(None) => Err(shortage::what_is_short(&site, &resolved).await?),
+        Ok(Some(outcome)) => Ok(outcome),
+        Err(refusal) => Err(refusal),
+    };
+    let outcome = match outcome {
         Ok(outcome) => outcome,
         // The same order may have come in beside this one and taken what was left.
         Err(refusal) => {
@@ -135,9 +149,10 @@ async fn plan(
     Body(request): Body<ServerCreate>,
 ) -> Answer<ServerPlan> {
     let resolved = order::resolve(&site, &caller, &request).await?;
-    let candidates = placement::candidates(&site, &resolved, ServerId(Uuid::now_v7())).await?;
-    let first = candidates.into_iter().next();
-    let first = first.ok_or_else(|| Refusal::from(bessemer_store::Error::NoNode))?;
+    let candidates = placement::candidates(&site, &resolved, ServerId(Uuid::now_v7()), 0).await?;
+    let Some(first) = candidates.into_iter().next() else {
+        return Err(shortage::what_is_short(&site, &resolved).await?);
+    };
     Ok(Json(ServerPlan {
         disk: first.root_disk,
         node: first.node.id,
@@ -192,10 +207,24 @@ async fn placed_before(
     }
 }
 
-/// Places the order; a node that was free a moment ago may be somebody else's by now.
-async fn place(site: &Site, resolved: &Resolved, order: &mut Order) -> Result<Placed, Refusal> {
-    for _ in 0..PLACEMENTS {
-        let candidates = placement::candidates(site, resolved, order.server).await?;
+/// Places the order; a node that was free a moment ago may be somebody else's by now. `None` if there
+/// is no free node of its flavor.
+async fn place(
+    site: &Site,
+    resolved: &Resolved,
+    order: &mut Order,
+    turn: &Turn,
+) -> Result<Option<Placed>, Refusal> {
+    for attempt in 0..PLACEMENTS {
+        let from = match attempt {
+            0 => turn.others(),
+            // Another server's orders may have begun where ours did.
+            _ => site.keyring.random_below(u32::MAX.into()) as usize,
+        };
+        let candidates = placement::candidates(site, resolved, order.server, from).await?;
+        if candidates.is_empty() {
+            return Ok(None);
+        }
         order.candidates = candidates
             .into_iter()
             .map(|candidate| Candidate {
@@ -211,7 +240,7 @@ async fn place(site: &Site, resolved: &Resolved, order: &mut Order) -> Result<Pl
             Err(error @ bessemer_store::Error::Exhausted { .. }) => {
                 return Err(Refusal::from(error).field("networks"));
             }
-            outcome => return Ok(outcome?),
+            outcome => return Ok(Some(outcome?)),
         }
     }
     Err(bessemer_store::Error::NoNode.into())

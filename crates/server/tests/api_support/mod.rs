@@ -146,6 +146,8 @@ impl Api {
             heard: Heard::default(),
             agents: AgentBells::new(store.clone()),
             fabric: Arc::new(Fabric::default()),
+            placing: bessemer_server::api::Placing::default(),
+            surveys: Arc::default(),
             phone_home_base: None,
             boot_media_base: None,
             bell: Bell::new(store.clone()),
@@ -160,6 +162,8 @@ impl Api {
     pub(crate) async fn of_another_server(&self) -> Self {
         let site = Site {
             fabric: Arc::new(Fabric::default()),
+            placing: bessemer_server::api::Placing::default(),
+            surveys: Arc::default(),
             ..self.site.clone()
         };
         let mut api = Self::serve(site, tempfile::tempdir().unwrap()).await;

@@ -24,6 +24,7 @@ mod power_checks;
 mod rebuild_crashes;
 mod report;
 mod root_disk;
+mod rush;
 mod standby;
 mod switches;
 mod thousand;

@@ -7,11 +7,11 @@ use bessemer_core::id::{ImageId, ServerId};
 use bessemer_core::lifecycle::{Deployment, Goal, NodeSpec, Observed, Step};
 use bessemer_core::plan::{Plan, foretell};
 use bessemer_core::root_disk::{self, NoRootDisk};
-use bessemer_store::{NewLocalNetwork, NodeRecord};
+use bessemer_store::{AVAILABLE_AT_ONCE, NewLocalNetwork, NodeRecord};
 
 use super::carriers::keep_carriers;
 use super::order::Resolved;
-use super::shortage::{may_fit, no_root_disk, what_is_short};
+use super::shortage::{may_fit, no_root_disk};
 use crate::api::flavors::MAX_CANDIDATES;
 use crate::api::problem::Refusal;
 use crate::site::Site;
@@ -19,8 +19,8 @@ use crate::site::Site;
 /// What the config drive and the backup of the partition table need beside the image, in bytes.
 pub(super) const BESIDE_IMAGE: u64 = 2 << 20;
 
-/// Candidates given to the store. If as many orders arrive at once, the last ones look again.
-const ENOUGH: usize = 32;
+/// Candidates given to the store: more than one, since others may take the first ones meanwhile.
+const ENOUGH: usize = 8;
 
 /// A free node that the order can have.
 pub(super) struct Candidate {
@@ -33,25 +33,55 @@ pub(super) struct Candidate {
     pub(super) local_networks: Vec<NewLocalNetwork>,
 }
 
-/// The free nodes that the order can have, at least one, the quickest first.
+/// Free nodes that the order can have, the quickest first; none if no free node is of its flavor, or else
+/// why none of them can be had. Looked for from the free node number `from` on, in order of
+/// registration: orders that arrive together begin at different ones.
 pub(super) async fn candidates(
     site: &Site,
     order: &Resolved,
     server: ServerId,
+    from: usize,
 ) -> Result<Vec<Candidate>, Refusal> {
-    let mut nodes = nodes_with_root_disk(site, order).await?;
-    let now = site.now();
     let mut agents = site.store.agents().await?;
     agents
         .values_mut()
         .for_each(|agent| site.heard.freshen(agent));
-    // Those that wait in the agent first: they are the quickest.
-    nodes.sort_by_key(|(node, ..)| {
+    let needed = order.image_size.saturating_add(BESIDE_IMAGE);
+    may_fit(order, needed)?;
+    let mut ids = site.store.available_node_ids().await?;
+    let begin = from.checked_rem(ids.len()).unwrap_or_default();
+    ids.rotate_left(begin);
+    // Those that may wait in the agent first: they are the quickest.
+    ids.sort_by_key(|id| !agents.contains_key(id));
+    let mut good = Vec::new();
+    for some in ids.chunks(AVAILABLE_AT_ONCE) {
+        let mut nodes = site.store.available_among(some).await?;
+        nodes.retain(|node| has(node, &order.flavor.hardware));
+        nodes.sort_by_key(|node| some.iter().position(|id| *id == node.id));
+        if !nodes.is_empty() {
+            // Why these few will not do is only of interest if no other node will, either.
+            let found = suitable(site, order, nodes, needed).await;
+            good.extend(found.unwrap_or_default());
+        }
+        if good.len() >= ENOUGH {
+            break;
+        }
+    }
+    if good.is_empty() {
+        let mut all = site.store.available_nodes(MAX_CANDIDATES).await?;
+        all.retain(|node| has(node, &order.flavor.hardware));
+        if all.is_empty() {
+            return Ok(Vec::new());
+        }
+        good = suitable(site, order, all, needed).await?;
+    }
+    good.sort_by_key(|(node, ..)| {
         node.state.step != Step::Standby || !agents.contains_key(&node.id)
     });
-    nodes.truncate(ENOUGH);
-    let mut planned = Vec::with_capacity(nodes.len());
-    for (node, root_disk, local_networks) in nodes {
+    good.truncate(ENOUGH);
+    let now = site.now();
+    let mut planned = Vec::with_capacity(good.len());
+    for (node, root_disk, local_networks) in good {
         let seen = Observed {
             agent: agents.get(&node.id).copied(),
             kexec_failed: kexec_failed(site, &node, order.image.id).await?,
@@ -76,19 +106,17 @@ pub(super) async fn candidates(
     Ok(planned)
 }
 
-/// The free nodes of the order's flavor on which it is known where the image goes, at least one; with
-/// their root disk and the order's VXLAN networks on their switches.
-async fn nodes_with_root_disk(
+/// A free node, its root disk, and the order's VXLAN networks on its switches.
+type Suitable = (NodeRecord, DiskIdentity, Vec<NewLocalNetwork>);
+
+/// Those of `nodes`, which are of the order's flavor, that carry its networks and have a disk of which
+/// it is known that the image goes there, at least one; or why there is none.
+async fn suitable(
     site: &Site,
     order: &Resolved,
-) -> Result<Vec<(NodeRecord, DiskIdentity, Vec<NewLocalNetwork>)>, Refusal> {
-    let needed = order.image_size.saturating_add(BESIDE_IMAGE);
-    may_fit(order, needed)?;
-    let mut nodes = site.store.available_nodes(MAX_CANDIDATES).await?;
-    nodes.retain(|node| has(node, &order.flavor.hardware));
-    if nodes.is_empty() {
-        return Err(what_is_short(site, order).await?);
-    }
+    mut nodes: Vec<NodeRecord>,
+    needed: u64,
+) -> Result<Vec<Suitable>, Refusal> {
     let mut local_networks = keep_carriers(site, order, &mut nodes).await?;
     let (mut good, mut refused) = (Vec::new(), Vec::new());
     for node in nodes {

@@ -1,11 +1,16 @@
 //! Saying exactly what is short when no node can be had for an order, and what to do about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bessemer_core::flavor::{FlavorHardware, Mismatch};
+use bessemer_core::id::FlavorId;
 use bessemer_core::lifecycle::Phase;
 use bessemer_core::root_disk::NoRootDisk;
 use bessemer_store::{NodeFilter, NodeRecord};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::order::Resolved;
 use crate::api::problem::{Kind, Refusal};
@@ -13,6 +18,9 @@ use crate::site::Site;
 
 /// Nodes read at once.
 const PAGE: u32 = 500;
+
+/// How long a survey is kept for those who wait for it: longer than anybody waits.
+const SURVEY_KEPT: Duration = Duration::from_secs(60);
 
 /// Refuses an image that no node of the flavor can hold, whether one is free or not. Sizes in a
 /// flavor are rounded, so this lets pass what is close; the real disks decide then.
@@ -89,7 +97,7 @@ fn unclear(order: &Resolved, node: &NodeRecord, reason: &NoRootDisk) -> Refusal 
 /// Why no node is free for the order: where the nodes of this flavor are, or how the nearest other
 /// ones differ.
 pub(super) async fn what_is_short(site: &Site, order: &Resolved) -> Result<Refusal, Refusal> {
-    let survey = survey(site, &order.flavor.hardware).await?;
+    let survey = site.surveys.of(site, order).await?;
     let flavor = &order.flavor.name;
     let refuse = |detail: String| Refusal::new(Kind::NoMatchingNode, detail).field("flavor");
     if survey.matching > 0 {
@@ -117,6 +125,31 @@ pub(super) async fn what_is_short(site: &Site, order: &Resolved) -> Result<Refus
     };
     let detail = format!("No node has the hardware of flavor {flavor}.{nearest}{unknown}");
     Ok(refuse(detail).remedy("Order another flavor, or have an operator correct this one."))
+}
+
+/// Surveys that were made lately. Many orders are refused together when a flavor has run out, and one
+/// survey that began after they had found nothing tells all of them what is short.
+#[derive(Default)]
+pub struct Surveys(Mutex<HashMap<FlavorId, (Instant, Arc<Survey>)>>);
+
+impl Surveys {
+    /// A survey for this order, begun after the call; who calls meanwhile waits and shares it.
+    async fn of(&self, site: &Site, order: &Resolved) -> Result<Arc<Survey>, Refusal> {
+        let asked = Instant::now();
+        let mut known = self.0.lock().await;
+        let flavor = &order.flavor;
+        if let Some((begun, survey)) = known.get(&flavor.id)
+            && *begun >= asked
+        {
+            return Ok(survey.clone());
+        }
+        let begun = Instant::now();
+        let survey = Arc::new(survey(site, &flavor.hardware).await?);
+        // Nobody who still waits asked before the oldest one that is kept.
+        known.retain(|_, (begun, _)| begun.elapsed() < SURVEY_KEPT);
+        known.insert(flavor.id, (begun, survey.clone()));
+        Ok(survey)
+    }
 }
 
 /// What there is.
