@@ -141,7 +141,7 @@ impl Api {
             images: ImageLibrary::open(&folder.path().join("images")).unwrap(),
             metrics: Arc::new(Metrics::default()),
             progress: ProgressBoard::default(),
-            sightings: Sightings::default(),
+            sightings: Sightings::new(Uuid::new_v4()),
             ramdisk: Ramdisk::new(Vec::new()),
             heard: Heard::default(),
             agents: AgentBells::new(store.clone()),
