@@ -1,6 +1,6 @@
 //! What people want of nodes and servers beside orders: rebuilding, switching, stopping, retiring.
 
-use bessemer_core::id::{Generation, ImageId};
+use bessemer_core::id::{Generation, ImageId, NodeId};
 use bessemer_core::lifecycle::{Action, Goal, Outcome, Phase, Step};
 use bessemer_core::plan::Plan;
 use bessemer_store::{Error, Placed, Rebuild, ServerRequest, Store};
@@ -213,7 +213,7 @@ async fn a_node_that_is_retired_is_for_nobody(site: Site) {
         .set_inventory(node_id(2), &crate::site::inventory())
         .await
         .unwrap();
-    assert_eq!(available(&store).await, [vec![node_id(2)]; 3].to_vec());
+    assert_eq!(available(&store).await, vec![vec![node_id(2)]; 3]);
     store
         .set_goal(node_id(2), retired(), "alice", at(2022))
         .await
