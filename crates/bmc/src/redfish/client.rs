@@ -303,8 +303,8 @@ impl Client {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
         );
         // All sessions are taken, perhaps by a crashed client.
-        let none_left = |id: &&[u8]| contains(&answer.body, id);
-        if no_sessions || NO_SESSION_LEFT.iter().any(|id| none_left(id)) {
+        let none_left = NO_SESSION_LEFT.iter().any(|id| contains(&answer.body, id));
+        if no_sessions || none_left {
             return Ok(Login::Basic);
         }
         let answer = self.accepted(&request, answer)?;
