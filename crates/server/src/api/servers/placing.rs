@@ -72,12 +72,19 @@ mod tests {
         let placing = Placing::default();
         let mut turns = Vec::new();
         for others in 0..AT_ONCE {
-            let turn = placing.turn().await.ok().expect("a turn");
+            let turn = turn(&placing).await;
             assert_eq!(turn.others(), others);
             turns.push(turn);
         }
         assert!(placing.turn().now_or_never().is_none(), "a fifth waits");
         turns.clear();
-        assert_eq!(placing.turn().await.ok().expect("a turn").others(), 0);
+        assert_eq!(turn(&placing).await.others(), 0);
+    }
+
+    async fn turn(placing: &Placing) -> Turn {
+        let Ok(turn) = placing.turn().await else {
+            panic!("nobody comes too late here");
+        };
+        turn
     }
 }
