@@ -152,7 +152,7 @@ pub enum Error {
     NoMachine,
     /// So many connections are more open files than this process may have.
     #[error(
-        "{needed} open files are needed and at most {allowed} are allowed: raise the limit (`ulimit          -Hn {needed}`, or LimitNOFILE= of a systemd service), or ask for fewer machines with --nodes"
+        "{needed} open files are needed and at most {allowed} are allowed: raise the limit (`ulimit -Hn {needed}`, or LimitNOFILE= of a systemd service), or ask for fewer machines with --nodes"
     )]
     OpenFiles {
         /// Files that are needed.

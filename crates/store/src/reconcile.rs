@@ -231,11 +231,11 @@ impl Store {
             kexec::remember(&mut write, claim.node, worked, now).await?;
         }
         let mut events = commit.events.clone();
-        if before.phase != next.phase
-            && let Some(server) = row.optional_parsed("server")?
-        {
-            let deployed = row.text("goal_kind")? == "deployed";
-            let event = server_moves(&mut write, server, next.phase, deployed, now).await?;
+        if let Some(server) = row.optional_parsed("server")? {
+            let event = match row.text("goal_kind")?.as_str() {
+                "deployed" => server_runs(&mut write, server, before, next, now).await?,
+                _ => server_goes(&mut write, server, next.phase, now).await?,
+            };
             events.extend(event);
         }
         append(&mut write, &events, now).await?;
@@ -311,36 +311,45 @@ pub(crate) async fn append_history(
     Ok(())
 }
 
-/// What a change of its node's phase means for a server.
-async fn server_moves(
+/// What a node's move means for the server that is wanted on it.
+async fn server_runs(
     write: &mut Write,
     server: ServerId,
-    phase: Phase,
-    deployed: bool,
+    before: &NodeState,
+    next: &NodeState,
     now: Timestamp,
 ) -> Result<Option<NewEvent>, Error> {
     const ACTIVE: &str = "UPDATE server SET active_at = COALESCE(active_at, $2) WHERE id = $1
         RETURNING name, project, node";
+    if next.phase != Phase::Active || before.phase == Phase::Active {
+        return Ok(None);
+    }
+    let row = write.row(ACTIVE, values![server, now]).await?;
+    row.map(|row| happened(&row, server, "server.active", "is active"))
+        .transpose()
+}
+
+/// What a node's phase means for the server that is given back.
+async fn server_goes(
+    write: &mut Write,
+    server: ServerId,
+    phase: Phase,
+    now: Timestamp,
+) -> Result<Option<NewEvent>, Error> {
     const GONE: &str = "DELETE FROM server WHERE id = $1 RETURNING name, project, node";
     const FREE: &str = "UPDATE node SET server = NULL WHERE server = $1";
-    match phase {
-        Phase::Active => {
-            let row = write.row(ACTIVE, values![server, now]).await?;
-            row.map(|row| happened(&row, server, "server.active", "is active"))
-                .transpose()
-        }
-        // Off and off the tenant's network: what is left of the server is data to be erased.
-        // Unless the server is still wanted: then it is cleaned for that same server.
-        Phase::Cleaning if !deployed => {
-            write.execute(FREE, values![server]).await?;
-            addresses::free_all(write, server, now).await?;
-            overlay::leave(write, server, now).await?;
-            let row = write.row(GONE, values![server]).await?;
-            row.map(|row| happened(&row, server, "server.deleted", "is deleted"))
-                .transpose()
-        }
-        _ => Ok(None),
+    // In cleaning, the node is off and off the tenant's network: what is left of the server is data to
+    // be erased. Where it is available, nothing of the server ever was: it was given back before the
+    // node had moved for it, or the cleaning was begun while the server was still wanted.
+    if !matches!(phase, Phase::Cleaning | Phase::Available) {
+        return Ok(None);
     }
+    write.execute(FREE, values![server]).await?;
+    addresses::free_all(write, server, now).await?;
+    overlay::leave(write, server, now).await?;
+    let row = write.row(GONE, values![server]).await?;
+    row.map(|row| happened(&row, server, "server.deleted", "is deleted"))
+        .transpose()
 }
 
 fn happened(

@@ -173,29 +173,12 @@ impl Conductor {
     }
 
     async fn reconcile(&self, claim: Claim) -> Result<(), StoreError> {
+        let begun = Instant::now();
         let mut work = self.site.store.work(claim).await?;
         self.look_at_ports(claim, &work).await?;
         if let Some(intent) = work.intent.clone() {
-            let role = drift::moves_ports(&work.node, &intent);
-            if role.is_some() {
-                // Until it is read back, nobody knows what they carry.
-                let now = self.site.now();
-                self.site.store.expect_ports(claim, None, now).await?;
-            }
-            let Some(outcome) = self.carry_out(claim, &work.node, &intent).await else {
-                return Err(StoreError::LeaseLost);
-            };
-            if role.is_some() && outcome == Outcome::Done {
-                let now = self.site.now();
-                self.site.store.expect_ports(claim, role, now).await?;
-            }
-            let events = tell::switched(&self.site, &work.node, &intent, &outcome).await;
-            // What was done need not be done again because the database restarted meanwhile.
-            let now = self.site.now();
-            let (store, key) = (&self.site.store, &intent.key);
-            self.outlast(|| store.record_outcome(claim, key, &outcome, &events, now))
-                .await?;
-            work = self.outlast(|| store.work(claim)).await?;
+            self.act(claim, &work, &intent, begun).await?;
+            work = self.outlast(|| self.site.store.work(claim)).await?;
         }
         if evidence::is_asked_for(&work.node.state, self.site.now()) {
             let evidence = self.gather_evidence(claim, &work).await?;
@@ -249,6 +232,38 @@ impl Conductor {
             self.site.agents.ring(claim.node);
         }
         Ok(())
+    }
+
+    /// Carries out the open intent of a turn that began at `begun`, and writes down how it ended.
+    async fn act(
+        &self,
+        claim: Claim,
+        work: &Work,
+        intent: &bessemer_core::lifecycle::Intent,
+        begun: Instant,
+    ) -> Result<(), StoreError> {
+        let store = &self.site.store;
+        let role = drift::moves_ports(&work.node, intent);
+        if role.is_some() {
+            // Until it is read back, nobody knows what they carry.
+            store.expect_ports(claim, None, self.site.now()).await?;
+        }
+        // A turn that has stood still meanwhile may have lost its node to somebody.
+        if begun.elapsed() > LEASE / 3 {
+            let lease = LEASE.as_millis() as i64;
+            store.renew(claim, self.site.now(), lease).await?;
+        }
+        let Some(outcome) = self.carry_out(claim, &work.node, intent).await else {
+            return Err(StoreError::LeaseLost);
+        };
+        if role.is_some() && outcome == Outcome::Done {
+            store.expect_ports(claim, role, self.site.now()).await?;
+        }
+        let events = tell::switched(&self.site, &work.node, intent, &outcome).await;
+        // What was done need not be done again because the database restarted meanwhile.
+        let now = self.site.now();
+        self.outlast(|| store.record_outcome(claim, &intent.key, &outcome, &events, now))
+            .await
     }
 
     /// Does something with the store, and again while the database is away, for as long as a lease

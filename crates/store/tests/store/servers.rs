@@ -13,6 +13,8 @@ use crate::site::{
 on_both! {
     a_server_becomes_active_and_goes
     a_stuck_release_can_be_started_again
+    a_server_that_is_given_back_before_its_node_moves_leaves_nothing
+    a_server_that_is_given_back_in_cleaning_leaves_nothing
     a_server_that_is_still_wanted_survives_cleaning
     names_belong_to_projects
 }
@@ -104,6 +106,38 @@ async fn a_stuck_release_can_be_started_again(site: Site) {
     store.wake(node_id(1), at(2024)).await.unwrap();
     reach(&store, Phase::Cleaning, Step::PowerOff, at(2024)).await;
     assert!(store.server(None, "server1").await.is_err());
+}
+
+/// Its order was the last thing that a server did, and another one only hears of both at once.
+async fn a_server_that_is_given_back_before_its_node_moves_leaves_nothing(site: Site) {
+    let store = site.open().await;
+    stock(&store, 5).await;
+    available_nodes(&store, 1).await;
+    store.place(order(1, 1), at(2000)).await.unwrap();
+    let release = store.release_server(server_id(1), at(2001)).await;
+    release.unwrap();
+    reach(&store, Phase::Available, Step::Rest, at(2002)).await;
+    is_gone(&store).await;
+}
+
+async fn a_server_that_is_given_back_in_cleaning_leaves_nothing(site: Site) {
+    let store = site.open().await;
+    let server = deployed(&store).await;
+    store.wake(node_id(1), at(2010)).await.unwrap();
+    reach(&store, Phase::Cleaning, Step::Erase, at(2010)).await;
+    store.release_server(server, at(2011)).await.unwrap();
+    reach(&store, Phase::Cleaning, Step::PowerOff, at(2012)).await;
+    is_gone(&store).await;
+}
+
+/// Nothing is left of server 1 on node 1.
+async fn is_gone(store: &Store) {
+    let gone = store.server(None, "server1").await;
+    assert!(matches!(gone, Err(Error::NotFound { what: "server", .. })));
+    assert_eq!(store.node("node1").await.unwrap().server, None);
+    assert_eq!(allocated(store).await, 0);
+    let events = store.events_after(0, Some(project()), 10).await.unwrap();
+    assert_eq!(events.last().unwrap().kind, "server.deleted");
 }
 
 async fn a_server_that_is_still_wanted_survives_cleaning(site: Site) {
