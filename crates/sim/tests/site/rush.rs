@@ -11,14 +11,12 @@ use bessemer_core::Timestamp;
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::hardware::Inventory;
 use bessemer_core::id::NodeId;
-use bessemer_core::lifecycle::{
-    Cleanliness, HandOver, NodeState, Phase, PortControl, Standby, Step, Timing,
-};
+use bessemer_core::lifecycle::{HandOver, PortControl, Standby, Timing};
 use bessemer_core::network::NetworkKind;
 use bessemer_server::config::DatabaseUrl;
 use bessemer_sim::agent::Host;
 use bessemer_sim::machine::SimulatedMachine;
-use bessemer_store::{BmcRecord, Commit, Location, NewNode, Store, StoreOptions};
+use bessemer_store::{BmcRecord, Location, NewNode, Store, StoreOptions};
 use bessemer_wire::api::{
     BmcTrust, FlavorCreate, KeyPairCreate, NetworkCreate, NodePort, Server, SubnetCreate,
 };
@@ -30,6 +28,7 @@ use uuid::Uuid;
 
 use crate::conductors::postgres;
 use crate::harness::{PUBLIC_KEY, Site, image, order, says};
+use crate::thousand::available;
 
 const SOME: u16 = 40;
 const MANY: u16 = 500;
@@ -92,23 +91,7 @@ async fn make_available(store: &Store) {
     let claim = store.claim_due("setup", now, 60_000).await.unwrap();
     let claim = claim.expect("one for each that was created");
     let work = store.work(claim).await.unwrap();
-    let before = work.node.state.clone();
-    let commit = Commit {
-        next: NodeState {
-            generation: work.node.spec.generation,
-            phase: Phase::Available,
-            step: Step::Rest,
-            cleanliness: Cleanliness::Clean,
-            ..before.clone()
-        },
-        before,
-        intent: None,
-        wake_at: None,
-        news: work.news,
-        kexec: None,
-        events: vec![],
-    };
-    store.commit(claim, commit, now).await.unwrap();
+    store.commit(claim, available(&work), now).await.unwrap();
 }
 
 /// Writes the nodes, which no server may see meanwhile.

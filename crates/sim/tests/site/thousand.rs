@@ -10,7 +10,7 @@ use bessemer_core::lifecycle::{
 };
 use bessemer_core::net::MacAddress;
 use bessemer_server::config::DatabaseUrl;
-use bessemer_store::{BmcRecord, Commit, Location, NewNode, Store, StoreOptions};
+use bessemer_store::{BmcRecord, Commit, Location, NewNode, Store, StoreOptions, Work};
 use bessemer_wire::api::{BmcTrust, NodePort};
 use serde_json::json;
 use uuid::Uuid;
@@ -61,8 +61,13 @@ async fn create(store: &Store, number: u16) {
     let parked = Some(PortRole::Parked);
     store.expect_ports(claim, parked, now).await.unwrap();
     let work = store.work(claim).await.unwrap();
+    store.commit(claim, available(&work), now).await.unwrap();
+}
+
+/// The decision that a node has become available, as it is after cleaning.
+pub(crate) fn available(work: &Work) -> Commit {
     let before = work.node.state.clone();
-    let commit = Commit {
+    Commit {
         next: NodeState {
             generation: work.node.spec.generation,
             phase: Phase::Available,
@@ -76,8 +81,7 @@ async fn create(store: &Store, number: u16) {
         news: work.news,
         kexec: None,
         events: vec![],
-    };
-    store.commit(claim, commit, now).await.unwrap();
+    }
 }
 
 fn elsewhere(vswitch: &Vswitch) -> usize {
