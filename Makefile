@@ -28,10 +28,16 @@ help: ## Show this list
 demo: demo-dependencies build ramdisk os-image ## Bring up a virtual rack and carry two orders to an SSH login
 	$(SUDO) $(OUT)/bessemer-lab demo --dir $(LAB) --bessemer $(OUT)/bessemer --ramdisk $(RAMDISK) --os-image $(OS_IMAGE) --report target/demo.json
 
+# Which packages `build` is asked for. Cargo gives a dependency the features that all chosen packages
+# want together: another choice is another build of everything above it.
+PACKAGES := -p bessemer -p bessemer-sim
+# A test waits for a machine, a database or a deadline most of the time: two at a time for each processor.
+TEST_THREADS := $(shell echo $$(($$(nproc) * 2)))
+
 # The seed makes property tests the same every time; without it, they look elsewhere each time.
 test: dependencies ## Install what tests need and run all of them
-	PROPTEST_RNG_SEED=1856 $(CARGO) test --workspace --locked
-	$(MAKE) ramdisk-test rack-test
+	PROPTEST_RNG_SEED=1856 RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
+	$(MAKE) ramdisk-test rack-test PACKAGES=--workspace
 
 # Two thousand at the same seeds each time, in an optimised program; `make test` has a few of them.
 runs: dependencies ## Two thousand simulated runs that everything goes wrong in
@@ -45,7 +51,7 @@ soak: dependencies ## Simulated sites that everything goes wrong at, from new se
 # The RAM disk for real servers has what it should, whenever and wherever it is built.
 ramdisk-test: dependencies ramdisk-hardware
 	ramdisk/check $(RAMDISK)-hardware --reproducible $(AGENT)
-	BESSEMER_RAMDISK=$(CURDIR)/$(RAMDISK)-hardware $(CARGO) test --locked -p bessemer-agent --test hardware -- --ignored
+	BESSEMER_RAMDISK=$(CURDIR)/$(RAMDISK)-hardware $(CARGO) test --locked --workspace --test hardware -- --ignored
 
 # The whole path on real firmware, with the server killed in the middle of the image write.
 rack-test: dependencies build ramdisk os-image
@@ -104,7 +110,7 @@ $(CARGO_DEB)/bin/cargo-deb:
 	$(CARGO) install cargo-deb --version $(CARGO_DEB_VERSION) --locked --root $(CARGO_DEB)
 
 build:
-	$(CARGO) build --locked -p bessemer -p bessemer-sim
+	$(CARGO) build --locked $(PACKAGES)
 
 agent:
 	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --locked --profile agent --target x86_64-unknown-linux-gnu -p bessemer-agent --target-dir target/agent
