@@ -1,4 +1,5 @@
-//! `bessemer serve`: configuration, logs, signals, and a clean end.
+//! `bessemer serve`: configuration, logs, signals, and a clean end; and what is done beside it on the
+//! server's own machine.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -8,7 +9,10 @@ use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError};
-use crate::server::{Server, StartError, StartOptions};
+use bessemer_store::StoreOptions;
+
+use crate::sealing::{self, SealedAnew};
+use crate::server::{Server, StartError, StartOptions, open_keyring, open_store};
 
 /// The configuration file that is read if it exists and none is named.
 const DEFAULT_CONFIG: &str = "/etc/bessemer/bessemer.toml";
@@ -44,6 +48,22 @@ pub async fn serve(options: ServeOptions) -> Result<(), StartError> {
     info!("stopping");
     server.stop().await;
     Ok(())
+}
+
+/// Changes the key by which secrets are sealed, and seals all of them anew. Servers may run
+/// meanwhile. Run again after it was interrupted, it goes on.
+///
+/// # Errors
+/// If the data folder or the database cannot be used, or the key is not in a file of the server's.
+pub async fn rotate_sealing_key(options: ServeOptions) -> Result<SealedAnew, StartError> {
+    let config = configuration(&options)?;
+    config.check()?;
+    let store = open_store(&config, StoreOptions::default()).await?;
+    let keyring = open_keyring(&config, &store).await?;
+    keyring.rotate()?;
+    let done = sealing::seal_anew(&store, &keyring).await;
+    store.close().await;
+    done
 }
 
 /// Shows the first token: on standard output and not in the log, which others may read and keep.

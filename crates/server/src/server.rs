@@ -34,7 +34,7 @@ use crate::sightings::Sightings;
 use crate::sightings::shared;
 use crate::site::{ProgressBoard, Site};
 use crate::tls_listener::TlsListener;
-use crate::{agents, api, chunk_service, clock, phone_home};
+use crate::{agents, api, chunk_service, clock, phone_home, sealing};
 
 /// The certificate that agents pin, in the data folder.
 const AGENT_CERTIFICATE: &str = "agent-certificate.pem";
@@ -237,6 +237,9 @@ impl Server {
             let keeping = shared::keep(site.clone(), parts.stop.clone());
             parts.tracker.spawn(keeping);
         }
+        parts
+            .tracker
+            .spawn(sealing::watch(site.clone(), parts.stop.clone()));
         start_conductor(&parts, &site, alone);
         Ok(server)
     }
@@ -402,12 +405,26 @@ fn start_conductor(parts: &Parts, site: &Site, alone: Option<Alone>) {
     });
 }
 
-async fn open_store(config: &Config, options: StoreOptions) -> Result<Store, StartError> {
+pub(crate) async fn open_store(
+    config: &Config,
+    options: StoreOptions,
+) -> Result<Store, StartError> {
     let location = match &config.database_url {
         Some(url) => Location::Postgres(url.0.clone()),
         None => Location::Sqlite(config.data.join("bessemer.db")),
     };
     Ok(Store::open(&location, options).await?)
+}
+
+/// The key that belongs to the database; a new one only for a database in which nothing is sealed.
+pub(crate) async fn open_keyring(
+    config: &Config,
+    store: &Store,
+) -> Result<Arc<Keyring>, StartError> {
+    let may_make = !sealing::is_anything_sealed(store).await?;
+    let keyring = Keyring::of_folder(&config.data, may_make)?;
+    sealing::check(store, &keyring).await?;
+    Ok(Arc::new(keyring))
 }
 
 async fn first_token(site: &Site) -> Result<Option<String>, StartError> {

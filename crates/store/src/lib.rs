@@ -19,6 +19,7 @@
 //! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
 //! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
 //!   `wake`: telling other servers on the same database; `postgres`: what happens while that is away;
+//! - `sealing`: secrets under an older key, and the same under a newer one;
 //! - `database`, `value`, `page`: one SQL text for both databases; `sqlite`: the embedded one.
 
 mod actions;
@@ -52,6 +53,7 @@ mod rebuilds;
 mod reconcile;
 mod records;
 mod reservations;
+mod sealing;
 mod servers;
 mod sightings;
 mod sqlite;
@@ -72,5 +74,6 @@ pub use nodes::AVAILABLE_AT_ONCE;
 pub use open::Location;
 pub use powers::{PowerCounts, PowerWatch};
 pub use records::*;
+pub use sealing::{SealedPlace, SealedValue};
 pub use store::{Gate, GatePoint, Outages, Store, StoreOptions, When, Witness};
 pub use wake::Wake;

@@ -14,6 +14,7 @@ mod manual;
 mod network;
 mod node;
 mod rack;
+mod sealing_key;
 mod serve;
 mod server;
 mod site;
@@ -102,6 +103,8 @@ enum Command {
     Token(token::Command),
     #[command(subcommand)]
     Config(config::Command),
+    #[command(subcommand)]
+    SealingKey(sealing_key::Command),
     Completions(completions::Arguments),
     #[command(hide = true)]
     Man(manual::Arguments),
@@ -121,6 +124,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Config(command) => config::run(command),
+        Command::SealingKey(command) => sealing_key::run(command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => manual::run(&arguments),
         command => {
@@ -154,9 +158,11 @@ async fn ask(command: Command, context: &Context) -> anyhow::Result<()> {
         Command::Audit(command) => audit::run(command, context).await,
         Command::Kexec(command) => kexec::run(command, context).await,
         Command::Token(command) => token::run(command, context).await,
-        Command::Serve(_) | Command::Config(_) | Command::Completions(_) | Command::Man(_) => {
-            Ok(())
-        }
+        Command::Serve(_)
+        | Command::Config(_)
+        | Command::SealingKey(_)
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(()),
     }
 }
 
