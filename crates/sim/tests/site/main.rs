@@ -5,6 +5,7 @@ mod agents;
 mod bmc;
 mod boot_files;
 mod causes;
+mod clocks;
 mod conductors;
 mod crashes;
 mod explain;
