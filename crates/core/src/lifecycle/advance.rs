@@ -41,6 +41,14 @@ pub(super) fn advance(
             begin(spec, state, now)
         };
     }
+    let again;
+    let state = match whole_time_again(spec, seen, state) {
+        Some(waits) => {
+            again = waits;
+            &again
+        }
+        None => state,
+    };
     match judge(spec, seen, state, now) {
         Verdict::Wait(wake_at) => wait(state, wake_at),
         Verdict::Later(until, failure) => later(state, until, &failure),
@@ -48,6 +56,27 @@ pub(super) fn advance(
         Verdict::Done => next_step(spec, seen, state, now),
         Verdict::Failed(failure) => failed(spec, seen, state, failure, now),
     }
+}
+
+/// The same with its whole time again, if it waits for somebody who could not be heard meanwhile: our own
+/// absence is not held against a machine.
+fn whole_time_again(spec: &NodeSpec, seen: &Observed, state: &NodeState) -> Option<NodeState> {
+    let heard_since = seen.heard_since.filter(|since| *since > state.step_since)?;
+    let others = match action(spec, state) {
+        Some(action) => action.executor() == Executor::Agent,
+        None => matches!(state.step, Step::AwaitAgent | Step::AwaitOs),
+    };
+    let whole = SignedDuration::from_secs(i64::from(state.step.profile(spec, state).deadline));
+    let deadline = heard_since + whole;
+    let is_later = state.deadline.is_some_and(|before| before < deadline);
+    (others && is_later).then(|| {
+        let mut next = state.clone();
+        if next.reason.at == next.deadline {
+            next.reason.at = Some(deadline);
+        }
+        next.deadline = Some(deadline);
+        next
+    })
 }
 
 /// Whether a machine at rest in this phase has no business being on. One that is held may be worked
@@ -203,7 +232,8 @@ fn judge_agent(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timesta
         .agent
         .filter(|agent| agent.boot == boot)
         .map(|agent| agent.last_seen);
-    let lost_at = heard.unwrap_or(state.step_since).max(state.step_since) + silence;
+    let heard = heard.max(seen.heard_since).unwrap_or(state.step_since);
+    let lost_at = heard.max(state.step_since) + silence;
     if now >= lost_at {
         let seconds = spec.timing.agent_silence;
         let message = format!("the agent has been silent for more than {seconds} s");

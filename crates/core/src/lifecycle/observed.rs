@@ -21,6 +21,9 @@ pub struct Observed {
     /// Whether `kexec` of the kernel that is to be started is remembered to have failed on this
     /// model of machine the last time it was tried.
     pub kexec_failed: bool,
+    /// Since when whatever is told to us is heard: before that, this server or its database was away.
+    /// What was waited for may have come meanwhile, and comes again.
+    pub heard_since: Option<Timestamp>,
     /// The traces of the machine, if it is waited for and the wait is over: they say why.
     pub evidence: Evidence,
 }

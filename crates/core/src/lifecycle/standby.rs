@@ -30,7 +30,7 @@ pub(super) fn is_other_way(spec: &NodeSpec, state: &NodeState) -> bool {
 pub(super) fn idles(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp) -> bool {
     state.phase == Phase::Available
         && matches!(state.step, Step::ConnectStandby | Step::Standby)
-        && agent(spec, seen, state).is_some_and(|agent| now < lost_at(spec, agent))
+        && agent(spec, seen, state).is_some_and(|agent| now < lost_at(spec, seen, agent))
 }
 
 /// Watches an idle agent.
@@ -45,8 +45,8 @@ pub(super) fn watch(
         Some(agent) if agent.replace => {
             boot_again(spec, state, 1, None, "its RAM disk is renewed", now)
         }
-        Some(agent) if now < lost_at(spec, agent) => {
-            let mut decision = wait(state, Some(lost_at(spec, agent)));
+        Some(agent) if now < lost_at(spec, seen, agent) => {
+            let mut decision = wait(state, Some(lost_at(spec, seen, agent)));
             decision.next.deadline = decision.wake_at;
             decision
         }
@@ -108,6 +108,8 @@ fn agent(spec: &NodeSpec, seen: &Observed, state: &NodeState) -> Option<AgentSee
         .filter(|agent| agent.boot == state.boot(spec.node))
 }
 
-fn lost_at(spec: &NodeSpec, agent: AgentSeen) -> Timestamp {
-    agent.last_seen + SignedDuration::from_secs(i64::from(spec.timing.standby_silence))
+fn lost_at(spec: &NodeSpec, seen: &Observed, agent: AgentSeen) -> Timestamp {
+    let heard = seen.heard_since.max(Some(agent.last_seen));
+    heard.unwrap_or(agent.last_seen)
+        + SignedDuration::from_secs(i64::from(spec.timing.standby_silence))
 }

@@ -2,6 +2,7 @@
 //! for in between, the rules of the lifecycle hold, and a node that is left alone on working
 //! hardware comes to rest.
 
+mod absences;
 mod model;
 mod rules;
 mod standby;

@@ -471,7 +471,7 @@ impl History {
             until: self.now + SignedDuration::from_secs(300),
             failure: Failure::transient(Cause::BmcUnreachable, "x"),
         };
-        match choice % 30 {
+        match choice % 31 {
             0..=4 => {
                 self.intent_ends(true, Outcome::Done);
                 self.agent_calls();
@@ -505,6 +505,7 @@ impl History {
             26 => self.orders_as(HandOver::TryKexec),
             27 => self.is_switched_on(),
             28 => self.is_deferred(deferred),
+            29 => self.seen.heard_since = Some(self.now),
             _ => self.pass(5),
         }
         self.turn();

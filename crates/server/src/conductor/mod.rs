@@ -6,11 +6,13 @@
 //! fence. A turn that is lost at any point is taken again by whoever claims the node next; since
 //! intents check before they act, nothing happens twice.
 //!
-//! `intents` carries intents out; `power_checks` looks at the power state of every machine in turn; `tell` puts decisions into events for people; `serial` listens to the
-//! consoles of nodes whose operating system is starting.
+//! `intents` carries intents out; `power_checks` looks at the power state of every machine in turn;
+//! `hearing` knows since when we hear what we are told; `tell` puts decisions into events for people;
+//! `serial` listens to the consoles of nodes whose operating system is starting.
 
 mod boot;
 mod drift;
+mod hearing;
 mod intents;
 mod marker;
 mod power;
@@ -32,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info_span, warn};
 
+use self::hearing::Hearing;
 use self::serial::SerialConsoles;
 use crate::evidence;
 use crate::site::Site;
@@ -56,6 +59,7 @@ pub struct Conductor {
     site: Site,
     worker: String,
     consoles: SerialConsoles,
+    hearing: Hearing,
 }
 
 impl Conductor {
@@ -63,6 +67,7 @@ impl Conductor {
     pub fn new(site: Site, worker: String) -> Self {
         Self {
             consoles: SerialConsoles::new(site.clone()),
+            hearing: Hearing::from(site.now()),
             site,
             worker,
         }
@@ -125,11 +130,13 @@ impl Conductor {
         {
             Ok(claim) => claim,
             Err(error) if error.is_outage() => {
+                self.hearing.note(&error, self.site.now());
                 debug!(%error, "cannot claim nodes");
                 self.back_in_a_while(POLL).await;
                 None
             }
             Err(error) => {
+                self.hearing.note(&error, self.site.now());
                 error!(%error, "cannot claim nodes; trying again in a second");
                 sleep(POLL).await;
                 None
@@ -158,6 +165,7 @@ impl Conductor {
             Err(StoreError::LeaseLost) => debug!("lost to another conductor; dropped"),
             // Nothing was decided: whoever is there first when the database is back does it.
             Err(error) if error.is_outage() => {
+                self.hearing.note(&error, self.site.now());
                 warn!(%error, "turn failed");
                 let given = self.outlast(|| self.site.store.give_back(claim)).await;
                 if given.is_ok() {
@@ -166,6 +174,7 @@ impl Conductor {
             }
             // The lease runs out and the node is claimed again.
             Err(error) => {
+                self.hearing.note(&error, self.site.now());
                 self.site.metrics.reconcile_errors.inc();
                 error!(%error, "turn failed; the node is tried again after its lease");
             }
@@ -189,6 +198,7 @@ impl Conductor {
         if let Some(agent) = &mut work.seen.agent {
             self.site.heard.freshen(agent);
         }
+        work.seen.heard_since = Some(self.hearing.since(self.site.now()));
         let before = work.node.state.clone();
         let spec = self.site.spec(&work.node);
         let decision = step(&spec, &work.seen, &before, self.site.now());
@@ -276,6 +286,7 @@ impl Conductor {
         loop {
             match does().await {
                 Err(error) if error.is_outage() && Instant::now() < deadline => {
+                    self.hearing.note(&error, self.site.now());
                     self.back_in_a_while(deadline - Instant::now()).await;
                 }
                 result => return result,
