@@ -4,15 +4,15 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
+use bessemer_store::{Store, StoreOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError};
-use bessemer_store::StoreOptions;
-
-use crate::sealing::{self, SealedAnew};
-use crate::server::{Server, StartError, StartOptions, open_keyring, open_store};
+use crate::data_folder;
+use crate::sealing::{self, Rotation};
+use crate::server::{Server, StartError, StartOptions, open_store};
 
 /// The configuration file that is read if it exists and none is named.
 const DEFAULT_CONFIG: &str = "/etc/bessemer/bessemer.toml";
@@ -55,15 +55,22 @@ pub async fn serve(options: ServeOptions) -> Result<(), StartError> {
 ///
 /// # Errors
 /// If the data folder or the database cannot be used, or the key is not in a file of the server's.
-pub async fn rotate_sealing_key(options: ServeOptions) -> Result<SealedAnew, StartError> {
+pub async fn rotate_sealing_key(options: ServeOptions) -> Result<Rotation, StartError> {
     let config = configuration(&options)?;
     config.check()?;
+    data_folder::has_been_used(&config)?;
     let store = open_store(&config, StoreOptions::default()).await?;
-    let keyring = open_keyring(&config, &store).await?;
-    keyring.rotate()?;
-    let done = sealing::seal_anew(&store, &keyring).await;
+    let done = rotate(&config, &store).await;
     store.close().await;
     done
+}
+
+async fn rotate(config: &Config, store: &Store) -> Result<Rotation, StartError> {
+    let keyring = sealing::keyring_for(store, &config.data).await?;
+    Ok(Rotation {
+        is_new: keyring.rotate()?,
+        sealed: sealing::seal_anew(store, &keyring).await?,
+    })
 }
 
 /// Shows the first token: on standard output and not in the log, which others may read and keep.

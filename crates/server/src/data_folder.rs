@@ -10,6 +10,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::config::Config;
 use crate::server::StartError;
 
 /// Makes the folder, if there is none, for its owner's eyes only.
@@ -19,6 +20,21 @@ pub(crate) fn create(path: &Path) -> Result<(), StartError> {
         .mode(0o700)
         .create(path)
         .map_err(|source| failed(path, source))
+}
+
+/// Whether there is what a server has left, so that a mistyped folder is not made into one.
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn has_been_used(config: &Config) -> Result<(), StartError> {
+    let left = match &config.database_url {
+        Some(_) => config.data.clone(),
+        None => config.data.join("bessemer.db"),
+    };
+    match std::fs::metadata(&left) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(StartError::Unused { path: left, source }),
+    }
 }
 
 /// Proof that no other server works in the folder, for as long as it is kept.

@@ -8,12 +8,11 @@
 //! from a key of their own, which a rotation leaves alone (HMAC-SHA-256, RFC 2104), and never stored:
 //! the same boot has the same token after a restart.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+mod source;
+
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bessemer_core::id::{BootId, Generation, ImageId, ServerId};
 use bessemer_core::lifecycle::IntentKey;
@@ -22,22 +21,14 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
-const KEY_BYTES: usize = 32;
-
-/// The most keys that are believed to be in use at the same time.
-const MOST_KEYS: usize = 8;
+use source::{KEY_BYTES, Keys, Source, Stamp};
+pub use source::{KEY_CREDENTIAL, KEY_VARIABLE};
 
 /// Begins what is sealed since keys have ids. What was sealed before begins with a random number.
 const MAGIC: &[u8; 4] = b"BSK1";
 
 /// [`MAGIC`], and which key it is.
 const PREFIX_BYTES: usize = 12;
-
-/// The variable with the key, as 64 hexadecimal digits; several, newest first, with blanks between.
-pub const KEY_VARIABLE: &str = "BESSEMER_KEY";
-
-/// The name of the systemd credential with the key (systemd.exec(5), `LoadCredential=`).
-pub const KEY_CREDENTIAL: &str = "bessemer-key";
 
 /// The server's keys and what is done with them.
 pub struct Keyring {
@@ -47,18 +38,10 @@ pub struct Keyring {
     random: SystemRandom,
 }
 
-/// Where keys come from.
-enum Source {
-    /// A file of ours.
-    File(PathBuf),
-    /// A file that somebody else keeps.
-    Credential(PathBuf),
-    Environment,
-}
-
-/// The keys of this moment, newest first, and the file that they were read from.
+/// The keys of this moment, newest first.
 struct Ring {
     keys: Vec<SealingKey>,
+    /// Of the file that they were read from.
     stamp: Option<Stamp>,
 }
 
@@ -67,8 +50,16 @@ struct SealingKey {
     key: LessSafeKey,
 }
 
-/// By which a file is told from the one that was there before.
-type Stamp = (u64, i64, i64, u64);
+/// What became of the older keys.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// They have left the file.
+    Yes,
+    /// It is too early, or there are none.
+    NotYet,
+    /// Whoever keeps the keys may take them out of this.
+    NotOurs(String),
+}
 
 /// What can go wrong with secrets.
 #[derive(Debug, thiserror::Error)]
@@ -83,27 +74,67 @@ pub enum KeyringError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The key file is not a key file, or not the one that belongs to the database.
+    /// Others can read the key file.
     #[error(
-        "the key file {path} {problem}; restore it from your backup: without it no stored BMC password can be read"
+        "the key file {path} can be read by other users (mode {mode:o}): `chmod 600` it; if they may \
+         have read it, change the key by `bessemer sealing-key rotate` once the server runs"
     )]
-    Content {
+    TooOpen {
         /// Which file.
         path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The key file is not a key file.
+    #[error("the key file {path} {has} where a key has {KEY_BYTES}: restore it from your backup")]
+    Length {
+        /// Which file.
+        path: PathBuf,
+        /// What it has instead.
+        has: String,
+    },
+    /// There is no key, and there has been one.
+    #[error(
+        "the key file {path} is missing, and the database has secrets that are sealed by it: restore \
+         it from your backup; without it no stored BMC password can be read"
+    )]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The key is not the one that belongs to the database.
+    #[error(
+        "{keys} is not the one that the database's secrets are sealed by: restore that one from your \
+         backup; servers on one database share one key"
+    )]
+    Another {
+        /// Where the keys come from.
+        keys: String,
+    },
+    /// Another process does not let go of the key file.
+    #[error(
+        "another process has been changing the key file for seconds (it has locked {path}): end it"
+    )]
+    Locked {
+        /// The file that it has locked.
+        path: PathBuf,
     },
     /// The key in the environment is none.
     #[error(
-        "{KEY_VARIABLE}: give the key as 64 hexadecimal digits, a newer one before an older one"
+        "{KEY_VARIABLE}: give the key as 64 hexadecimal digits; while it is changed, the newer one \
+         before the older one"
     )]
     Variable,
     /// The key is not ours to change.
     #[error(
-        "the key comes from {0}: put the new key before the old one there, restart every server, and \
-         run this again"
+        "{keys} has the key, which cannot be changed from here: put the new key before the old one \
+         there and start every server again; they seal everything with the new one then, and say \
+         when the old one can go"
     )]
-    NotOurs(String),
+    NotOurs {
+        /// Where the keys come from.
+        keys: String,
+    },
     /// A sealed value does not open.
     #[error("the sealed {what} does not open with this server's key; enter it again")]
     Sealed {
@@ -122,62 +153,20 @@ impl Keyring {
     /// # Errors
     /// If it cannot be read or made, is open to other users, or is not a key.
     pub fn of_folder(data: &Path, may_make: bool) -> Result<Self, KeyringError> {
-        let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
-            .map(|folder| Path::new(&folder).join(KEY_CREDENTIAL))
-            .filter(|path| path.exists());
-        let source = match credential {
-            _ if std::env::var_os(KEY_VARIABLE).is_some() => Source::Environment,
-            Some(path) => Source::Credential(path),
-            None => Source::File(data.join("key")),
-        };
-        Self::from(source, &data.join("token-key"), may_make)
-    }
-
-    /// Reads the key at `path`, or makes one there.
-    ///
-    /// # Errors
-    /// If the file cannot be read or made, is open to other users, or is not a key.
-    pub fn load_or_create(path: &Path) -> Result<Self, KeyringError> {
-        let tokens = path.with_file_name("token-key");
-        Self::from(Source::File(path.into()), &tokens, true)
-    }
-
-    fn from(source: Source, tokens: &Path, may_make: bool) -> Result<Self, KeyringError> {
         let random = SystemRandom::new();
-        let mut is_new = false;
-        if let Source::File(path) = &source
-            && !path.exists()
-        {
-            if !may_make {
-                return Err(content(
-                    path,
-                    "is missing, and the database has secrets sealed by it",
-                ));
+        let source = Source::of_folder(data);
+        if let Source::File(path) = &source {
+            if !may_make && !path.exists() {
+                return Err(KeyringError::Missing { path: path.clone() });
             }
-            let _lock = lock(path)?;
-            if !path.exists() {
-                write_file(path, &*random_key(&random)?)?;
-                is_new = true;
-            }
+            source::make_file(path, || random_key(&random))?;
         }
-        let (keys, stamp) = source.read()?;
-        if !tokens.exists() {
-            let _lock = lock(tokens)?;
-            if !tokens.exists() {
-                // Tokens under way were derived from the only key there was.
-                let oldest = keys.chunks(KEY_BYTES).next_back().unwrap_or_default();
-                let key = if is_new {
-                    random_key(&random)?
-                } else {
-                    Zeroizing::new(oldest.to_vec())
-                };
-                write_file(tokens, &key)?;
-            }
-        }
-        let (token_key, _) = read_file(tokens)?;
+        let tokens = data.join("token-key");
+        source::make_file(&tokens, || random_key(&random))?;
+        let token_key = source::read_own_file(&tokens)?;
         Ok(Self {
-            derive: hmac::Key::new(hmac::HMAC_SHA256, &token_key),
-            ring: RwLock::new(Ring::of(&keys, stamp)?),
+            derive: hmac::Key::new(hmac::HMAC_SHA256, token_key.newest()),
+            ring: RwLock::new(Ring::of(&source.read()?)?),
             source,
             random,
         })
@@ -215,8 +204,9 @@ impl Keyring {
         if let Some(secret) = self.ring().open(purpose, sealed) {
             return Ok(secret);
         }
-        // Another server, or the command, may have begun to use a newer key.
-        self.read_again_if_changed()?;
+        // Another server, or the command, may have begun to use a newer key. Read whatever the file
+        // seems to be: on a folder that is shared by network its time may be known late.
+        self.read_again()?;
         self.ring()
             .open(purpose, sealed)
             .ok_or_else(|| KeyringError::Sealed {
@@ -245,60 +235,47 @@ impl Keyring {
     /// # Errors
     /// If the file cannot be written, or is not ours.
     pub fn rotate(&self) -> Result<bool, KeyringError> {
-        let path = match &self.source {
-            Source::File(path) => path,
-            _ if self.has_older() => return Ok(false),
-            Source::Credential(path) => {
-                return Err(KeyringError::NotOurs(format!(
-                    "the credential {}",
-                    path.display()
-                )));
-            }
-            Source::Environment => return Err(KeyringError::NotOurs(KEY_VARIABLE.into())),
+        let Source::File(path) = &self.source else {
+            let keys = self.source.to_string();
+            let under_way = self.has_older();
+            return under_way
+                .then_some(false)
+                .ok_or(KeyringError::NotOurs { keys });
         };
-        let _lock = lock(path)?;
-        let (keys, _) = read_file(path)?;
-        if keys.len() > KEY_BYTES {
-            return Ok(false);
-        }
-        let both = [random_key(&self.random)?.as_slice(), &keys].concat();
-        write_file(path, &Zeroizing::new(both))?;
+        let changed = source::change_file(path, |keys| {
+            if keys.each().len() > 1 {
+                return Ok(None);
+            }
+            Ok(Some(keys.after(&random_key(&self.random)?)))
+        })?;
         self.read_again()?;
-        Ok(true)
+        Ok(changed)
     }
 
-    /// Leaves only the newest key in the file, if that is as it is for `kept_for` at least. Whether it
-    /// was done. Only for who has seen that nothing is sealed by older ones.
+    /// Leaves only the newest key in the file, if that is as it is for `kept_for` at least. Only for who
+    /// has seen that nothing is sealed by older ones.
     ///
     /// # Errors
     /// If the file cannot be read or written.
-    pub fn forget_older(&self, kept_for: Duration) -> Result<bool, KeyringError> {
+    pub fn forget_older(&self, kept_for: Duration) -> Result<Forgotten, KeyringError> {
         let Source::File(path) = &self.source else {
-            return Ok(false);
+            return Ok(Forgotten::NotOurs(self.source.to_string()));
         };
-        let _lock = lock(path)?;
-        let file = |source| failed(path, source);
-        let changed = fs::metadata(path)
-            .and_then(|file| file.modified())
-            .map_err(file)?;
-        let age = SystemTime::now()
-            .duration_since(changed)
-            .unwrap_or_default();
-        let (keys, _) = read_file(path)?;
-        if age < kept_for || keys.len() <= KEY_BYTES {
-            return Ok(false);
-        }
-        write_file(path, &keys[..KEY_BYTES])?;
+        let changed = source::change_file(path, |keys| {
+            let may_go = keys.age() >= kept_for && keys.each().len() > 1;
+            Ok(may_go.then(|| Zeroizing::new(keys.newest().to_vec())))
+        })?;
         self.read_again()?;
-        Ok(true)
+        Ok(match changed {
+            true => Forgotten::Yes,
+            false => Forgotten::NotYet,
+        })
     }
 
     /// That the key is not the one that the database's secrets are sealed by.
     pub(crate) fn is_another_one(&self) -> KeyringError {
-        const PROBLEM: &str = "is not the one that the database's secrets are sealed by";
-        match &self.source {
-            Source::File(path) | Source::Credential(path) => content(path, PROBLEM),
-            Source::Environment => content(Path::new(KEY_VARIABLE), PROBLEM),
+        KeyringError::Another {
+            keys: self.source.to_string(),
         }
     }
 
@@ -307,19 +284,15 @@ impl Keyring {
     }
 
     fn read_again_if_changed(&self) -> Result<(), KeyringError> {
-        let Source::File(path) = &self.source else {
-            return Ok(());
-        };
-        let file = fs::metadata(path).map_err(|source| failed(path, source))?;
-        if self.ring().stamp == Some(stamp(&file)) {
-            return Ok(());
+        let stamp = self.ring().stamp;
+        match self.source.has_changed(stamp)? {
+            true => self.read_again(),
+            false => Ok(()),
         }
-        self.read_again()
     }
 
     fn read_again(&self) -> Result<(), KeyringError> {
-        let (keys, stamp) = self.source.read()?;
-        let ring = Ring::of(&keys, stamp)?;
+        let ring = Ring::of(&self.source.read()?)?;
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
         Ok(())
     }
@@ -444,44 +417,11 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-impl Source {
-    /// The keys, one after the other.
-    fn read(&self) -> Result<(Zeroizing<Vec<u8>>, Option<Stamp>), KeyringError> {
-        match self {
-            Self::File(path) | Self::Credential(path) => read_file(path),
-            Self::Environment => {
-                let text = Zeroizing::new(std::env::var(KEY_VARIABLE).unwrap_or_default());
-                let words = text.split([' ', ',', '\n']).filter(|word| !word.is_empty());
-                let mut keys = Zeroizing::new(Vec::new());
-                for word in words {
-                    keys.extend_from_slice(&unhex(word).ok_or(KeyringError::Variable)?[..]);
-                }
-                if keys.is_empty() || keys.len() > MOST_KEYS * KEY_BYTES {
-                    return Err(KeyringError::Variable);
-                }
-                Ok((keys, None))
-            }
-        }
-    }
-}
-
 impl Ring {
-    fn of(keys: &[u8], stamp: Option<Stamp>) -> Result<Self, KeyringError> {
-        let key = |key: &[u8]| {
-            let id = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"sealing-key-id");
-            let mut prefix = [0; PREFIX_BYTES];
-            let (magic, rest) = prefix.split_at_mut(MAGIC.len());
-            magic.copy_from_slice(MAGIC);
-            rest.copy_from_slice(&id.as_ref()[..rest.len()]);
-            let unbound = UnboundKey::new(&CHACHA20_POLY1305, key);
-            Ok(SealingKey {
-                prefix,
-                key: LessSafeKey::new(unbound.map_err(|_| KeyringError::Random)?),
-            })
-        };
+    fn of(keys: &Keys) -> Result<Self, KeyringError> {
         Ok(Self {
-            keys: keys.chunks(KEY_BYTES).map(key).collect::<Result<_, _>>()?,
-            stamp,
+            keys: keys.each().map(SealingKey::of).collect::<Result<_, _>>()?,
+            stamp: keys.stamp(),
         })
     }
 
@@ -496,6 +436,19 @@ impl Ring {
 }
 
 impl SealingKey {
+    fn of(key: &[u8]) -> Result<Self, KeyringError> {
+        let id = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"sealing-key-id");
+        let mut prefix = [0; PREFIX_BYTES];
+        let (magic, rest) = prefix.split_at_mut(MAGIC.len());
+        magic.copy_from_slice(MAGIC);
+        rest.copy_from_slice(&id.as_ref()[..rest.len()]);
+        let unbound = UnboundKey::new(&CHACHA20_POLY1305, key);
+        Ok(Self {
+            prefix,
+            key: LessSafeKey::new(unbound.map_err(|_| KeyringError::Random)?),
+        })
+    }
+
     fn open(&self, purpose: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut text = text.to_vec();
@@ -507,98 +460,15 @@ impl SealingKey {
     }
 }
 
-fn failed(path: &Path, source: std::io::Error) -> KeyringError {
-    KeyringError::File {
-        path: path.into(),
-        source,
-    }
-}
-
-fn content(path: &Path, problem: impl Into<String>) -> KeyringError {
-    KeyringError::Content {
-        path: path.into(),
-        problem: problem.into(),
-    }
-}
-
 fn random_key(random: &SystemRandom) -> Result<Zeroizing<Vec<u8>>, KeyringError> {
     let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
     random.fill(&mut key).map_err(|_| KeyringError::Random)?;
     Ok(key)
 }
 
-fn stamp(file: &fs::Metadata) -> Stamp {
-    (file.ino(), file.mtime(), file.mtime_nsec(), file.len())
-}
-
-/// The keys in a file, which must be for its owner's eyes only.
-fn read_file(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Option<Stamp>), KeyringError> {
-    let failed = |source| failed(path, source);
-    let file = File::open(path).map_err(failed)?;
-    let about = file.metadata().map_err(failed)?;
-    let mut keys = Zeroizing::new(Vec::new());
-    file.take((MOST_KEYS * KEY_BYTES) as u64 + 1)
-        .read_to_end(&mut keys)
-        .map_err(failed)?;
-    if about.mode() & 0o077 != 0 {
-        let mode = about.mode() & 0o777;
-        return Err(content(
-            path,
-            format!("can be read by other users (mode {mode:o}): chmod 600 it"),
-        ));
-    }
-    let count = keys.len() / KEY_BYTES;
-    if !keys.len().is_multiple_of(KEY_BYTES) || !(1..=MOST_KEYS).contains(&count) {
-        let bytes = keys.len();
-        return Err(content(
-            path,
-            format!("has {bytes} bytes instead of {KEY_BYTES}"),
-        ));
-    }
-    Ok((keys, Some(stamp(&about))))
-}
-
-/// Keeps others from changing `path`, for as long as what it gives is kept.
-fn lock(path: &Path) -> Result<File, KeyringError> {
-    let path = path.with_extension("lock");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600);
-    let file = options
-        .open(&path)
-        .map_err(|source| failed(&path, source))?;
-    file.lock().map_err(|source| failed(&path, source))?;
-    Ok(file)
-}
-
-/// Writes a file as a whole or not at all, for its owner's eyes only.
-fn write_file(path: &Path, key: &[u8]) -> Result<(), KeyringError> {
-    let write = || {
-        let temporary = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(key)?;
-        file.sync_all()?;
-        fs::rename(temporary, path)?;
-        // Or a power cut may take the new name back.
-        path.parent()
-            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    };
-    write().map_err(|source| failed(path, source))
-}
-
-fn unhex(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let byte = |at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    let is_hex = text.len() == 2 * KEY_BYTES && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let bytes: Option<Vec<u8>> = (0..KEY_BYTES).map(|index| byte(2 * index)).collect();
-    bytes.filter(|_| is_hex).map(Zeroizing::new)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -606,59 +476,36 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_only_for_its_purpose_and_key() {
         let folder = tempfile::tempdir().unwrap();
-        let keyring = Keyring::load_or_create(&folder.path().join("key")).unwrap();
+        let keyring = Keyring::of_folder(folder.path(), true).unwrap();
         let sealed = keyring.seal("bmc-password/1", b"planted").unwrap();
         assert!(!sealed.windows(7).any(|window| window == b"planted"));
         assert_eq!(keyring.open("bmc-password/1", &sealed).unwrap(), b"planted");
         assert!(keyring.open("bmc-password/2", &sealed).is_err());
         assert!(keyring.open("bmc-password/1", &sealed[..5]).is_err());
 
-        let again = Keyring::load_or_create(&folder.path().join("key")).unwrap();
+        let again = Keyring::of_folder(folder.path(), false).unwrap();
         assert_eq!(again.open("bmc-password/1", &sealed).unwrap(), b"planted");
-        let other = Keyring::load_or_create(&folder.path().join("other")).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let other = Keyring::of_folder(elsewhere.path(), true).unwrap();
         assert!(other.open("bmc-password/1", &sealed).is_err());
-    }
-
-    #[test]
-    fn an_exposed_or_broken_key_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        Keyring::load_or_create(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(
-            Keyring::load_or_create(&path)
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("chmod 600")
-        );
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(&path, b"short").unwrap();
-        assert!(
-            Keyring::load_or_create(&path)
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("5 bytes")
-        );
     }
 
     /// What was sealed before keys had ids, tokens, and two servers on one folder.
     #[test]
     fn a_rotation_is_noticed_and_changes_no_token() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        let keyring = Keyring::load_or_create(&path).unwrap();
+        let keyring = Keyring::of_folder(folder.path(), true).unwrap();
         let old = keyring.seal("user-data/1", b"planted").unwrap();
         let without_id = old[PREFIX_BYTES..].to_vec();
         let token = keyring.token("boot/1");
-        let other = Keyring::load_or_create(&path).unwrap();
+        let other = Keyring::of_folder(folder.path(), false).unwrap();
 
         assert!(keyring.rotate().unwrap());
         assert!(!keyring.rotate().unwrap(), "one is under way");
         let new = keyring.seal("user-data/1", b"planted").unwrap();
         assert_ne!(old[..PREFIX_BYTES], new[..PREFIX_BYTES]);
-        for keyring in [&keyring, &other, &Keyring::load_or_create(&path).unwrap()] {
+        let third = Keyring::of_folder(folder.path(), false).unwrap();
+        for keyring in [&keyring, &other, &third] {
             for sealed in [&old, &new, &without_id] {
                 assert_eq!(keyring.open("user-data/1", sealed).unwrap(), b"planted");
                 assert!(keyring.open("user-data/2", sealed).is_err());
@@ -668,15 +515,16 @@ mod tests {
             assert_eq!(keyring.newest()[..], new[..PREFIX_BYTES]);
             assert_eq!(keyring.token("boot/1"), token);
         }
-        assert!(
-            !keyring.forget_older(Duration::from_secs(3600)).unwrap(),
-            "too early"
+        let hour = Duration::from_secs(3600);
+        assert_eq!(keyring.forget_older(hour).unwrap(), Forgotten::NotYet);
+        assert_eq!(
+            keyring.forget_older(Duration::ZERO).unwrap(),
+            Forgotten::Yes
         );
-        assert!(keyring.forget_older(Duration::ZERO).unwrap());
         assert!(keyring.open("user-data/1", &old).is_err());
         assert!(!other.has_older());
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let about = fs::metadata(folder.path().join("key")).unwrap();
+        assert_eq!(about.permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub mod heard;
 pub mod images;
 pub mod keyring;
 pub mod metrics;
+mod open_files;
 pub mod phone_home;
 pub mod ramdisk;
 pub mod sealing;

@@ -2,11 +2,13 @@
 //!
 //! A rotation has no moment at which it may not be killed. The new key is put before the old one in the
 //! key file, by one rename; from then on every server seals with the new one and opens what is under
-//! either, since it looks whether the file has changed. What is in the database is sealed anew value by value, each
-//! only if nobody has changed it meanwhile. Whoever finds two keys in the file goes on with that: the
-//! command that began it, or any server, now and then. The old key leaves the file an hour after, once
-//! nothing is sealed by it.
+//! either, since it looks whether the file has changed. What is in the database is sealed anew value by
+//! value, each only if nobody has changed it meanwhile. Whoever finds two keys in the file goes on with
+//! that: the command that began it, or any server, now and then. The old key leaves the file an hour
+//! after, once nothing is sealed by it: what servers tell each other of nodes (`sightings`) is not sealed
+//! anew, since it is kept for no longer than that.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bessemer_core::id::{ImageId, NodeId, ServerId, SwitchId};
@@ -16,9 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-use crate::keyring::{Keyring, KeyringError, purpose};
+use crate::keyring::{Forgotten, Keyring, KeyringError, purpose};
 use crate::server::StartError;
 use crate::site::Site;
+
+/// How nothing that is sealed begins.
+const NO_KEY: [u8; 12] = [0; 12];
 
 /// Secrets read at a time.
 const BATCH: u32 = 100;
@@ -28,6 +33,15 @@ const INTERVAL: Duration = Duration::from_secs(600);
 
 /// How long an older key is kept at least: longer than any request that has sealed with it takes.
 const KEPT: Duration = Duration::from_secs(3600);
+
+/// What a change of the key has done.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Whether it has been begun now; if not, one that had been begun before goes on.
+    pub is_new: bool,
+    /// What is sealed with the newest key now.
+    pub sealed: SealedAnew,
+}
 
 /// What came of sealing anew.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -71,42 +85,40 @@ pub async fn seal_anew(store: &Store, keyring: &Keyring) -> Result<SealedAnew, S
     Ok(result)
 }
 
-/// Whether anything is sealed.
+/// Reads the key for the data folder `data`; makes one only if nothing in the database is sealed.
 ///
 /// # Errors
-/// If the database fails.
-pub(crate) async fn is_anything_sealed(store: &Store) -> Result<bool, StartError> {
+/// If there is no key, or if it opens nothing of what is sealed.
+pub(crate) async fn keyring_for(store: &Store, data: &Path) -> Result<Keyring, StartError> {
+    let mut some = Vec::new();
     for place in SealedPlace::ALL {
-        let any = store.sealed_otherwise(place, &[0; 12], None, 1).await?;
-        if !any.is_empty() {
-            return Ok(true);
-        }
+        some.extend(store.sealed_otherwise(place, &NO_KEY, None, BATCH).await?);
     }
-    Ok(false)
-}
-
-/// Checks that the key is the one by which the database's secrets are sealed.
-///
-/// # Errors
-/// If it is another one.
-pub(crate) async fn check(store: &Store, keyring: &Keyring) -> Result<(), StartError> {
-    for place in SealedPlace::ALL {
-        let newest = keyring.newest();
-        for value in store.sealed_otherwise(place, &newest, None, 1).await? {
-            if keyring.open(&purpose_of(&value), &value.sealed).is_err() {
-                return Err(keyring.is_another_one().into());
-            }
-        }
+    let keyring = Keyring::of_folder(data, some.is_empty())?;
+    let closed: Vec<_> = some
+        .iter()
+        .map(|value| (purpose_of(value), &value.sealed))
+        .filter(|(purpose, sealed)| keyring.open(purpose, sealed).is_err())
+        .map(|(purpose, _)| purpose)
+        .collect();
+    if closed.is_empty() {
+        return Ok(keyring);
     }
-    Ok(())
+    if closed.len() == some.len() {
+        return Err(keyring.is_another_one().into());
+    }
+    // Somebody's backup or somebody's hand: no reason to leave all the other machines alone.
+    error!(secrets = ?closed, "no key opens these: enter them again");
+    Ok(keyring)
 }
 
 /// Goes on with a rotation, if one is under way, until `stop`.
 pub(crate) async fn watch(site: Site, stop: CancellationToken) {
+    let mut told = false;
     loop {
         if site.keyring.has_older() {
             match seal_anew(&site.store, &site.keyring).await {
-                Ok(done) => finish(&site.keyring, &done),
+                Ok(done) => finish(&site.keyring, &done, &mut told),
                 Err(error) => warn!(%error, "secrets are not sealed anew; trying again later"),
             }
         }
@@ -116,18 +128,26 @@ pub(crate) async fn watch(site: Site, stop: CancellationToken) {
     }
 }
 
-fn finish(keyring: &Keyring, done: &SealedAnew) {
+/// Says how far it is, and lets the older key go. `told` is whether it has been said that it may.
+fn finish(keyring: &Keyring, done: &SealedAnew, told: &mut bool) {
     if done.values > 0 {
         info!("{} secrets are sealed with the newest key now", done.values);
     }
     if !done.unreadable.is_empty() {
         error!(secrets = ?done.unreadable, "no key opens these: enter them again");
-    } else if done.values == 0 {
-        match keyring.forget_older(KEPT) {
-            Ok(false) => {}
-            Ok(true) => info!("nothing is sealed with an older key: it has left the key file"),
-            Err(error) => warn!(%error, "an older key stays in the key file"),
+        return;
+    }
+    match keyring.forget_older(KEPT) {
+        Ok(Forgotten::NotYet) => {}
+        Ok(Forgotten::Yes) => {
+            info!("nothing is sealed with an older key: it has left the key file");
         }
+        Ok(Forgotten::NotOurs(keys)) if !*told => {
+            *told = true;
+            info!("an hour after every server has the newest key, the older one can leave {keys}");
+        }
+        Ok(Forgotten::NotOurs(_)) => {}
+        Err(error) => warn!(%error, "an older key stays in the key file"),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::data_folder::{self, Alone};
 use crate::fabric::Fabric;
 use crate::heard::Heard;
 use crate::images::ImageLibrary;
-use crate::keyring::{Keyring, KeyringError, digest};
+use crate::keyring::{KeyringError, digest};
 use crate::metrics::Metrics;
 use crate::ramdisk::{self, Ramdisk};
 use crate::serving::{self, Bounds, PlainListener};
@@ -34,7 +34,7 @@ use crate::sightings::Sightings;
 use crate::sightings::shared;
 use crate::site::{ProgressBoard, Site};
 use crate::tls_listener::TlsListener;
-use crate::{agents, api, chunk_service, clock, phone_home, sealing};
+use crate::{agents, api, chunk_service, clock, open_files, phone_home, sealing};
 
 /// The certificate that agents pin, in the data folder.
 const AGENT_CERTIFICATE: &str = "agent-certificate.pem";
@@ -60,6 +60,17 @@ pub enum StartError {
         /// Which one.
         path: PathBuf,
         /// Why not.
+        source: std::io::Error,
+    },
+    /// No server has worked here.
+    #[error(
+        "no server has worked here: {path}: {source}; name its configuration or its data folder \
+         (--config, --data)"
+    )]
+    Unused {
+        /// What should be there.
+        path: PathBuf,
+        /// Why it cannot be seen.
         source: std::io::Error,
     },
     /// Another server works in the data folder.
@@ -137,13 +148,14 @@ impl Server {
             None => Some(Alone::in_folder(&config.data)?),
             Some(_) => None,
         };
-        let keyring = Arc::new(Keyring::load_or_create(&config.data.join("key"))?);
         let store = open_store(&config, options.store).await?;
+        let keyring = Arc::new(sealing::keyring_for(&store, &config.data).await?);
         let images_folder = config.data.join("images");
 
         let parts = Parts {
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
+            connections: open_files::connections_of_a_port(),
         };
         let (phone_home_listener, phone_home_base) = match &config.phone_home {
             Some(phone_home) => {
@@ -332,11 +344,17 @@ fn files_of_a_boot(config: &Config) -> Vec<PathBuf> {
 pub(crate) struct Parts {
     stop: CancellationToken,
     tracker: TaskTracker,
+    /// The most that a port may have, whatever its own bound is.
+    connections: usize,
 }
 
 impl Parts {
     fn serve(&self, listener: impl Listener<Addr = SocketAddr>, router: Router, bounds: Bounds) {
         let stop = self.stop.clone();
+        let bounds = Bounds {
+            connections: bounds.connections.min(self.connections),
+            ..bounds
+        };
         self.tracker.spawn(async move {
             let serving = serving::serve(listener, router, bounds, stop.clone());
             end_in_time(serving, stop).await;
@@ -414,17 +432,6 @@ pub(crate) async fn open_store(
         None => Location::Sqlite(config.data.join("bessemer.db")),
     };
     Ok(Store::open(&location, options).await?)
-}
-
-/// The key that belongs to the database; a new one only for a database in which nothing is sealed.
-pub(crate) async fn open_keyring(
-    config: &Config,
-    store: &Store,
-) -> Result<Arc<Keyring>, StartError> {
-    let may_make = !sealing::is_anything_sealed(store).await?;
-    let keyring = Keyring::of_folder(&config.data, may_make)?;
-    sealing::check(store, &keyring).await?;
-    Ok(Arc::new(keyring))
 }
 
 async fn first_token(site: &Site) -> Result<Option<String>, StartError> {

@@ -21,7 +21,6 @@ pub(super) enum Command {
 ///
 /// Servers may run meanwhile. If it is interrupted, run it again, or let a server go on with it. The
 /// old key stays in the key file, after the new one, for an hour at least; a server removes it then.
-/// Back the key file up after that.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bessemer sealing-key rotate
@@ -46,12 +45,17 @@ pub(super) fn run(command: Command) -> anyhow::Result<()> {
     };
     let runtime = tokio::runtime::Runtime::new().context("the runtime does not start")?;
     let done = runtime.block_on(rotate_sealing_key(options))?;
-    println!("{} secrets are sealed with the new key", done.values);
-    if !done.unreadable.is_empty() {
+    match done.is_new {
+        true => println!("a new key is in use"),
+        false => println!("the key was being changed already: going on with that"),
+    }
+    println!("{} secrets are sealed with the new key", done.sealed.values);
+    if !done.sealed.unreadable.is_empty() {
         bail!(
             "no key opens these, enter them again: {}",
-            done.unreadable.join(", ")
+            done.sealed.unreadable.join(", ")
         );
     }
+    println!("back the key up; a server removes the old one in an hour");
     Ok(())
 }

@@ -46,6 +46,11 @@ pub(super) async fn to_raw(
         "backing": null,
     });
     let mut command = Command::new(PROGRAM);
+    // What reads strangers' bytes gets nothing of our environment, in which there may be secrets.
+    command.env_clear();
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
     command
         .args(["convert", "-O", "raw", &format!("json:{source}")])
         .arg(to);

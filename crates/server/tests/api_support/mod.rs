@@ -133,7 +133,7 @@ impl Api {
         config.check().unwrap();
         let location = Location::Sqlite(folder.path().join("bessemer.db"));
         let store = Store::open(&location, options).await.unwrap();
-        let keyring = Arc::new(Keyring::load_or_create(&folder.path().join("key")).unwrap());
+        let keyring = Arc::new(Keyring::of_folder(folder.path(), true).unwrap());
         let site = Site {
             config: Arc::new(config),
             bmcs: Arc::new(BmcPool::new(keyring.clone())),

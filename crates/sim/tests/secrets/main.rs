@@ -1,7 +1,8 @@
-//! Planted secrets: after a whole life of a node, none of them is in the log, an event, an API
-//! answer or a file of the server but its key (invariant 6).
+//! Planted secrets: after a whole life of a node, with a change of the sealing key in the middle of it, none
+//! of them is in the log, an event, an API answer or a file of the server but its keys (invariant 6).
 //!
-//! A program of its own, because it takes everything that the process says at the finest level.
+//! A program of its own, because it takes everything that the process says at the finest level. What
+//! processes show of themselves is looked at in `cli/tests/secrets.rs`.
 
 #[path = "../site/harness/mod.rs"]
 mod harness;
@@ -10,8 +11,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bessemer_server::sealing::seal_anew;
 use bessemer_sim::redfish::Faults;
-use bessemer_wire::api::{PrivateKey, Role, SwitchCreate, TokenCreate};
+use bessemer_wire::api::{
+    ImageCreate, ImageCredentials, PrivateKey, Role, SwitchCreate, TokenCreate,
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 use harness::node::PASSWORD;
@@ -48,13 +54,26 @@ impl MakeWriter<'_> for Log {
 /// What must not be told, and places where things are told.
 #[derive(Default)]
 struct Search {
-    secrets: Vec<(&'static str, String)>,
+    secrets: Vec<(&'static str, Vec<u8>)>,
     places: Vec<(String, Vec<u8>)>,
 }
 
 impl Search {
-    fn secret(&mut self, what: &'static str, secret: impl Into<String>) {
-        self.secrets.push((what, secret.into()));
+    /// A secret, which is looked for as it is, in hexadecimal digits, and wherever it may stand in something
+    /// that is told in base64, such as HTTP's basic authentication.
+    fn secret(&mut self, what: &'static str, secret: impl Into<Vec<u8>>) {
+        let secret = secret.into();
+        assert!(secret.len() > 10, "{what} is too short to be searched for");
+        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        for before in 0..3 {
+            let shifted = [&[0; 3][..before], &secret].concat();
+            let text = STANDARD_NO_PAD.encode(&shifted);
+            // Without the characters that have bits of what stands beside it.
+            let own = text.get([0, 2, 3][before]..text.len() - 1).unwrap_or(&text);
+            self.secrets.push((what, own.into()));
+        }
+        self.secrets.push((what, hex.into()));
+        self.secrets.push((what, secret));
     }
 
     fn place(&mut self, name: impl Into<String>, content: impl Into<Vec<u8>>) {
@@ -76,9 +95,8 @@ impl Search {
     fn found(&self) -> Vec<(&str, &str)> {
         let mut found = Vec::new();
         for (what, secret) in &self.secrets {
-            assert!(secret.len() > 10, "{what} is too short to be searched for");
             for (name, content) in &self.places {
-                if contains(content, secret.as_bytes()) {
+                if contains(content, secret) {
                     found.push((*what, name.as_str()));
                 }
             }
@@ -114,15 +132,15 @@ async fn no_secret_is_told_anywhere() {
     search.secret("the BMC's password", PASSWORD);
     search.secret("user data", "planted-user-data");
     live(&site, &node, &mut search).await;
+    change_key(&site, &mut search).await;
     ask_for_everything(&site, &node, &mut search).await;
     for boot in node.host.boots() {
         search.secret("the token of a boot", boot.token);
     }
     search.place("the log", std::mem::take(&mut *log.0.lock().unwrap()));
     search.files(site.data());
-    search
-        .places
-        .retain(|(name, _)| !name.ends_with("/data/key"));
+    let is_key = |name: &str| name.ends_with("/data/key") || name.ends_with("/data/token-key");
+    search.places.retain(|(name, _)| !is_key(name));
 
     // The search itself finds what is there.
     let log = &search
@@ -159,6 +177,19 @@ async fn live(site: &Site, node: &SimNode, search: &mut Search) {
     problem(site.client("planted-wrong-token").nodes(None, false).await);
     search.secret("a wrong token", "planted-wrong-token");
 
+    let image = ImageCreate {
+        name: "guarded".into(),
+        source: Some("http://127.0.0.1:1/disk.raw".into()),
+        sha256: Some("0".repeat(64)),
+        credentials: Some(ImageCredentials {
+            username: "reader".into(),
+            password: "planted-image-password".into(),
+        }),
+        ..ImageCreate::default()
+    };
+    site.api.create_image(&image).await.unwrap();
+    search.secret("an image source's password", "planted-image-password");
+
     let mut request = order("one");
     request.user_data = Some(USER_DATA.into());
     site.api
@@ -188,6 +219,20 @@ async fn live(site: &Site, node: &SimNode, search: &mut Search) {
     site.wait_for_state(&third, "enroll").await;
 }
 
+/// Everything is sealed anew by another key, and goes on to be used.
+async fn change_key(site: &Site, search: &mut Search) {
+    let shared = &site.server().site;
+    assert!(shared.keyring.rotate().unwrap());
+    let done = seal_anew(&shared.store, &shared.keyring).await.unwrap();
+    assert!(done.values >= 3 && done.unreadable.is_empty(), "{done:?}");
+    let keys = std::fs::read(site.data().join("key")).unwrap();
+    assert_eq!(keys.len(), 64);
+    search.secret("the new key", &keys[..32]);
+    search.secret("the old key", &keys[32..]);
+    let tokens = std::fs::read(site.data().join("token-key")).unwrap();
+    search.secret("the key of tokens", tokens);
+}
+
 /// All that the API tells.
 async fn ask_for_everything(site: &Site, node: &SimNode, search: &mut Search) {
     for node in site.api.nodes(None, true).await.unwrap() {
@@ -215,6 +260,12 @@ async fn ask_for_everything(site: &Site, node: &SimNode, search: &mut Search) {
     site.wait_for_active("two").await;
     for token in site.api.tokens().await.unwrap() {
         search.place("GET tokens", token.json());
+    }
+    for entry in site.api.audit(0, 1000).await.unwrap() {
+        search.place("GET audit", entry.json());
+    }
+    for image in site.api.images().await.unwrap() {
+        search.place("GET images", image.json());
     }
     for event in site.api.events(0, 1000).await.unwrap() {
         search.place(format!("event {}", event.sequence), event.json());

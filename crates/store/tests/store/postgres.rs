@@ -17,7 +17,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// The user and group `nobody` on Linux. PostgreSQL refuses to run as root.
 const NOBODY: u32 = 65_534;
 
-/// It obeys a word a line: each is a mode in which to stop, `start`, or a signal for the processes.
+/// It obeys a word a line: each is a mode in which to stop, `start`, a signal for the processes, or what is
+/// to become of its disk. (PostgreSQL takes a log that it cannot go on with for a crash. So that a full disk
+/// is met by what is stored, there is a new piece of log before.)
 const KEEPER: &str = r#"
 trap '' INT
 start() {
@@ -31,6 +33,10 @@ start && echo ready &&
 while read -r word; do
     case $word in
         start) start ;;
+        fill) "$BIN/psql" --host="$DIR" --username=bessemer --dbname=postgres --quiet \
+                --command='SELECT pg_switch_wal()' --command=CHECKPOINT >/dev/null 2>&1 &&
+            ! dd if=/dev/zero of="$DIR/data/filler" bs=64k 2>/dev/null ;;
+        free) rm "$DIR/data/filler" ;;
         STOP|CONT) pids=$(head -n 1 "$DIR/data/postmaster.pid") &&
             kill -"$word" "$pids" $(ps -o pid= --ppid "$pids") ;;
         *) "$BIN/pg_ctl" --pgdata="$DIR/data" --mode="$word" --wait stop >/dev/null 2>&1 ;;
@@ -38,6 +44,18 @@ while read -r word; do
 done
 "$BIN/pg_ctl" --pgdata="$DIR/data" --mode=immediate stop >/dev/null 2>&1
 rm -rf "$DIR"
+"#;
+
+/// Gives the keeper a small disk in a mount namespace of its own, and takes it away after it.
+const SMALL_DISK: &str = r#"
+mkdir "$DIR/data" && mount -t tmpfs -o size=128m,mode=700 tmpfs "$DIR/data" || exit 1
+if [ "$ROOT" = yes ]; then
+    chown 65534:65534 "$DIR/data"
+    setpriv --reuid=65534 --regid=65534 --clear-groups sh -c "$KEEPER"
+else
+    unshare --user --map-user=1000 --map-group=1000 sh -c "$KEEPER"
+fi
+umount "$DIR/data"; rm -rf "$DIR"
 "#;
 
 /// A running PostgreSQL. It ends with this value.
@@ -59,7 +77,7 @@ static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 
 /// The URL of a new, empty database on a cluster that all tests of this process share.
 pub(crate) async fn new_database() -> String {
-    let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(start));
+    let cluster = tokio::task::spawn_blocking(|| CLUSTER.get_or_init(|| start(Disk::Shared)));
     cluster
         .await
         .expect("PostgreSQL starts")
@@ -70,8 +88,24 @@ pub(crate) async fn new_database() -> String {
 impl Cluster {
     /// One of the caller's own.
     pub(crate) async fn start() -> Arc<Self> {
-        let started = tokio::task::spawn_blocking(start);
+        let started = tokio::task::spawn_blocking(|| start(Disk::Shared));
         Arc::new(started.await.expect("PostgreSQL starts"))
+    }
+
+    /// One of the caller's own, on a disk of its own.
+    pub(crate) async fn start_on_small_disk() -> Arc<Self> {
+        let started = tokio::task::spawn_blocking(|| start(Disk::Small));
+        Arc::new(started.await.expect("PostgreSQL starts"))
+    }
+
+    /// Leaves nothing free on its own disk.
+    pub(crate) async fn fill_disk(self: &Arc<Self>) {
+        self.tell("fill").await;
+    }
+
+    /// Lets there be space again.
+    pub(crate) async fn free_disk(self: &Arc<Self>) {
+        self.tell("free").await;
     }
 
     /// The URL of a new, empty database.
@@ -158,27 +192,42 @@ pub(crate) async fn drop_database(url: &str) {
     assert!(dropped.await.expect("dropdb runs").success(), "is dropped");
 }
 
-fn start() -> Cluster {
+/// Where a cluster is kept.
+#[derive(Clone, Copy, PartialEq)]
+enum Disk {
+    Shared,
+    Small,
+}
+
+fn start(disk: Disk) -> Cluster {
     let programs = find_programs().expect(
         "these tests need PostgreSQL: no `initdb` and `pg_ctl` on the PATH nor in \
          /usr/lib/postgresql; on Debian, `apt-get install postgresql`",
     );
     let folder = tempfile::Builder::new().prefix("bessemer-pg-").tempdir();
     let folder = folder.expect("a temporary folder").keep();
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", KEEPER])
-        .env("BIN", &programs)
-        .env("DIR", &folder);
+    let root = is_root(&folder);
+    let mut shell = match disk {
+        Disk::Shared => keeper_in(&folder),
+        Disk::Small => Command::new("unshare"),
+    };
+    if disk == Disk::Small {
+        if !root {
+            shell.args(["--user", "--map-root-user"]);
+        }
+        shell.args(["--mount", "sh", "-c", SMALL_DISK]);
+        shell.env("KEEPER", KEEPER);
+        shell.env("ROOT", if root { "yes" } else { "no" });
+    }
+    shell.env("BIN", &programs).env("DIR", &folder);
     // A group of its own: Ctrl-C in a terminal ends the tests, and by that the pipe.
     shell.process_group(0).current_dir("/");
     shell
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    if is_root(&folder) {
+    if root {
         std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).expect("gives it away");
-        shell.uid(NOBODY).gid(NOBODY);
     }
     let mut shell = shell.spawn().expect("starts a shell");
     let answers = BufReader::new(shell.stdout.take().expect("is piped"));
@@ -190,6 +239,16 @@ fn start() -> Cluster {
         databases: AtomicU32::new(0),
         keeper: Mutex::new(keeper),
     }
+}
+
+/// The keeper as it is, by somebody who is not root.
+fn keeper_in(folder: &Path) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", KEEPER]);
+    if is_root(folder) {
+        shell.uid(NOBODY).gid(NOBODY);
+    }
+    shell
 }
 
 /// Whether this process is root: what it makes belongs to it.
