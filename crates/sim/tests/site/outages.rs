@@ -1,15 +1,17 @@
 //! A stream of orders on two servers and one PostgreSQL database, while the database crashes, stops
 //! and stands still, and while each server is stopped and started in turn. No order fails, and nothing
-//! is done twice.
+//! is done twice. And a database that is away for longer than a machine may take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bessemer_client::{Client, Error};
+use bessemer_core::lifecycle::{Step, Timing};
 use bessemer_server::Server;
 use bessemer_server::config::DatabaseUrl;
-use bessemer_wire::api::ServerStatus;
+use bessemer_wire::api::{Node, ServerStatus};
+use jiff::{SignedDuration, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -278,4 +280,66 @@ async fn orders_go_on_while_the_servers_are_replaced_in_turn() {
     buyers.end().await;
     assert!(replaced >= 2, "the orders were too quick");
     assert_once_each(&site, &nodes).await;
+}
+
+/// How long the database is away at least: long enough to be no hiccup.
+const ABSENCE: SignedDuration = SignedDuration::from_secs(12);
+
+/// The machine has booted, and what it says does not come through until the database is back. Then it is late
+/// for a deadline that passed while nobody could have heard it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_is_not_given_up_because_our_database_was_away() {
+    let cluster = Cluster::start().await;
+    let url = cluster.new_database().await;
+    let timing = Timing {
+        agent_boot_deadline: 15,
+        ..eager()
+    };
+    let site = Site::start_as(timing, None, |config| {
+        config.database_url = Some(DatabaseUrl(url));
+    })
+    .await;
+    let node = site.machine().await;
+    node.host.faults.cut_off.store(true, Ordering::SeqCst);
+    site.api.create_node(&node.request()).await.unwrap();
+    let (attempt, deadline) = loop {
+        let waits = |node: &Node| node.state.step == Step::AwaitAgent;
+        let waiting = site
+            .wait_for_node(&node, "it to be waited for", waits)
+            .await;
+        cluster.stop().await;
+        let deadline = waiting.state.deadline.expect("every wait has one");
+        if Timestamp::now() < deadline {
+            break (waiting.state.attempt, deadline);
+        }
+        // Too slow: the next attempt, then.
+        cluster.start_again().await;
+        site.wait_for_node(&node, "its next attempt", |node| {
+            node.state.attempt > waiting.state.attempt
+        })
+        .await;
+    };
+    let back = deadline.max(Timestamp::now() + ABSENCE);
+    site.wait("its deadline to pass", async || {
+        (Timestamp::now() > back).then_some(())
+    })
+    .await;
+    cluster.start_again().await;
+
+    let again = |node: &Node| node.state.deadline.is_some_and(|at| at > deadline);
+    let waiting = site
+        .wait_for_node(&node, "it to have its time again", again)
+        .await;
+    assert_eq!(
+        (waiting.state.step, waiting.state.attempt),
+        (Step::AwaitAgent, attempt)
+    );
+    node.host.faults.cut_off.store(false, Ordering::SeqCst);
+    let waiting = site.wait_for_state(&node, "available").await;
+    assert_eq!(
+        waiting.state.posts,
+        u64::from(attempt),
+        "nobody paid for it"
+    );
+    assert_erased(node.disk());
 }
