@@ -56,7 +56,7 @@ impl Hearing {
         let since =
             |then: Timestamp| Duration::try_from(now.duration_since(then)).unwrap_or_default();
         let first = match absences.failing {
-            Some((first, latest)) if since(latest) <= TOGETHER => first,
+            Some((first, latest)) if since(latest) <= TOGETHER => first.min(now),
             _ => now,
         };
         absences.failing = Some((first, now));
