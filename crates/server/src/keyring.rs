@@ -77,7 +77,7 @@ pub enum KeyringError {
     /// Others can read the key file.
     #[error(
         "the key file {path} can be read by other users (mode {mode:o}): `chmod 600` it; if they may \
-         have read it, change the key by `bessemer sealing-key rotate` once the server runs"
+         have read it, change it as docs/operators.md says (`bessemer sealing-key rotate`)"
     )]
     TooOpen {
         /// Which file.
@@ -86,7 +86,9 @@ pub enum KeyringError {
         mode: u32,
     },
     /// The key file is not a key file.
-    #[error("the key file {path} {has} where a key has {KEY_BYTES}: restore it from your backup")]
+    #[error(
+        "the key file {path} {has} where a key has {KEY_BYTES} bytes: restore it from your backup"
+    )]
     Length {
         /// Which file.
         path: PathBuf,

@@ -62,10 +62,10 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
-    /// No server has worked here.
+    /// There is no server to do something beside.
     #[error(
-        "no server has worked here: {path}: {source}; name its configuration or its data folder \
-         (--config, --data)"
+        "nothing of a server is to be seen at {path}: {source}; name its configuration or its data \
+         folder (--config, --data), and run this as its user or root"
     )]
     Unused {
         /// What should be there.

@@ -62,9 +62,13 @@ async fn open_sqlite(path: &Path) -> Result<Database, Error> {
         .busy_timeout(PATIENCE);
     let cannot_open =
         |error: &dyn Display| Error::Setup(format!("{} cannot be opened: {error}", path.display()));
-    let mut schema = patiently(&options)
-        .await
-        .map_err(|error| cannot_open(&error))?;
+    let mut schema = patiently(&options).await.map_err(|error| {
+        if is_damaged(&error) {
+            let damaged = "it is damaged, or no database: restore it from your backup";
+            return cannot_open(&format_args!("{damaged} ({error})"));
+        }
+        cannot_open(&error)
+    })?;
     migrate_sqlite(&mut schema).await?;
     // Opened before that one is closed: the last one to close folds the write-ahead log.
     let sqlite = Sqlite::open(path.to_owned(), PATIENCE).map_err(|error| cannot_open(&error))?;
@@ -88,10 +92,18 @@ async fn patiently(options: &SqliteConnectOptions) -> Result<SqliteConnection, s
 
 /// `SQLITE_BUSY` and its extended codes (<https://www.sqlite.org/rescode.html>).
 fn is_busy(error: &sqlx::Error) -> bool {
-    const BUSY: u32 = 5;
-    let code = error.as_database_error().and_then(|error| error.code());
-    let code = code.and_then(|code| code.parse::<u32>().ok());
-    code.is_some_and(|code| code & 0xff == BUSY)
+    code(error) == Some(5)
+}
+
+/// `SQLITE_CORRUPT` and `SQLITE_NOTADB`.
+fn is_damaged(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(11 | 26))
+}
+
+/// SQLite's result code, without what extends it.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    Some(code.parse::<u32>().ok()? & 0xff)
 }
 
 /// Makes the file, if there is none, for its owner's eyes only. SQLite gives the files beside it

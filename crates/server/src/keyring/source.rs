@@ -300,10 +300,10 @@ mod tests {
     #[test]
     fn a_file_of_a_wrong_length_is_refused_with_its_length() {
         for (length, says) in [
-            (0, "is empty where a key has 32"),
-            (5, "has 5 bytes where a key has 32"),
-            (33, "has 33 bytes where a key has 32"),
-            (288, "has 257 bytes or more where a key has 32"),
+            (0, "is empty where a key has 32 bytes"),
+            (5, "has 5 bytes where a key has 32 bytes"),
+            (33, "has 33 bytes where a key has 32 bytes"),
+            (288, "has 257 bytes or more where a key has 32 bytes"),
         ] {
             let (_folder, path) = file_with(&vec![1; length], 0o600);
             let refused = refusal(&Source::File(path));

@@ -64,6 +64,16 @@ async fn a_schema_that_something_else_has_left_unfinished_is_refused(site: Site)
     is_refused(&site, "begun and not finished").await;
 }
 
+#[tokio::test]
+async fn a_damaged_file_is_refused_with_its_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bessemer.db");
+    std::fs::write(&path, [0x5a; 8192]).unwrap();
+    let refused = Store::open(&Location::Sqlite(path), StoreOptions::default()).await;
+    let message = refused.err().expect("is refused").to_string();
+    assert!(message.contains("restore it from your backup"), "{message}");
+}
+
 /// Twice: the refusal must not leave a lock behind.
 async fn is_refused(site: &Site, why: &str) {
     for _ in 0..2 {
