@@ -137,14 +137,19 @@ fn files_in(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
     }
 }
 
-/// What a process shows of itself: its arguments, and its environment to whoever runs it.
-fn shown_by(what: &str, process: &Child) -> [(String, Vec<u8>); 2] {
+/// What a process shows of itself: its arguments, and its environment to whoever runs it. The kernel lets go of
+/// who has started it before it has put these there (`begin_new_exec` in its fs/exec.c), so they are waited for.
+async fn shown_by(what: &str, process: &Child) -> [(String, Vec<u8>); 2] {
     let id = process.id().expect("it runs");
-    ["cmdline", "environ"].map(|file| {
-        let content = std::fs::read(format!("/proc/{id}/{file}")).unwrap();
-        assert!(!content.is_empty(), "{what} has gone");
-        (format!("{file} of {what}"), content)
-    })
+    let read = |file| std::fs::read(format!("/proc/{id}/{file}")).unwrap();
+    let looking = async {
+        while read("cmdline").is_empty() || read("environ").is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    let found = tokio::time::timeout(LIMIT, looking).await;
+    found.unwrap_or_else(|_| panic!("{what} has gone"));
+    ["cmdline", "environ"].map(|file| (format!("{file} of {what}"), read(file)))
 }
 
 /// Where which of these is found.
@@ -215,7 +220,7 @@ async fn no_process_shows_a_secret() {
     let site = Site::new();
     let (running, api) = site.place.start(site.serve(KEY)).await;
     let token = api_token(&site, &api).await;
-    let mut shown = Vec::from(shown_by("the server", &running.child));
+    let mut shown = Vec::from(shown_by("the server", &running.child).await);
 
     // It waits for its password, and so is there to be looked at.
     let mut enroll = site
@@ -226,7 +231,7 @@ async fn no_process_shows_a_secret() {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    shown.extend(shown_by("node enroll", &enroll));
+    shown.extend(shown_by("node enroll", &enroll).await);
     let mut password = enroll.stdin.take().unwrap();
     password.write_all(BMC_PASSWORD.as_bytes()).await.unwrap();
     drop(password);
@@ -248,8 +253,8 @@ async fn no_process_shows_a_secret() {
         .spawn()
         .unwrap();
     // It waits for the import, which waits for its source.
-    shown.extend(shown_by("image add", &add));
-    shown.extend(shown_by("the server at work", &running.child));
+    shown.extend(shown_by("image add", &add).await);
+    shown.extend(shown_by("the server at work", &running.child).await);
     may.add_permits(100);
     assert_success(&ends(add).await);
     running.kill().await;
