@@ -39,7 +39,7 @@ test: dependencies ## Install what tests need and run all of them
 	PROPTEST_RNG_SEED=1856 RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
 	$(MAKE) ramdisk-test rack-test PACKAGES=--workspace
 
-# Two thousand at the same seeds each time, in an optimised program; `make test` has a few of them.
+# The same as in `make test`, in an optimised program.
 runs: dependencies ## Two thousand simulated runs that everything goes wrong in
 	$(CARGO) test --release --locked -p bessemer-sim --test runs -- --nocapture
 

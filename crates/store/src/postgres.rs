@@ -7,12 +7,14 @@
 //! lost everything fails at once with [`Error::Away`]. When it is back, there is a new pool, so that
 //! nobody meets a connection of before.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _};
 use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -43,6 +45,8 @@ struct Shared {
     options: PgConnectOptions,
     pool: RwLock<PgPool>,
     presence: watch::Sender<Presence>,
+    /// Questions of the connection that listens, and its making, that wait for an answer.
+    asked: AtomicU32,
 }
 
 /// Whether the database is there, as far as is known.
@@ -63,10 +67,24 @@ impl Postgres {
             options,
             pool: RwLock::new(pool),
             presence: watch::Sender::default(),
+            asked: AtomicU32::new(0),
         };
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    /// How many connections are being made or used at this moment.
+    pub(crate) fn connections_in_use(&self) -> u32 {
+        let pool = self.pool();
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        pool.size().saturating_sub(idle) + self.shared.asked.load(Ordering::Relaxed)
+    }
+
+    /// Waits for an answer of the connection that listens, or until it may be made anew.
+    async fn answer<T>(&self, question: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let _asked = Asked::on(&self.shared.asked);
+        timeout(BEAT_LIMIT, question).await
     }
 
     /// The connections of this moment: not to be kept.
@@ -160,7 +178,7 @@ impl Postgres {
             listener.listen(channel).await?;
             Ok::<_, sqlx::Error>(listener)
         };
-        match timeout(BEAT_LIMIT, connecting).await {
+        match self.answer(connecting).await {
             Ok(connected) => Ok(connected?),
             Err(_) => Err(no_sign()),
         }
@@ -173,7 +191,7 @@ impl Postgres {
                 Ok(Ok(Some(told))) => return Ok(told.payload().to_owned()),
                 Ok(Ok(None)) => return Err(Error::Away("it has closed the connection".into())),
                 Ok(Err(error)) => return Err(error.into()),
-                Err(_) => match timeout(BEAT_LIMIT, listener.execute("SELECT 1")).await {
+                Err(_) => match self.answer(listener.execute("SELECT 1")).await {
                     Ok(alive) => {
                         alive?;
                     }
@@ -212,6 +230,22 @@ impl Postgres {
             presence.comebacks += 1;
         });
         info!("PostgreSQL is back after {} s", away.as_secs());
+    }
+}
+
+/// Counts one question for as long as it is there, however its wait ends.
+struct Asked<'a>(&'a AtomicU32);
+
+impl<'a> Asked<'a> {
+    fn on(count: &'a AtomicU32) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -154,6 +154,15 @@ impl Store {
         }
     }
 
+    /// How many connections to a database of its own processes are at work at this moment. None of an
+    /// embedded one, whose work is this process's own.
+    pub fn connections_in_use(&self) -> u32 {
+        match self.database() {
+            Database::Sqlite(_) => 0,
+            Database::Postgres(database) => database.connections_in_use(),
+        }
+    }
+
     pub(crate) fn others(&self) -> Option<&Others> {
         self.inner.others.as_ref()
     }

@@ -201,6 +201,8 @@ async fn receive(
     drop(queue);
     let landing = match writing.await {
         Ok(landing) => landing?,
+        // The runtime ends before it has begun it, and with that whoever waits here.
+        Err(error) if error.is_cancelled() => std::future::pending().await,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
     match (result?, total) {

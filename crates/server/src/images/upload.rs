@@ -45,6 +45,8 @@ impl ImageLibrary {
         let sent = send(body, queue).await;
         let written = match writing.await {
             Ok(written) => written?,
+            // The runtime ends before it has begun it, and with that whoever waits here.
+            Err(error) if error.is_cancelled() => std::future::pending().await,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         sent.map(|()| written)

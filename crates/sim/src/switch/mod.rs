@@ -8,6 +8,7 @@ mod database;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ struct Inner {
     vlans: BTreeMap<String, watch::Sender<Option<u16>>>,
     observer: OnceLock<PortObserver>,
     changed: Notify,
+    /// Connections and requests.
+    approaches: AtomicU64,
 }
 
 struct State {
@@ -89,6 +92,7 @@ impl SimulatedSwitch {
             vlans: vlans.collect(),
             observer: OnceLock::new(),
             changed: Notify::new(),
+            approaches: AtomicU64::new(0),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(inner.clone().serve(listener));
@@ -120,6 +124,16 @@ impl SimulatedSwitch {
         self.inner.settle(false);
     }
 
+    /// Its faults as they are now.
+    pub fn faults(&self) -> SwitchFaults {
+        self.inner.lock().faults.clone()
+    }
+
+    /// How often somebody has connected to it or asked it something so far.
+    pub fn approaches(&self) -> u64 {
+        self.inner.approaches.load(Ordering::Relaxed)
+    }
+
     /// What is stored now is what it starts with when its power returns.
     pub fn save(&self) {
         let mut state = self.inner.lock();
@@ -147,10 +161,11 @@ impl Inner {
         loop {
             tokio::select! {
                 Some(_) = connections.join_next() => {}
-                accepted = listener.accept() => if let Ok((stream, _)) = accepted
-                    && !self.lock().faults.hangs_up
-                {
-                    connections.spawn(self.clone().converse(stream));
+                accepted = listener.accept() => if let Ok((stream, _)) = accepted {
+                    self.approaches.fetch_add(1, Ordering::Relaxed);
+                    if !self.lock().faults.hangs_up {
+                        connections.spawn(self.clone().converse(stream));
+                    }
                 },
             }
         }
@@ -185,6 +200,7 @@ impl Inner {
     }
 
     async fn answer(&self, request: &Value) -> Option<Value> {
+        self.approaches.fetch_add(1, Ordering::Relaxed);
         if self.lock().faults.silent {
             std::future::pending::<()>().await;
         }

@@ -1,47 +1,49 @@
-//! A clock that hurries while nobody has anything to do.
+//! A clock that skips the time in which nobody has anything to do.
 //!
 //! Deadlines are minutes and leases half of one; two thousand runs that wait for them in earnest
 //! would take days. So every thread of a site, with the unchanged server in it, reads a clock of the
 //! site's own: this program has a `clock_gettime` (POSIX.1-2017) of its own, which the linker takes
 //! instead of the C library's, for Rust's standard library as for everybody else. It adds how far the
-//! site is ahead. A pacer moves that on while all of the site's threads sleep, slowly at first and then
-//! faster, and wakes them to see which of their timers have run out.
+//! site is ahead. An `epoll_wait` of its own (Linux) tells until when a thread sleeps that waits for
+//! its sockets and timers. Once all of a site's threads sleep, a pacer moves its clock on to where the
+//! first of them wakes.
 //!
-//! Nothing is speeded up that works: a machine under load only sees less of its waiting skipped. What
-//! the pacer cannot see is work outside of these threads (a database that answers slowly); it is what
-//! the slow beginning is for, and where that is not enough, a timeout strikes that need not have. Runs
-//! must bear that as any other fault.
+//! Nothing is speeded up that works. Whether a thread does is the kernel's word: one that has been
+//! woken and waits for a processor counts as running, however scarce those are. What the pacer cannot
+//! see is work outside of these threads; [`Clock::waits_outside`] tells of it, and time goes on slowly then.
 
-use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Once, Weak};
 use std::time::{Duration, Instant};
 
 use nix::libc::{
-    CLOCK_MONOTONIC, CLOCK_REALTIME, SYS_clock_gettime, c_int, clockid_t, syscall, timespec,
+    CLOCK_MONOTONIC, CLOCK_REALTIME, SYS_clock_gettime, SYS_epoll_pwait, c_int, clockid_t,
+    epoll_event, syscall, timespec,
 };
-use tokio::runtime::Handle;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 /// How often the pacer looks.
-const TICK: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(1);
 
-/// A pacer that was woken this late has waited for a processor, as others may.
-const LATE: Duration = Duration::from_millis(6);
+/// Timers that run out so close together run out at once.
+const SHORTEST_SKIP: i64 = 20_000_000;
 
-/// Work between two looks that is only somebody's looking around: so much, or one part of so many.
-const NOTHING: Duration = Duration::from_micros(400);
-const PART: u32 = 8;
+/// What is skipped where nobody has a timer: somebody outside has to do something.
+const SKIP_WITHOUT_TIMERS: i64 = 1_000_000_000;
 
-/// How far a site's clock moves in a tick, by how many ticks it has been quiet for.
-const PACE: [(u32, Duration); 4] = [
-    (3, Duration::ZERO),
-    (15, Duration::from_millis(20)),
-    (40, Duration::from_millis(100)),
-    (u32::MAX, Duration::from_millis(500)),
-];
+/// How much is skipped at a look, at most, while somebody outside is waited for: by how many looks
+/// have found that.
+const WHILE_OUTSIDE: [(u32, i64); 3] = [(30, 0), (60, 20_000_000), (u32::MAX, 100_000_000)];
 
-/// The same where processors are scarce: what looks quiet may only be waiting for one.
-const PACE_IF_LATE: Duration = Duration::from_millis(100);
+/// Of a thread that does not sleep, and of one that sleeps without a timer; in between are
+/// nanoseconds of the site's clock.
+const AWAKE: i64 = i64::MIN;
+const WITHOUT_TIMER: i64 = i64::MAX;
 
 const NANOSECONDS: i64 = 1_000_000_000;
 
@@ -50,15 +52,24 @@ pub(crate) struct Clock {
     started: Instant,
     /// Nanoseconds, as of all offsets here.
     ahead: AtomicI64,
-    runtimes: Mutex<Vec<Runtime>>,
+    threads: Mutex<Vec<Weak<Thread>>>,
+    /// How many are at work for this site, and are none of its threads.
+    outside: AtomicU32,
+    looks: Mutex<Vec<Outside>>,
     ended: AtomicBool,
 }
 
-struct Runtime {
-    handle: Handle,
-    /// Does not count while it is kept from running.
-    frozen: Arc<AtomicBool>,
-    busy: Duration,
+/// Tells whether somebody outside is at work.
+type Outside = Weak<dyn Fn() -> bool + Send + Sync>;
+
+/// A thread of a site.
+struct Thread {
+    clock: &'static Clock,
+    /// When it wakes by itself, by the site's clock.
+    until: AtomicI64,
+    wake: EventFd,
+    /// What the kernel says of it: `proc_pid_stat(5)`.
+    stat: File,
 }
 
 /// How far the time of day of one server is off, as others see it.
@@ -67,6 +78,7 @@ pub(crate) type Jump = &'static AtomicI64;
 thread_local! {
     static CLOCK: Cell<Option<&'static Clock>> = const { Cell::new(None) };
     static JUMP: Cell<Option<Jump>> = const { Cell::new(None) };
+    static THREAD: RefCell<Option<Arc<Thread>>> = const { RefCell::new(None) };
 }
 
 /// # Safety
@@ -94,10 +106,102 @@ pub(crate) unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut times
     result
 }
 
+/// # Safety
+/// As of the C library's: `events` points to room for `most` of them.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn epoll_wait(
+    epoll: c_int,
+    events: *mut epoll_event,
+    most: c_int,
+    timeout: c_int,
+) -> c_int {
+    let thread = THREAD.try_with(|thread| thread.borrow().clone());
+    let timeout = match thread.ok().flatten() {
+        Some(thread) if timeout != 0 => {
+            thread.sleep(epoll, timeout);
+            0
+        }
+        _ => timeout,
+    };
+    // The signal mask stays as it is.
+    let no_mask = std::ptr::null::<u8>();
+    // SAFETY: the caller's promise is the kernel's condition.
+    unsafe { syscall(SYS_epoll_pwait, epoll, events, most, timeout, no_mask, 8) as c_int }
+}
+
 /// The calling thread reads this clock from now on, and the time of day with this jump.
 pub(crate) fn live_by(clock: &'static Clock, jump: Option<Jump>) {
+    let thread = Arc::new(Thread {
+        clock,
+        until: AtomicI64::new(WITHOUT_TIMER),
+        wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).unwrap(),
+        stat: File::open("/proc/thread-self/stat").unwrap(),
+    });
+    clock.threads.lock().unwrap().push(Arc::downgrade(&thread));
+    THREAD.set(Some(thread));
     CLOCK.set(Some(clock));
     JUMP.set(jump);
+}
+
+/// The calling thread of a site stands still for so long, or until `dead`, as a stopped process does.
+pub(crate) fn stand_still(pause: Duration, dead: &AtomicBool) {
+    let thread = THREAD.with_borrow(Clone::clone).expect("a site's thread");
+    let end = thread.clock.now() + pause.as_nanos() as i64;
+    while thread.clock.now() < end && !dead.load(Ordering::SeqCst) {
+        thread.until.store(end, Ordering::SeqCst);
+        std::thread::sleep(TICK);
+        thread.until.store(AWAKE, Ordering::SeqCst);
+    }
+}
+
+impl Thread {
+    /// Sleeps until this `epoll` has something or the time is over, in milliseconds of the site's
+    /// clock; below zero: for ever.
+    fn sleep(&self, epoll: c_int, timeout: c_int) {
+        let until = match u32::try_from(timeout) {
+            Ok(timeout) => self.clock.now() + i64::from(timeout) * 1_000_000,
+            Err(_) => WITHOUT_TIMER,
+        };
+        let limit = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::NONE);
+        // SAFETY: whoever waits for it keeps it open meanwhile.
+        let epoll = unsafe { BorrowedFd::borrow_raw(epoll) };
+        // SAFETY: it is this thread's own.
+        let wake = unsafe { BorrowedFd::borrow_raw(self.wake.as_raw_fd()) };
+        let mut both = [
+            PollFd::new(epoll, PollFlags::POLLIN),
+            PollFd::new(wake, PollFlags::POLLIN),
+        ];
+        self.until.store(until, Ordering::SeqCst);
+        // An error is as good as having been woken: the caller looks again.
+        let _ = poll(&mut both, limit);
+        self.until.store(AWAKE, Ordering::SeqCst);
+        if both[1].any() == Some(true) {
+            let _ = self.wake.read();
+        }
+    }
+
+    /// Until when it sleeps.
+    fn until(&self) -> i64 {
+        self.until.load(Ordering::SeqCst)
+    }
+
+    /// Whether the kernel has it sleep: not at work, and not about to be.
+    fn sleeps(&self) -> bool {
+        let mut line = [0; 64];
+        let length = self.stat.read_at(&mut line, 0).unwrap_or(0);
+        let name_ends = line[..length].iter().rposition(|byte| *byte == b')');
+        // One that is gone has nothing to do either.
+        name_ends.is_none_or(|end| line.get(end + 2) == Some(&b'S'))
+    }
+}
+
+/// While it is there, somebody outside is at work for the site.
+pub(crate) struct WaitsOutside(&'static Clock);
+
+impl Drop for WaitsOutside {
+    fn drop(&mut self) {
+        self.0.outside.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Clock {
@@ -110,51 +214,45 @@ impl Clock {
         let clock: &'static Self = Box::leak(Box::new(Self {
             started: Instant::now(),
             ahead: AtomicI64::new(0),
-            runtimes: Mutex::default(),
+            threads: Mutex::default(),
+            outside: AtomicU32::new(0),
+            looks: Mutex::default(),
             ended: AtomicBool::new(false),
         }));
         CLOCKS.lock().unwrap().push(clock);
         clock
     }
 
-    /// The threads of this runtime live by this clock. Whoever freezes it says so.
-    pub(crate) fn wake(&self, handle: Handle) -> Arc<AtomicBool> {
-        let frozen = Arc::new(AtomicBool::new(false));
-        self.runtimes.lock().unwrap().push(Runtime {
-            handle,
-            frozen: frozen.clone(),
-            busy: Duration::ZERO,
-        });
-        frozen
+    /// Until this is dropped, what the site waits for may be somebody's work outside of its threads.
+    pub(crate) fn waits_outside(&'static self) -> WaitsOutside {
+        self.outside.fetch_add(1, Ordering::SeqCst);
+        WaitsOutside(self)
     }
 
-    /// The runtime that [`Self::wake`] has given this flag for is gone.
-    pub(crate) fn forget(&self, frozen: &Arc<AtomicBool>) {
-        let mut runtimes = self.runtimes.lock().unwrap();
-        runtimes.retain(|runtime| !Arc::ptr_eq(&runtime.frozen, frozen));
+    /// The same whenever `look` says so, for as long as it is there.
+    pub(crate) fn waits_outside_while(&self, look: &Arc<dyn Fn() -> bool + Send + Sync>) {
+        self.looks.lock().unwrap().push(Arc::downgrade(look));
     }
 
     /// The site is gone.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
-        self.runtimes.lock().unwrap().clear();
     }
 
-    /// Since the site began, by this clock.
+    /// Since the site began, as its threads see it.
     pub(crate) fn elapsed(&self) -> Duration {
-        let ahead = Duration::from_nanos(self.ahead.load(Ordering::SeqCst).unsigned_abs());
-        // Of a thread of the site, and of any other: whichever asks.
-        let own = CLOCK.with(Cell::get).is_some();
-        let since = self.started.elapsed();
-        if own { since } else { since + ahead }
+        self.started.elapsed()
     }
 
     /// Whether `what` comes to its end within `limit`, on the real clock.
     pub(crate) async fn within(&self, limit: Duration, what: impl Future<Output = ()>) -> bool {
-        let ahead = || Duration::from_nanos(self.ahead.load(Ordering::SeqCst).unsigned_abs());
-        let began = self.elapsed().saturating_sub(ahead());
+        let real = || {
+            let ahead = Duration::from_nanos(self.ahead.load(Ordering::SeqCst).unsigned_abs());
+            self.elapsed().saturating_sub(ahead)
+        };
         let late = async {
-            while self.elapsed().saturating_sub(ahead()) < began + limit {
+            let end = real() + limit;
+            while real() < end {
                 tokio::time::sleep(limit / 10).await;
             }
         };
@@ -164,27 +262,63 @@ impl Clock {
         }
     }
 
-    /// Whether all threads that count have slept since the last look, which was `looked` ago.
-    fn is_quiet(&self, looked: Duration) -> bool {
-        let mut quiet = true;
-        for runtime in self.runtimes.lock().unwrap().iter_mut() {
-            let metrics = runtime.handle.metrics();
-            let busy = metrics.worker_total_busy_duration(0);
-            let worked = busy.saturating_sub(runtime.busy);
-            runtime.busy = busy;
-            let sleeps = metrics.worker_park_unpark_count(0) % 2 == 1;
-            if !runtime.frozen.load(Ordering::SeqCst) {
-                quiet &= sleeps && worked < NOTHING.max(looked / PART);
-            }
-        }
-        quiet
+    /// What the site's clock shows.
+    fn now(&self) -> i64 {
+        let mut time = timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: `time` may be written.
+        unsafe { syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &raw mut time) };
+        time.tv_sec * NANOSECONDS + time.tv_nsec + self.ahead.load(Ordering::SeqCst)
     }
 
-    fn advance(&self, by: Duration) {
-        self.ahead.fetch_add(by.as_nanos() as i64, Ordering::SeqCst);
-        for runtime in self.runtimes.lock().unwrap().iter() {
-            // A thread that sleeps until a timer runs out does not know that it has.
-            runtime.handle.spawn(async {});
+    /// The site's threads, if all of them sleep.
+    fn sleepers(&self) -> Option<Vec<Arc<Thread>>> {
+        let mut threads = self.threads.lock().unwrap();
+        threads.retain(|thread| thread.strong_count() > 0);
+        let threads: Vec<_> = threads.iter().filter_map(Weak::upgrade).collect();
+        // What costs little is asked first.
+        let all = threads.iter().all(|thread| thread.until() != AWAKE)
+            && threads.iter().all(|thread| thread.sleeps());
+        all.then_some(threads)
+    }
+
+    fn is_outside(&self) -> bool {
+        let mut looks = self.looks.lock().unwrap();
+        looks.retain(|look| look.strong_count() > 0);
+        let mut asked = looks.iter().filter_map(Weak::upgrade);
+        self.outside.load(Ordering::SeqCst) > 0 || asked.any(|look| look())
+    }
+
+    /// Moves the clock on if nobody has anything to do. `waited`: how many looks have found somebody
+    /// outside at work, and nobody else.
+    fn skip(&self, waited: &mut u32) {
+        let Some(threads) = self.sleepers() else {
+            *waited = 0;
+            return;
+        };
+        let now = self.now();
+        let first = threads.iter().map(|thread| thread.until()).min();
+        let mut by = match first.unwrap_or(WITHOUT_TIMER) {
+            // Somebody outside has woken it at this very moment.
+            AWAKE => return,
+            WITHOUT_TIMER => SKIP_WITHOUT_TIMERS,
+            first => (first - now).max(SHORTEST_SKIP),
+        };
+        if self.is_outside() {
+            *waited += 1;
+            let most = WHILE_OUTSIDE.iter().find(|(looks, _)| *waited <= *looks);
+            by = by.min(most.map_or(0, |(_, most)| *most));
+        } else {
+            *waited = 0;
+        }
+        self.ahead.fetch_add(by, Ordering::SeqCst);
+        for thread in threads {
+            if thread.until() <= now + by {
+                // It does not know yet that its time is over.
+                let _ = thread.wake.write(1);
+            }
         }
     }
 }
@@ -194,24 +328,11 @@ static CLOCKS: Mutex<Vec<&'static Clock>> = Mutex::new(Vec::new());
 fn pace() {
     let mut paced: Vec<(&'static Clock, u32)> = Vec::new();
     loop {
-        let began = Instant::now();
         std::thread::sleep(TICK);
-        let slept = began.elapsed();
-        let late = slept > LATE;
         paced.extend(CLOCKS.lock().unwrap().drain(..).map(|clock| (clock, 0)));
         paced.retain(|(clock, _)| !clock.ended.load(Ordering::SeqCst));
-        for (clock, quiet) in &mut paced {
-            if !clock.is_quiet(slept) {
-                *quiet = 0;
-            } else {
-                *quiet += 1;
-                let pace = PACE.iter().find(|(ticks, _)| *quiet <= *ticks);
-                let by = pace.map_or(Duration::ZERO, |(_, by)| *by);
-                let by = if late { by.min(PACE_IF_LATE) } else { by };
-                if !by.is_zero() {
-                    clock.advance(by);
-                }
-            }
+        for (clock, waited) in &mut paced {
+            clock.skip(waited);
         }
     }
 }

@@ -4,8 +4,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use bessemer_sim::agent::Inside;
+
 use crate::dice::Dice;
+use crate::strikes::{self, Doings};
 use crate::world::{Machine, World};
+
+/// Between two looks for somebody whom a fault is to strike.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A fault to come.
 #[derive(Debug, Clone)]
@@ -55,7 +61,7 @@ pub(crate) enum MachineFault {
 
 use MachineFault as Fault;
 
-const MACHINE_FAULTS: [MachineFault; 27] = [
+pub(crate) const MACHINE_FAULTS: [MachineFault; 27] = [
     Fault::BmcUnreachable,
     Fault::BmcResets,
     Fault::BmcRejectsPassword,
@@ -103,7 +109,7 @@ pub(crate) enum SiteFault {
     ServerRestarted,
 }
 
-const SITE_FAULTS: [SiteFault; 13] = [
+pub(crate) const SITE_FAULTS: [SiteFault; 13] = [
     SiteFault::SwitchRefuses,
     SiteFault::SwitchLosesAnswers,
     SiteFault::SwitchSilent,
@@ -121,7 +127,7 @@ const SITE_FAULTS: [SiteFault; 13] = [
 
 /// What is to go wrong with machine `of`.
 pub(crate) fn of_machine(dice: &mut Dice, of: usize) -> Vec<Rule<MachineFault>> {
-    let count = dice.below(3);
+    let count = dice.between(1, 3);
     (0..count)
         .map(|_| rule(dice, of, &MACHINE_FAULTS))
         .collect()
@@ -129,7 +135,7 @@ pub(crate) fn of_machine(dice: &mut Dice, of: usize) -> Vec<Rule<MachineFault>> 
 
 /// What is to go wrong with a site of so many servers.
 pub(crate) fn of_site(dice: &mut Dice, servers: usize) -> Vec<Rule<SiteFault>> {
-    let count = dice.between(1, 8);
+    let count = dice.between(2, 16);
     (0..count)
         .map(|_| {
             let of = dice.below(servers as u64) as usize;
@@ -141,15 +147,16 @@ pub(crate) fn of_site(dice: &mut Dice, servers: usize) -> Vec<Rule<SiteFault>> {
 fn rule<K: Copy>(dice: &mut Dice, of: usize, kinds: &[K]) -> Rule<K> {
     Rule {
         of,
-        after: dice.up_to(60),
+        after: dice.up_to(40),
         kind: *dice.pick(kinds),
         times: dice.between(1, 6) as u32,
         lasts: dice.up_to(120),
     }
 }
 
-/// Has the faults of one machine happen, one after the other.
-pub(crate) async fn strike_machine(world: &World, rules: &[Rule<MachineFault>]) {
+/// Has the faults of one machine happen, one after the other; whether one that lasts has struck.
+pub(crate) async fn strike_machine(world: &World, rules: &[Rule<MachineFault>]) -> bool {
+    let mut has_struck = false;
     for rule in rules {
         tokio::time::sleep(rule.after).await;
         let machine = &world.machines[rule.of];
@@ -157,6 +164,21 @@ pub(crate) async fn strike_machine(world: &World, rules: &[Rule<MachineFault>]) 
         if rule.kind == Fault::WrongBootDevice {
             world.judge.excuse(&machine.name);
         }
+        if left(machine, rule.kind).is_some() {
+            // What is left of an earlier one of this kind gives way.
+            strikes::count_used_up(machine, |kind, struck| struck || kind == rule.kind);
+            machine
+                .awaited
+                .lock()
+                .unwrap()
+                .push((rule.kind, rule.times));
+            apply(machine, rule);
+            continue;
+        }
+        if let Fault::AgentCrashes | Fault::NoWayHome = rule.kind {
+            until_agent(machine, rule.lasts).await;
+        }
+        let before = Doings::of(machine, &world.judge);
         apply(machine, rule);
         if lasts(rule.kind) {
             tokio::time::sleep(rule.lasts).await;
@@ -165,6 +187,47 @@ pub(crate) async fn strike_machine(world: &World, rules: &[Rule<MachineFault>]) 
                 .judge
                 .tell(format!("{}: no more {:?}", machine.name, rule.kind));
         }
+        let now = Doings::of(machine, &world.judge);
+        let struck = before.are_spoiled(&now, rule.kind);
+        strikes::count(rule.kind, struck);
+        has_struck |= struck;
+    }
+    has_struck
+}
+
+/// Waits until there is an agent, for `limit` at most.
+async fn until_agent(machine: &Machine, limit: Duration) {
+    let there = async {
+        while machine.host.inside() != Inside::Agent {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    // Without one, the fault strikes nobody.
+    let _ = tokio::time::timeout(limit, there).await;
+}
+
+/// How often a fault that is counted still strikes.
+pub(crate) fn left(machine: &Machine, kind: MachineFault) -> Option<u32> {
+    let inside = &machine.host.faults;
+    let bmc = machine.bmc.faults().get();
+    let few = |counter: &AtomicU32| Some(counter.load(Ordering::SeqCst));
+    match kind {
+        Fault::BmcResets => Some(bmc.unavailable_answers),
+        Fault::BmcServerErrors => Some(bmc.server_errors),
+        Fault::BmcClientErrors => Some(bmc.client_errors),
+        Fault::BmcEmptyBodies => Some(bmc.empty_bodies),
+        Fault::BmcMissingKeys => Some(bmc.missing_keys),
+        Fault::BmcStaleEtags => Some(bmc.stale_etags),
+        Fault::WrongBootDevice => few(&inside.boot_disk_instead),
+        Fault::AgentDuplicates => few(&inside.duplicate),
+        Fault::AgentReplays => few(&inside.replay),
+        Fault::AgentOfAnotherMachine => few(&inside.other_identity),
+        Fault::AgentVanishesInWrite => few(&inside.vanish_in_write),
+        Fault::EraseFails => few(&inside.fail_erase),
+        Fault::WriteFails => few(&inside.fail_write),
+        Fault::OsSilent => few(&inside.silent_os),
+        Fault::KexecHangs => few(&inside.kexec_hangs),
+        _ => None,
     }
 }
 
@@ -225,7 +288,7 @@ fn apply(machine: &Machine, rule: &Rule<MachineFault>) {
         Fault::AgentVanishesInWrite => few(&inside.vanish_in_write),
         Fault::EraseFails => few(&inside.fail_erase),
         Fault::WriteFails => few(&inside.fail_write),
-        Fault::WriteSlow => few(&inside.seconds_a_chunk),
+        Fault::WriteSlow => inside.seconds_a_chunk.store(times * 4, Ordering::SeqCst),
         Fault::OsSilent => few(&inside.silent_os),
         Fault::KexecHangs => few(&inside.kexec_hangs),
         Fault::NoWayHome => switch(&inside.no_way_home),
@@ -240,7 +303,7 @@ fn mend_for_now(machine: &Machine, kind: MachineFault) {
         Fault::AgentCutOff => inside.cut_off.store(false, Ordering::SeqCst),
         Fault::NoWayHome => inside.no_way_home.store(false, Ordering::SeqCst),
         Fault::PostHangs => machine.machine.set_stuck_in_firmware(false),
-        Fault::PostTakesLong => inside.post_seconds.store(0, Ordering::SeqCst),
+        Fault::PostTakesLong => inside.post_seconds.store(machine.post, Ordering::SeqCst),
         Fault::WriteSlow => inside.seconds_a_chunk.store(0, Ordering::SeqCst),
         // All that a controller does wrong for a time.
         _ => bmc.update(|faults| {
@@ -260,14 +323,15 @@ fn mend_for_now(machine: &Machine, kind: MachineFault) {
 
 /// Nothing goes wrong with this machine any more.
 pub(crate) fn mend(machine: &Machine) {
+    strikes::count_used_up(machine, |_, _| true);
     machine
         .bmc
         .faults()
         .set(bessemer_sim::redfish::Faults::default());
     machine.machine.set_stuck_in_firmware(false);
     let inside = &machine.host.faults;
+    inside.post_seconds.store(machine.post, Ordering::SeqCst);
     for counter in [
-        &inside.post_seconds,
         &inside.boot_disk_instead,
         &inside.seconds_a_chunk,
         &inside.duplicate,
@@ -291,7 +355,30 @@ pub(crate) async fn strike_site(world: &World, rules: &[Rule<SiteFault>]) {
     for rule in rules {
         tokio::time::sleep(rule.after).await;
         world.judge.tell(format!("site: {rule:?}"));
+        let approaches = world.switch.approaches();
         strike(world, rule).await;
+        let struck = has_struck(world, rule, approaches);
+        strikes::count(rule.kind, struck);
+        world
+            .site_faults
+            .fetch_add(u32::from(struck), Ordering::SeqCst);
+    }
+}
+
+/// Whether a fault of the site has struck by now, since when the switch had been approached so often.
+fn has_struck(world: &World, rule: &Rule<SiteFault>, approaches: u64) -> bool {
+    let switch = world.switch.faults();
+    let server = &world.servers[rule.of];
+    match rule.kind {
+        SiteFault::SwitchRefuses => switch.refusals < rule.times,
+        SiteFault::SwitchLosesAnswers => switch.lost_answers < rule.times,
+        SiteFault::SwitchSilent | SiteFault::SwitchHangsUp | SiteFault::SwitchStalls => {
+            world.switch.approaches() > approaches
+        }
+        SiteFault::DatabaseGone | SiteFault::CommitLost | SiteFault::ServerPaused => {
+            server.is_struck(rule.kind)
+        }
+        _ => true,
     }
 }
 
@@ -300,8 +387,14 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
     let (times, lasts) = (rule.times, rule.lasts);
     let switch = &world.switch;
     match rule.kind {
-        SiteFault::SwitchRefuses => switch.set_faults(|faults| faults.refusals = times),
-        SiteFault::SwitchLosesAnswers => switch.set_faults(|faults| faults.lost_answers = times),
+        SiteFault::SwitchRefuses => {
+            switch.set_faults(|faults| faults.refusals = times);
+            tokio::time::sleep(lasts).await;
+        }
+        SiteFault::SwitchLosesAnswers => {
+            switch.set_faults(|faults| faults.lost_answers = times);
+            tokio::time::sleep(lasts).await;
+        }
         SiteFault::SwitchSilent => {
             switch.set_faults(|faults| faults.silent = true);
             tokio::time::sleep(lasts).await;
@@ -327,8 +420,14 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
                 .for_each(|machine| world.judge.excuse(&machine.name));
             switch.forget();
         }
-        SiteFault::DatabaseGone => server.lose_database(lasts / 4),
-        SiteFault::CommitLost => server.lose_answer(times * 3),
+        SiteFault::DatabaseGone => {
+            server.lose_database(lasts / 4);
+            tokio::time::sleep(lasts / 4).await;
+        }
+        SiteFault::CommitLost => {
+            server.lose_answer(times * 3);
+            tokio::time::sleep(lasts).await;
+        }
         SiteFault::ClockAhead => jump(server.jump, lasts, 1).await,
         SiteFault::ClockBehind => jump(server.jump, lasts, -1).await,
         SiteFault::ServerKilled => {

@@ -317,6 +317,13 @@ impl Judge {
         Some((seen.name.clone(), seen.host.upgrade()?, seen.disk.clone()))
     }
 
+    /// The fence of the newest decision about the node of this machine.
+    pub(crate) fn fence(&self, machine: &str) -> Option<i64> {
+        let inner = self.inner.lock().unwrap();
+        let seen = inner.machines.iter().find(|each| each.name == machine)?;
+        inner.fences.get(&seen.node?).copied()
+    }
+
     /// What people call this node.
     pub(crate) fn name(&self, node: NodeId) -> String {
         let machine = self.machine(node).map(|(name, ..)| name);

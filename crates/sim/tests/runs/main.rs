@@ -21,21 +21,22 @@ mod postgres;
 mod process;
 mod seeds;
 mod story;
+mod strikes;
 mod world;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::faults::{MACHINE_FAULTS, SITE_FAULTS};
 use crate::seeds::{KNOWN, RUNS_OF_A_SITE, Site};
 
-/// Runs of the whole program, known seeds not counted. Without optimisation a run costs many times what
-/// it does with it, so that only `make runs` has all of them.
-const RUNS: u64 = if cfg!(debug_assertions) { 64 } else { 2000 };
+/// Runs of the whole program, known seeds not counted.
+const RUNS: u64 = 2000;
 
 /// Sites that run at the same time: a site waits for its database and its own threads often enough
 /// for two processors to keep more than two of them busy.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 
 /// Seeds in which something was found once, each with what it was.
 #[test]
@@ -54,7 +55,21 @@ fn thousands_of_runs() {
         None => {
             let sites = runs.div_ceil(RUNS_OF_A_SITE);
             run_all(|index| (index < sites).then_some(index + 1));
+            faults_have_struck(runs);
         }
+    }
+}
+
+/// Runs that nothing goes wrong in, and faults that never strike, would test nothing.
+fn faults_have_struck(runs: u64) {
+    println!("{}", strikes::report());
+    let (all, struck) = strikes::runs();
+    println!("a fault has struck in {struck} of {all} runs");
+    assert!(struck > all / 2, "in {struck} of {all} runs only");
+    if runs >= RUNS {
+        let mut never = strikes::never_struck(&MACHINE_FAULTS);
+        never.extend(strikes::never_struck(&SITE_FAULTS));
+        assert!(never.is_empty(), "these have never struck: {never:?}");
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 use crate::clock::{self, Clock, Jump};
+use crate::faults::SiteFault;
 use crate::judge::Judge;
 
 /// The longest, on the real clock, that a server may take to start or to end.
@@ -39,6 +40,8 @@ struct Running {
     runtime: Runtime,
     server: Arc<Server>,
     control: Arc<Control>,
+    /// Whether its database is at work for it.
+    _waits: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// What happens at the commits of one server.
@@ -47,7 +50,6 @@ pub(crate) struct Control {
     plan: Mutex<Planned>,
     dead: AtomicBool,
     died: Notify,
-    frozen: Arc<AtomicBool>,
 }
 
 /// Each with the number of commit points until then.
@@ -58,6 +60,10 @@ struct Planned {
     loss: Option<u32>,
     /// Until when, by the site's clock, nothing can be committed.
     away_until: Duration,
+    /// Whether the newest of each of these has struck.
+    paused: bool,
+    lost: bool,
+    missed: bool,
 }
 
 /// Counts a commit point; whether it is the one.
@@ -83,32 +89,27 @@ impl Control {
         let pause = pause.and_then(|(left, pause)| is_due(left).then_some(*pause));
         if pause.is_some() {
             plan.pause = None;
+            plan.paused = true;
         }
         drop(plan);
         if let Some(pause) = pause {
-            self.stand_still(pause);
+            // This is the only thread of the server.
+            clock::stand_still(pause, &self.dead);
         }
         true
-    }
-
-    /// Keeps the only thread of the server from running, as a stopped process.
-    fn stand_still(&self, pause: Duration) {
-        self.frozen.store(true, Ordering::SeqCst);
-        let until = self.clock.elapsed() + pause;
-        while self.clock.elapsed() < until && !self.dead.load(Ordering::SeqCst) {
-            std::thread::sleep(LOOK_AGAIN);
-        }
-        self.frozen.store(false, Ordering::SeqCst);
     }
 
     fn is_away(&self, point: GatePoint) -> bool {
         let mut plan = self.plan.lock().unwrap();
         if point.when == When::Before {
-            return self.clock.elapsed() < plan.away_until;
+            let away = self.clock.elapsed() < plan.away_until;
+            plan.missed |= away;
+            return away;
         }
         let lost = plan.loss.as_mut().is_some_and(is_due);
         if lost {
             plan.loss = None;
+            plan.lost = true;
         }
         lost
     }
@@ -143,6 +144,7 @@ impl Slot {
     /// Starts the server; the first token, at the very first start.
     pub(crate) async fn start(&self) -> Option<String> {
         let (clock, jump) = (self.clock, self.jump);
+        let _starting = clock.waits_outside();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .on_thread_start(move || clock::live_by(clock, Some(jump)))
@@ -154,7 +156,6 @@ impl Slot {
             plan: Mutex::default(),
             dead: AtomicBool::new(false),
             died: Notify::new(),
-            frozen: clock.wake(runtime.handle().clone()),
         });
         let (gate, outages) = (control.clone(), control.clone());
         let (judge, number) = (self.judge.clone(), self.number);
@@ -184,10 +185,15 @@ impl Slot {
         let token = server.first_token.clone();
         let server = Arc::new(server);
         self.keep_ports(&server);
+        let store = server.site.store.clone();
+        let waits: Arc<dyn Fn() -> bool + Send + Sync> =
+            Arc::new(move || store.connections_in_use() > 0);
+        clock.waits_outside_while(&waits);
         *self.running.0.lock().unwrap() = Some(Running {
             runtime,
             server,
             control,
+            _waits: waits,
         });
         token
     }
@@ -240,7 +246,7 @@ impl Slot {
             return;
         };
         running.control.dead.store(true, Ordering::SeqCst);
-        self.clock.forget(&running.control.frozen);
+        let _ending = self.clock.waits_outside();
         let ended = tokio::task::spawn_blocking(move || {
             running.runtime.shutdown_timeout(LIMIT);
             drop(running.server);
@@ -262,25 +268,38 @@ impl Slot {
         });
         stopping.await.unwrap();
         running.control.dead.store(true, Ordering::SeqCst);
-        self.clock.forget(&running.control.frozen);
+        let _ending = self.clock.waits_outside();
         let ended = tokio::task::spawn_blocking(move || running.runtime.shutdown_timeout(LIMIT));
         ended.await.unwrap();
     }
 
     /// It stands still at the commit point after so many more, for this long.
     pub(crate) fn pause(&self, points: u32, pause: Duration) {
-        self.plan(|plan| plan.pause = Some((points, pause)));
+        self.plan(|plan| (plan.pause, plan.paused) = (Some((points, pause)), false));
     }
 
     /// It cannot commit anything for this long.
     pub(crate) fn lose_database(&self, for_: Duration) {
         let until = self.clock.elapsed() + for_;
-        self.plan(|plan| plan.away_until = until);
+        self.plan(|plan| (plan.away_until, plan.missed) = (until, false));
     }
 
     /// It does not learn of one commit, the one after so many more, that it has worked.
     pub(crate) fn lose_answer(&self, commits: u32) {
-        self.plan(|plan| plan.loss = Some(commits));
+        self.plan(|plan| (plan.loss, plan.lost) = (Some(commits), false));
+    }
+
+    /// Whether the newest fault of this kind has struck.
+    pub(crate) fn is_struck(&self, kind: SiteFault) -> bool {
+        let mut struck = false;
+        self.plan(|plan| {
+            struck = match kind {
+                SiteFault::ServerPaused => plan.paused,
+                SiteFault::CommitLost => plan.lost,
+                _ => plan.missed,
+            }
+        });
+        struck
     }
 
     /// Nothing more happens to it.

@@ -1,6 +1,7 @@
 //! What people do at a site: one story for each machine, with an operator who looks after it and a
 //! tenant who orders servers. Orders take whichever machine is free.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bessemer_core::id::{NodeId, ServerId};
@@ -10,10 +11,11 @@ use tokio::time::timeout;
 
 use crate::dice::Dice;
 use crate::faults::{self, MachineFault, Rule};
+use crate::strikes;
 use crate::world::{World, order};
 
 /// Runs that a machine lives through, one after the other.
-pub(crate) const LIVES: u64 = 4;
+pub(crate) const LIVES: u64 = 8;
 
 /// The longest that somebody waits for something before they go on without.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -153,7 +155,10 @@ pub(crate) async fn live(world: &World, machine: usize, story: &Story) {
                 actor.act(act).await;
             }
         };
-        tokio::join!(acts, faults::strike_machine(world, &life.faults));
+        let at_site = world.site_faults.load(Ordering::SeqCst);
+        let ((), struck) = tokio::join!(acts, faults::strike_machine(world, &life.faults));
+        let used_up = strikes::count_used_up(&world.machines[machine], |_, struck| struck);
+        strikes::count_run(struck || used_up || world.site_faults.load(Ordering::SeqCst) > at_site);
     }
 }
 

@@ -19,17 +19,20 @@ use bessemer_sim::machine::{
 };
 use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Transport};
 use bessemer_sim::switch::SimulatedSwitch;
+use bessemer_store::{Location, Store, StoreOptions};
 use bessemer_wire::api::{
     BmcCreate, BmcTrust, FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate,
     NetworkRequest, NodeCreate, NodePortCreate, ServerCreate, SubnetCreate, SwitchCreate,
 };
 use futures_util::FutureExt;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::dice::Dice;
+use crate::faults::MachineFault;
 use crate::firmware::{make_ramdisk, offered};
 use crate::image::image;
 use crate::judge::{Judge, PARKED, TENANTS};
@@ -62,6 +65,8 @@ pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
     /// The URL of its database, if it is PostgreSQL.
     pub(crate) database: Option<String>,
+    /// Faults of the site that have struck so far.
+    pub(crate) site_faults: AtomicU32,
     clients: Vec<Client>,
     dice: Mutex<Dice>,
     _folder: TempDir,
@@ -73,6 +78,10 @@ pub(crate) struct Machine {
     pub(crate) machine: Arc<SimulatedMachine>,
     pub(crate) host: Arc<Host>,
     pub(crate) bmc: Arc<Bmc>,
+    /// Seconds that its firmware takes when nothing is wrong.
+    pub(crate) post: u32,
+    /// Faults that are counted and have not struck yet, and how often they were to strike.
+    pub(crate) awaited: Mutex<Vec<(MachineFault, u32)>>,
     server: BmcServer,
     inside: JoinHandle<()>,
 }
@@ -110,8 +119,9 @@ impl World {
     ) -> Self {
         let folder = in_memory_if_possible();
         let judge = Judge::new(clock);
+        let _making = clock.waits_outside();
         let database = match kind.on_postgres {
-            true => Some(postgres::new_database().await),
+            true => Some(empty_database().await),
             false => None,
         };
         make_ramdisk_once(&folder);
@@ -142,6 +152,7 @@ impl World {
             switch,
             machines: Vec::new(),
             database,
+            site_faults: AtomicU32::new(0),
             clients,
             dice: Mutex::new(Dice::of(seed, 1)),
             _folder: folder,
@@ -164,6 +175,8 @@ impl World {
         let vlan = self.switch.vlan(&name).expect("a port");
         let link = Link::new(vlan.clone(), PROVISIONING, PARKED);
         host.plug_in(link.clone());
+        let post = number as u32 + 1;
+        host.faults.post_seconds.store(post, Ordering::SeqCst);
         self.judge.watch_machine(&name, &host, vlan);
         let credentials = Credentials {
             username: USERNAME.into(),
@@ -178,6 +191,8 @@ impl World {
             machine,
             host,
             bmc,
+            post,
+            awaited: Mutex::default(),
         }
     }
 
@@ -315,6 +330,20 @@ impl World {
         self.judge.object(format!("{what}: nobody answers"));
         None
     }
+}
+
+/// The URL of a database with the schema and nothing in it. The schema is made once and copied: two
+/// dozen migrations take longer than many a run.
+async fn empty_database() -> String {
+    static SCHEMA: OnceCell<String> = OnceCell::const_new();
+    let schema = SCHEMA.get_or_init(async || {
+        let url = postgres::new_database().await;
+        let location = Location::Postgres(url.clone());
+        let store = Store::open(&location, StoreOptions::default()).await;
+        store.unwrap().close().await;
+        url
+    });
+    postgres::copy_of(schema.await).await
 }
 
 /// A folder for a site. Whether a commit survives a loss of power is nothing that a run finds out, so
