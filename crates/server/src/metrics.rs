@@ -110,10 +110,28 @@ metrics! {
     event_streams: Gauge = "bessemer_event_streams",
 }
 
+/// What the store tells when somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Nodes by phase.
+    pub nodes: &'a [(&'a str, u64)],
+    /// Nodes by power state.
+    pub powers: PowerCounts,
+    /// Servers.
+    pub servers: u64,
+    /// Transactions that this server has committed.
+    pub commits: u64,
+}
+
 impl Metrics {
-    /// The counters as Prometheus reads them. `nodes` are the number of nodes by phase, `powers` by
-    /// power state.
-    pub fn render(&self, nodes: &[(&str, u64)], powers: PowerCounts, servers: u64) -> String {
+    /// The counters, and what is `stored`, as Prometheus reads them.
+    pub fn render(&self, stored: Stored<'_>) -> String {
+        let Stored {
+            nodes,
+            powers,
+            servers,
+            commits,
+        } = stored;
         let mut text = String::with_capacity(8 << 10);
         head(&mut text, "bessemer_nodes", "Nodes by phase.", "gauge");
         for (phase, count) in nodes {
@@ -135,6 +153,9 @@ impl Metrics {
         let name = "bessemer_bmcs_unreachable";
         line(&mut text, name, help, "Gauge", powers.silent);
         line(&mut text, "bessemer_servers", "Servers.", "Gauge", servers);
+        let help = "Transactions that this server has committed to its database.";
+        let name = "bessemer_store_commits_total";
+        line(&mut text, name, help, "Counter", commits);
         self.render_fields(&mut text);
         self.requests.render(&mut text);
         text
@@ -228,13 +249,19 @@ mod tests {
             unknown: 2,
             silent: 2,
         };
-        let text = metrics.render(&[("available", 3)], powers, 2);
+        let text = metrics.render(Stored {
+            nodes: &[("available", 3)],
+            powers,
+            servers: 2,
+            commits: 17,
+        });
         for expected in [
             "# TYPE bessemer_nodes gauge\nbessemer_nodes{phase=\"available\"} 3\n",
             "# TYPE bessemer_nodes_power gauge\nbessemer_nodes_power{power=\"on\"} 1\n\
              bessemer_nodes_power{power=\"off\"} 4\nbessemer_nodes_power{power=\"unknown\"} 2\n",
             "\nbessemer_bmcs_unreachable 2\n",
             "# TYPE bessemer_servers gauge\nbessemer_servers 2\n",
+            "# TYPE bessemer_store_commits_total counter\nbessemer_store_commits_total 17\n",
             "# HELP bessemer_conductor_reconciles_total Decisions that the conductor has taken \
              about nodes.\n# TYPE bessemer_conductor_reconciles_total counter\n\
              bessemer_conductor_reconciles_total 1\n",

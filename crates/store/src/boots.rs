@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use bessemer_core::Timestamp;
+use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::{BootId, Generation, NodeId, ServerId};
 use bessemer_core::lifecycle::{Executor, Intent, IntentKey, NodeState, Outcome};
 use bessemer_core::net::MacAddress;
@@ -36,7 +37,8 @@ macro_rules! select_boot {
 
 impl Store {
     /// Leases a provisioning address to one boot of a node: the lowest free one of `pool`, or the
-    /// one that the node's boot before had. Asked again for the same boot, it gives the same.
+    /// one that the node's boot before had. Asked again for the same boot, it gives the same. From now
+    /// on, the management controller may hold the medium of a boot by virtual media.
     ///
     /// [`Error::Exhausted`], naming `pool_name`, if there is none.
     pub async fn prepare_boot(
@@ -46,11 +48,12 @@ impl Store {
         pool_name: &str,
         now: Timestamp,
     ) -> Result<Ipv4Addr, Error> {
-        const BEFORE: &str = "SELECT id, address FROM boot WHERE node = $1";
+        const BEFORE: &str = "SELECT id, address, media_inserted FROM boot WHERE node = $1";
+        const MEDIUM: &str = "UPDATE boot SET media_inserted = 1 WHERE node = $1";
         const DELETE: &str = "DELETE FROM boot WHERE node = $1";
         const INSERT: &str =
-            "INSERT INTO boot (id, node, mac, address, created_at, method, ramdisk)
-            VALUES ($1, $2, $3, $4, $5, $6, $7)";
+            "INSERT INTO boot (id, node, mac, address, created_at, method, ramdisk, media_inserted)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let NewBoot {
             boot,
             node,
@@ -58,13 +61,20 @@ impl Store {
             method,
             ramdisk,
         } = new;
+        let medium = method == BootMethod::VirtualMedia;
         let mut write = self.write("prepare_boot").await?;
         write.execute(TAKE_TURNS, values![]).await?;
         let mut kept = None;
         if let Some(row) = write.row(BEFORE, values![node]).await? {
             let address = Ipv4Addr::from(row.number::<u32>("address")?);
             if row.parsed::<BootId>("id")? == boot {
-                write.roll_back().await?;
+                match medium && row.integer("media_inserted")? == 0 {
+                    true => {
+                        write.execute(MEDIUM, values![node]).await?;
+                        write.commit_quietly().await?;
+                    }
+                    false => write.roll_back().await?,
+                }
                 return Ok(address);
             }
             kept = Some(address).filter(|address| pool.contains(address));
@@ -77,7 +87,16 @@ impl Store {
         write
             .execute(
                 INSERT,
-                values![boot, node, mac, address, now, method.name(), ramdisk],
+                values![
+                    boot,
+                    node,
+                    mac,
+                    address,
+                    now,
+                    method.name(),
+                    ramdisk,
+                    medium
+                ],
             )
             .await?;
         write.commit().await?;
@@ -147,12 +166,12 @@ impl Store {
         Ok(address)
     }
 
-    /// Notes whether the management controller may hold a boot's medium: before it is inserted,
-    /// and after it has been seen ejected.
-    pub async fn set_media_inserted(&self, boot: BootId, inserted: bool) -> Result<(), Error> {
-        const SQL: &str = "UPDATE boot SET media_inserted = $2 WHERE id = $1";
-        let mut write = self.write("set_media_inserted").await?;
-        write.execute(SQL, values![boot, inserted]).await?;
+    /// Notes that a boot's medium has been seen ejected: the management controller does not hold it any
+    /// more.
+    pub async fn medium_ejected(&self, boot: BootId) -> Result<(), Error> {
+        const SQL: &str = "UPDATE boot SET media_inserted = 0 WHERE id = $1";
+        let mut write = self.write("medium_ejected").await?;
+        write.execute(SQL, values![boot]).await?;
         write.commit_quietly().await
     }
 

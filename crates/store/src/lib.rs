@@ -73,6 +73,7 @@ pub use node_texts::NodeText;
 pub use nodes::AVAILABLE_AT_ONCE;
 pub use open::Location;
 pub use powers::{PowerCounts, PowerWatch};
+pub use reconcile::{Committed, Ended, Turn};
 pub use records::*;
 pub use sealing::{SealedPlace, SealedValue};
 pub use store::{Gate, GatePoint, Outages, Store, StoreOptions, When, Witness};

@@ -238,14 +238,21 @@ pub(crate) async fn left_by(
     const SQL: &str = "UPDATE node SET power = $2,
         power_since = CASE WHEN $2 = power THEN power_since ELSE $3 END, switched_on = 0
         WHERE id = $1";
-    let Some(left) = action.leaves_power() else {
+    let Some(power) = left_in(action, outcome) else {
         return Ok(());
     };
-    if let Outcome::Deferred { .. } = outcome {
-        return Ok(());
-    }
-    let known = (*outcome == Outcome::Done).then(|| left.name().to_owned());
+    let known = power.map(|power| power.name().to_owned());
     let values = values![claim.node, known, now];
     transaction.execute(SQL, values).await?;
     Ok(())
+}
+
+/// In which power state a machine is left; `None` if it is as before.
+pub(crate) fn left_in(action: &Action, outcome: &Outcome) -> Option<Option<PowerState>> {
+    let left = action.leaves_power()?;
+    match outcome {
+        Outcome::Pending | Outcome::Deferred { .. } => None,
+        Outcome::Done => Some(Some(left)),
+        Outcome::Failed { .. } => Some(None),
+    }
 }

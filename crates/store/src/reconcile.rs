@@ -9,7 +9,7 @@
 use bessemer_core::Timestamp;
 use bessemer_core::id::{Generation, NodeId, ProjectId, ServerId};
 use bessemer_core::lifecycle::{
-    AgentSeen, Cleanliness, Executor, IntentKey, NodeState, Observed, Outcome, Phase,
+    Action, AgentSeen, Cleanliness, Executor, IntentKey, NodeState, Observed, Outcome, Phase,
 };
 
 use crate::Error;
@@ -195,10 +195,7 @@ impl Store {
         if held == 0 {
             return Err(Error::LeaseLost);
         }
-        let executor = Executor::Conductor;
-        let closed = intents::close(&mut write, claim.node, key, executor, outcome, now).await?;
-        if let Some(action) = closed {
-            powers::left_by(&mut write, claim, &action, outcome, now).await?;
+        if end_intent(&mut write, claim, (key, outcome), now).await? {
             append(&mut write, events, now).await?;
         }
         write.commit().await
@@ -208,10 +205,35 @@ impl Store {
     ///
     /// [`Error::LeaseLost`] if another worker has the node by now; nothing is changed then.
     pub async fn commit(&self, claim: Claim, commit: Commit, now: Timestamp) -> Result<(), Error> {
+        let turn = Turn {
+            commit,
+            ended: None,
+            keep_ms: None,
+        };
+        self.commit_turn(claim, &turn, now).await.map(drop)
+    }
+
+    /// The same together with how the intent ended that was carried out before, and perhaps without
+    /// giving the node back.
+    ///
+    /// [`Error::LeaseLost`] if another worker has the node by now; nothing is changed then.
+    pub async fn commit_turn(
+        &self,
+        claim: Claim,
+        turn: &Turn,
+        now: Timestamp,
+    ) -> Result<Committed, Error> {
+        let Turn { commit, ended, .. } = turn;
         let mut write = self.write("commit").await?;
-        let row = store_state(&mut write, claim, &commit, now).await?;
-        write.show(claim, &commit);
-        let Commit { before, next, .. } = &commit;
+        let row = store_state(&mut write, claim, turn, now).await?;
+        if let Some(ended) = ended
+            && !end_intent(&mut write, claim, (&ended.key, &ended.outcome), now).await?
+        {
+            write.roll_back().await?;
+            return Ok(Committed::Overtaken);
+        }
+        write.show(claim, commit);
+        let Commit { before, next, .. } = commit;
         let moved = has_moved(before, next);
         if moved || commit.intent.is_some() {
             intents::supersede(&mut write, claim.node, now).await?;
@@ -230,7 +252,8 @@ impl Store {
         if let Some(worked) = commit.kexec {
             kexec::remember(&mut write, claim.node, worked, now).await?;
         }
-        let mut events = commit.events.clone();
+        let told = ended.iter().flat_map(|ended| &ended.events);
+        let mut events: Vec<_> = told.chain(&commit.events).cloned().collect();
         if let Some(server) = row.optional_parsed("server")? {
             let event = match row.text("goal_kind")?.as_str() {
                 "deployed" => server_runs(&mut write, server, before, next, now).await?,
@@ -239,8 +262,88 @@ impl Store {
             events.extend(event);
         }
         append(&mut write, &events, now).await?;
-        write.commit().await
+        write.commit().await?;
+        Ok(match turn.keep_ms {
+            None => Committed::GivenBack,
+            Some(_) => Committed::Kept(Claim {
+                fence: claim.fence + 1,
+                ..claim
+            }),
+        })
     }
+}
+
+/// What one turn of the conductor changes.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// What was decided.
+    pub commit: Commit,
+    /// The intent that was carried out before, on whose outcome the decision rests.
+    pub ended: Option<Ended>,
+    /// Keep the node for so many milliseconds from now on, under a new fence; otherwise it is given
+    /// back.
+    pub keep_ms: Option<i64>,
+}
+
+/// How an intent of the conductor ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Which one.
+    pub key: IntentKey,
+    /// What it was to do.
+    pub action: Action,
+    /// How.
+    pub outcome: Outcome,
+    /// What there is to tell about it.
+    pub events: Vec<NewEvent>,
+}
+
+/// What became of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// It is stored, and the node can be claimed again once it is due.
+    GivenBack,
+    /// It is stored, and this claim holds the node on. The one before is used up.
+    Kept(Claim),
+    /// Nothing is stored, and the node is still held: the intent that has ended is not the one that is
+    /// open any more, so the decision rests on what does not count.
+    Overtaken,
+}
+
+impl Work {
+    /// Takes in how an intent ended, as if that had been stored already. Whether it counts: not if
+    /// another one has been opened meanwhile.
+    pub fn take_in(&mut self, ended: &Ended) -> bool {
+        let Some((key, outcome)) = &mut self.seen.intent else {
+            return false;
+        };
+        if *key != ended.key || *outcome != Outcome::Pending {
+            return false;
+        }
+        *outcome = ended.outcome.clone();
+        self.intent = None;
+        if let Some(power) = powers::left_in(&ended.action, &ended.outcome) {
+            self.node.power = power;
+            self.seen.switched_on = false;
+        }
+        true
+    }
+}
+
+/// Closes an intent, with what it leaves behind; `false` if it is not open any more.
+async fn end_intent(
+    write: &mut Write,
+    claim: Claim,
+    (key, outcome): (&IntentKey, &Outcome),
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let executor = Executor::Conductor;
+    let closed = intents::close(write, claim.node, key, executor, outcome, now).await?;
+    let Some(action) = closed else {
+        return Ok(false);
+    };
+    powers::left_by(write, claim, &action, outcome, now).await?;
+    Ok(true)
 }
 
 /// The agent that has called, if its boot is still allowed.
@@ -253,20 +356,31 @@ async fn agent_seen(read: &mut Transaction, node: NodeId) -> Result<Option<Agent
     standby::agent_seen(&row).map(Some)
 }
 
-/// Stores the state and gives the lease back, if the claim still holds.
+/// Stores the state and gives the lease back, or keeps it, if the claim still holds.
 async fn store_state(
     write: &mut Write,
     claim: Claim,
-    commit: &Commit,
+    turn: &Turn,
     now: Timestamp,
 ) -> Result<Row, Error> {
+    // With a new fence, a look at the machine's power state that was begun before finds that somebody
+    // has worked on the node since.
     const SQL: &str = "UPDATE node SET state = $3, phase = $4, at_rest = $5, clean = $6,
-        owner = NULL, lease_until = 0,
+        owner = CASE WHEN $10 > 0 THEN owner END, lease_until = $10,
+        fence = CASE WHEN $10 > 0 THEN fence + 1 ELSE fence END,
         due_at = CASE WHEN news = $7 THEN $8 ELSE $9 END,
         switched_on = CASE WHEN news = $7 THEN 0 ELSE switched_on END
         WHERE id = $1 AND fence = $2 AND owner IS NOT NULL
         RETURNING server, goal_kind";
-    let next = &commit.next;
+    let Commit {
+        next,
+        news,
+        wake_at,
+        ..
+    } = &turn.commit;
+    let lease_until = turn
+        .keep_ms
+        .map_or(0, |lease| now.as_millisecond().saturating_add(lease));
     let values = values![
         claim.node,
         claim.fence,
@@ -274,9 +388,10 @@ async fn store_state(
         next.phase.name(),
         next.at_rest(),
         next.cleanliness == Cleanliness::Clean,
-        commit.news,
-        commit.wake_at.map(due),
+        *news,
+        wake_at.map(due),
         now,
+        lease_until,
     ];
     write.row(SQL, values).await?.ok_or(Error::LeaseLost)
 }

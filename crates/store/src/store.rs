@@ -3,6 +3,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -33,6 +34,7 @@ pub(crate) struct Inner {
     others: Option<Others>,
     outcomes: Arc<Outcomes>,
     known_tokens: KnownTokens,
+    commits: AtomicU64,
     /// End with this value.
     _tasks: JoinSet<()>,
 }
@@ -107,6 +109,7 @@ impl Store {
                 others,
                 outcomes,
                 known_tokens: KnownTokens::default(),
+                commits: AtomicU64::new(0),
                 _tasks: tasks,
             }
         });
@@ -144,6 +147,11 @@ impl Store {
             Database::Sqlite(_) => std::future::pending().await,
             Database::Postgres(database) => database.comeback_after(seen).await,
         }
+    }
+
+    /// Transactions that have been committed through this store since it was opened.
+    pub fn commits(&self) -> u64 {
+        self.inner.commits.load(Ordering::Relaxed)
     }
 
     /// For how long the database has been away; `None` while it is there.
@@ -231,6 +239,7 @@ impl Write {
             return Err(lost());
         }
         self.transaction.commit().await?;
+        self.inner.commits.fetch_add(1, Ordering::Relaxed);
         if let Some(asked) = asked {
             asked.committed();
         }

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::extract::Answer;
 use super::problem::Refusal;
-use crate::metrics;
+use crate::metrics::{self, Stored};
 use crate::site::Site;
 
 pub(super) fn routes() -> OpenApiRouter<Site> {
@@ -55,7 +55,12 @@ async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal>
     let powers = site.store.power_counts().await?;
     let left_alone = i64::try_from(site.bmcs.left_alone()).unwrap_or(i64::MAX);
     site.metrics.bmcs_left_alone.set(left_alone);
-    let text = site.metrics.render(&phases, powers, servers);
+    let text = site.metrics.render(Stored {
+        nodes: &phases,
+        powers,
+        servers,
+        commits: site.store.commits(),
+    });
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }
 

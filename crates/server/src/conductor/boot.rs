@@ -24,8 +24,10 @@ pub(super) async fn learn_abilities(
     deadline: Instant,
 ) -> Result<BootAbilities, Failure> {
     let abilities = abilities(bmc.capabilities(deadline).await.map_err(failure)?);
-    let stored = site.store.set_boot_abilities(node.id, &abilities).await;
-    stored.map_err(store_failure)?;
+    if node.boot_abilities != Some(abilities) {
+        let stored = site.store.set_boot_abilities(node.id, &abilities).await;
+        stored.map_err(store_failure)?;
+    }
     Ok(abilities)
 }
 
@@ -57,6 +59,7 @@ pub(super) async fn prepare(
         None => learn_abilities(site, node, bmc, deadline).await?,
     };
     let method = method(site, node, &abilities)?;
+    // What may be inserted is noted with that: after a crash in between, it is ejected.
     lease_address(site, node, boot, method).await?;
     let (device, mode) = match method {
         BootMethod::UefiHttp => (BootDevice::UefiHttp, BootMode::Uefi),
@@ -190,9 +193,6 @@ async fn insert_medium(
              management controller can fetch the image",
         )
     })?;
-    // Noted first: after a crash in between, what may be inserted is ejected.
-    let noted = site.store.set_media_inserted(boot, true).await;
-    noted.map_err(store_failure)?;
     bmc.insert_media(&url, deadline).await.map_err(failure)
 }
 
@@ -209,8 +209,6 @@ pub(super) async fn eject_medium(
         return Ok(());
     };
     bmc.eject_media(deadline).await.map_err(failure)?;
-    site.store
-        .set_media_inserted(boot.boot, false)
-        .await
-        .map_err(store_failure)
+    let ejected = site.store.medium_ejected(boot.boot).await;
+    ejected.map_err(store_failure)
 }

@@ -2,8 +2,9 @@
 //! state.
 //!
 //! One turn: claim a due node (fenced lease) → carry out its open intent, no transaction open →
-//! read what has been seen → [`step`] → one commit of state, intent and events, guarded by the
-//! fence. A turn that is lost at any point is taken again by whoever claims the node next; since
+//! read what has been seen → [`step`] → one commit of the intent's outcome, state, next intent and
+//! events, guarded by the fence; and again, without giving the node back, while there is more to do at
+//! once. A turn that is lost at any point is taken again by whoever claims the node next; since
 //! intents check before they act, nothing happens twice.
 //!
 //! `intents` carries intents out; `power_checks` looks at the power state of every machine in turn;
@@ -26,8 +27,8 @@ use std::time::Duration;
 
 use bessemer_core::Timestamp;
 use bessemer_core::diagnosis::Evidence;
-use bessemer_core::lifecycle::{Executor, Outcome, kexec_outcome, step};
-use bessemer_store::{Claim, Commit, Error as StoreError, Work};
+use bessemer_core::lifecycle::{Executor, Intent, Outcome, kexec_outcome, step};
+use bessemer_store::{Claim, Commit, Committed, Ended, Error as StoreError, Turn, Work};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,10 @@ use crate::site::Site;
 
 /// How long a claim lasts unless renewed. A node whose conductor dies moves again after this.
 const LEASE: Duration = Duration::from_secs(30);
+
+/// Decisions in one turn: more than any phase has steps in a row for the conductor. Whoever has gone so
+/// far lets others go first.
+const MOST_DECISIONS: u32 = 32;
 
 /// How many nodes are moved at the same time. Most of the time is spent waiting for BMCs.
 const CONCURRENCY: usize = 64;
@@ -90,9 +95,12 @@ impl Conductor {
             match conductor.claim().await {
                 Some(claim) => {
                     let (conductor, cut_off) = (conductor.clone(), cut_off.clone());
+                    let stop = stop.clone();
                     let span = info_span!("reconcile", node = %claim.node, fence = claim.fence);
                     let turn = async move {
-                        cut_off.run_until_cancelled(conductor.turn(claim)).await;
+                        cut_off
+                            .run_until_cancelled(conductor.turn(claim, stop))
+                            .await;
                         drop(place);
                     };
                     turns.spawn(turn.instrument(span));
@@ -156,10 +164,10 @@ impl Conductor {
         }
     }
 
-    /// One turn with a claimed node.
-    async fn turn(&self, claim: Claim) {
-        self.site.metrics.reconciles.inc();
-        match self.reconcile(claim).await {
+    /// One turn with a claimed node. Nothing new is begun after `stop`.
+    async fn turn(&self, mut claim: Claim, stop: CancellationToken) {
+        let result = self.reconcile(&mut claim, &stop).await;
+        match result {
             // Its next step is often due at once.
             Ok(()) => self.site.bell.ring_here(),
             Err(StoreError::LeaseLost) => debug!("lost to another conductor; dropped"),
@@ -181,79 +189,156 @@ impl Conductor {
         }
     }
 
-    async fn reconcile(&self, claim: Claim) -> Result<(), StoreError> {
-        let begun = Instant::now();
+    /// Decides about a node until there is nothing more to do at once. `claim` is how it is held.
+    async fn reconcile(
+        &self,
+        claim: &mut Claim,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let mut begun = Instant::now();
+        for left in (0..MOST_DECISIONS).rev() {
+            self.site.metrics.reconciles.inc();
+            let may_keep = left > 0 && !stop.is_cancelled();
+            match self.decide(*claim, begun, may_keep).await? {
+                Committed::GivenBack => return Ok(()),
+                Committed::Kept(kept) => (*claim, begun) = (kept, Instant::now()),
+                Committed::Overtaken => debug!("overtaken by another intent; deciding again"),
+            }
+        }
+        self.site.store.give_back(*claim).await
+    }
+
+    /// Carries out the open intent of a node that is held since `begun`, and decides how it goes on.
+    async fn decide(
+        &self,
+        claim: Claim,
+        begun: Instant,
+        may_keep: bool,
+    ) -> Result<Committed, StoreError> {
         let mut work = self.site.store.work(claim).await?;
         self.look_at_ports(claim, &work).await?;
+        let mut ended = None;
         if let Some(intent) = work.intent.clone() {
-            self.act(claim, &work, &intent, begun).await?;
-            work = self.outlast(|| self.site.store.work(claim)).await?;
+            let how = self.act(claim, &work, intent, begun).await?;
+            match self.seen_after(claim, &how).await? {
+                (after, true) => (work, ended) = (after, Some(how)),
+                (after, false) => work = after,
+            }
         }
         if evidence::is_asked_for(&work.node.state, self.site.now()) {
             let evidence = self.gather_evidence(claim, &work).await?;
             // What was waited for may have come meanwhile.
-            work = self.site.store.work(claim).await?;
+            work = match ended.take() {
+                None => self.site.store.work(claim).await?,
+                Some(how) => {
+                    let (after, counts) = self.seen_after(claim, &how).await?;
+                    ended = counts.then_some(how);
+                    after
+                }
+            };
             work.seen.evidence = evidence;
         }
+        let turn = self.step(&mut work, ended, may_keep);
+        self.commit(claim, &work, turn).await
+    }
+
+    /// What is to be decided on after an intent has ended, and whether that counts.
+    async fn seen_after(&self, claim: Claim, ended: &Ended) -> Result<(Work, bool), StoreError> {
+        let mut work = self.outlast(|| self.site.store.work(claim)).await?;
+        let counts = work.take_in(ended);
+        Ok((work, counts))
+    }
+
+    /// The next decision.
+    fn step(&self, work: &mut Work, ended: Option<Ended>, may_keep: bool) -> Turn {
+        let now = self.site.now();
         if let Some(agent) = &mut work.seen.agent {
             self.site.heard.freshen(agent);
         }
         work.seen.heard_since = Some(self.hearing.since(self.site.now()));
         let before = work.node.state.clone();
         let spec = self.site.spec(&work.node);
-        let decision = step(&spec, &work.seen, &before, self.site.now());
-        let to_agent = decision
-            .intent
-            .as_ref()
-            .is_some_and(|intent| intent.action.executor() == Executor::Agent);
-        let moved = decision.next.step != before.step || decision.next.attempt != before.attempt;
+        let decision = step(&spec, &work.seen, &before, now);
         let events = tell::events(&work.node, &before, &decision.next);
         // What was asked for while the intent before it was being carried out.
         let unfinished = work.intent.is_some() && decision.next.at_rest();
         let wake_at = if unfinished {
-            Some(self.site.now())
+            Some(now)
         } else {
             decision.wake_at
         };
-        let commit = Commit {
-            kexec: kexec_outcome(&spec, &before, &decision.next),
-            events,
-            before,
-            next: decision.next,
-            intent: decision.intent,
-            wake_at,
-            news: work.news,
-        };
-        let next = commit.next.clone();
-        let suspicious = drift::is_suspicious(&commit.before, &next);
-        self.site
-            .store
-            .commit(claim, commit, self.site.now())
-            .await?;
-        if suspicious {
-            let now = self.site.now();
-            self.site.store.suspect_ports(claim.node, now).await?;
+        let goes_on = may_keep && wake_at.is_some_and(|at| at <= now);
+        Turn {
+            ended,
+            keep_ms: goes_on.then_some(LEASE.as_millis() as i64),
+            commit: Commit {
+                kexec: kexec_outcome(&spec, &before, &decision.next),
+                events,
+                before,
+                next: decision.next,
+                intent: decision.intent,
+                wake_at,
+                news: work.news,
+            },
         }
-        self.consoles.follow(&work.node, &next);
-        if moved {
-            self.site.progress.set(claim.node, None);
-        }
-        if to_agent {
-            self.site.agents.ring(claim.node);
-        }
-        Ok(())
     }
 
-    /// Carries out the open intent of a turn that began at `begun`, and writes down how it ended.
+    /// Stores a decision, and tells whom it concerns.
+    async fn commit(&self, claim: Claim, work: &Work, turn: Turn) -> Result<Committed, StoreError> {
+        let store = &self.site.store;
+        let committed = match store.commit_turn(claim, &turn, self.site.now()).await {
+            // What was done need not be done again because the database restarted meanwhile.
+            Err(error) if error.is_outage() => {
+                if let Some(Ended {
+                    key,
+                    outcome,
+                    events,
+                    ..
+                }) = &turn.ended
+                {
+                    let now = self.site.now();
+                    self.outlast(|| store.record_outcome(claim, key, outcome, events, now))
+                        .await?;
+                }
+                return Err(error);
+            }
+            committed => committed?,
+        };
+        if committed == Committed::Overtaken {
+            return Ok(committed);
+        }
+        let Commit {
+            before,
+            next,
+            intent,
+            ..
+        } = &turn.commit;
+        if drift::is_suspicious(before, next)
+            && let Err(error) = store.suspect_ports(claim.node, self.site.now()).await
+        {
+            warn!(%error, "ports are looked at in their turn, and not at once");
+        }
+        self.consoles.follow(&work.node, next);
+        if next.step != before.step || next.attempt != before.attempt {
+            self.site.progress.set(claim.node, None);
+        }
+        let executor = intent.as_ref().map(|intent| intent.action.executor());
+        if executor == Some(Executor::Agent) {
+            self.site.agents.ring(claim.node);
+        }
+        Ok(committed)
+    }
+
+    /// Carries out the open intent of a node that is held since `begun`; how it ended.
     async fn act(
         &self,
         claim: Claim,
         work: &Work,
-        intent: &bessemer_core::lifecycle::Intent,
+        intent: Intent,
         begun: Instant,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Ended, StoreError> {
         let store = &self.site.store;
-        let role = drift::moves_ports(&work.node, intent);
+        let role = drift::moves_ports(&work.node, &intent);
         if role.is_some() {
             // Until it is read back, nobody knows what they carry.
             store.expect_ports(claim, None, self.site.now()).await?;
@@ -263,17 +348,20 @@ impl Conductor {
             let lease = LEASE.as_millis() as i64;
             store.renew(claim, self.site.now(), lease).await?;
         }
-        let Some(outcome) = self.carry_out(claim, &work.node, intent).await else {
+        let Some(outcome) = self.carry_out(claim, &work.node, &intent).await else {
             return Err(StoreError::LeaseLost);
         };
         if role.is_some() && outcome == Outcome::Done {
             store.expect_ports(claim, role, self.site.now()).await?;
         }
-        let events = tell::switched(&self.site, &work.node, intent, &outcome).await;
-        // What was done need not be done again because the database restarted meanwhile.
-        let now = self.site.now();
-        self.outlast(|| store.record_outcome(claim, &intent.key, &outcome, &events, now))
-            .await
+        let events = tell::switched(&self.site, &work.node, &intent, &outcome).await;
+        let Intent { key, action, .. } = intent;
+        Ok(Ended {
+            key,
+            action,
+            outcome,
+            events,
+        })
     }
 
     /// Does something with the store, and again while the database is away, for as long as a lease
@@ -307,8 +395,8 @@ impl Conductor {
         &self,
         claim: Claim,
         node: &bessemer_store::NodeRecord,
-        intent: &bessemer_core::lifecycle::Intent,
-    ) -> Option<bessemer_core::lifecycle::Outcome> {
+        intent: &Intent,
+    ) -> Option<Outcome> {
         tokio::select! {
             outcome = intents::carry_out(self, node, intent) => Some(outcome),
             () = self.keep_lease(claim) => None,

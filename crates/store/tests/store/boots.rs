@@ -13,6 +13,7 @@ use crate::site::{Site, at, claim, enroll, inventory, mac, node_id, reach, state
 
 on_both! {
     addresses_are_the_lowest_free_ones
+    a_medium_may_be_inserted_until_it_was_seen_ejected
     many_boots_at_once_share_no_address
     a_token_opens_one_session
     an_agent_is_heard_only_for_its_own_boot
@@ -331,4 +332,31 @@ async fn booting(store: &Store, number: u32) -> BootId {
     store.commit(claim, to(&work, next), at(20)).await.unwrap();
     prepare(store, number, 1, 9).await.unwrap();
     BootId::of(claim.node, 1)
+}
+
+async fn a_medium_may_be_inserted_until_it_was_seen_ejected(site: Site) {
+    let store = site.open().await;
+    enroll(&store, 1).await;
+    let boot = BootId::of(node_id(1), 1);
+    let noted = async || {
+        let boot = store.boot(boot).await.unwrap();
+        boot.expect("is prepared").media_inserted
+    };
+    let by = async |method| {
+        let new = NewBoot {
+            method,
+            ..new_boot(1, boot)
+        };
+        let prepared = store.prepare_boot(new, pool(3), POOL_NAME, at(20)).await;
+        assert_eq!(prepared.unwrap(), address(10));
+    };
+    by(BootMethod::Pxe).await;
+    assert!(!noted().await);
+    for _ in 0..2 {
+        // Once more for the same boot, too, whose medium was taken out in between.
+        by(BootMethod::VirtualMedia).await;
+        assert!(noted().await);
+        store.medium_ejected(boot).await.unwrap();
+        assert!(!noted().await);
+    }
 }

@@ -27,6 +27,7 @@ mod servers;
 mod sightings;
 mod site;
 mod standby;
+mod turns;
 mod verbs;
 mod wake;
 

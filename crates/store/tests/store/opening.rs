@@ -11,6 +11,7 @@ use crate::site::{Site, at, enroll};
 on_both! {
     opened_again_everything_is_there
     opened_many_times_at_once_it_is_made_once
+    what_is_committed_is_counted
     a_newer_database_is_refused
     a_schema_that_something_else_has_left_unfinished_is_refused
 }
@@ -34,6 +35,17 @@ async fn opened_many_times_at_once_it_is_made_once(site: Site) {
         let store = store.expect("opens");
         assert_eq!(store.last_event().await.unwrap(), 0);
     }
+}
+
+async fn what_is_committed_is_counted(site: Site) {
+    let store = site.open().await;
+    let before = store.commits();
+    let node = enroll(&store, 1).await;
+    assert_eq!(store.commits(), before + 1);
+    store.node("node1").await.unwrap();
+    let refused = store.delete_node(node.id, false, at(2)).await;
+    refused.expect_err("it could still be used");
+    assert_eq!(store.commits(), before + 1, "reading and refusing are none");
 }
 
 async fn futures<T: Send + 'static, F>(count: usize, make: impl Fn() -> F) -> Vec<T>
