@@ -424,4 +424,81 @@ mod tests {
             assert!(failure.message.contains("S4711"), "{}", failure.message);
         }
     }
+
+    /// What people are told and what they do follows from these, and a node's disks are believed to be
+    /// locked, or an image to be unusable, by an agent's word alone.
+    #[test]
+    fn each_is_what_the_catalogue_says() {
+        use bessemer_image::Error as Image;
+        let broken = |errno: Errno| {
+            Error::Image(Image::Disk {
+                action: "write",
+                offset: 0,
+                length: 512,
+                source: errno.into(),
+            })
+        };
+        let text = String::new;
+        for (error, cause) in [
+            (Error::WriteProtected, Cause::DiskLocked),
+            (Error::Locked, Cause::DiskLocked),
+            (
+                Error::HiddenNamespaces {
+                    namespaces: vec![3],
+                },
+                Cause::DiskLocked,
+            ),
+            (broken(Errno::EROFS), Cause::DiskLocked),
+            (broken(Errno::EACCES), Cause::DiskLocked),
+            (broken(Errno::EIO), Cause::DiskError),
+            (Error::NotErased { offset: 7 }, Cause::DiskError),
+            (Error::NoDisks, Cause::DiskMissing),
+            (Image::ChunkDamaged(1).into(), Cause::ImageNotFetched),
+            (
+                ClientError::Short { missing: 1 }.into(),
+                Cause::ImageNotFetched,
+            ),
+            (Image::ChunkMalformed(1).into(), Cause::ImageUnusable),
+            (Image::PartitionTable(text()).into(), Cause::ImageUnusable),
+            (
+                Image::NoRoomForConfigDrive(text()).into(),
+                Cause::ImageUnusable,
+            ),
+            (
+                Error::NoKernel {
+                    disk: text(),
+                    message: text(),
+                },
+                Cause::ImageUnusable,
+            ),
+            (
+                Error::LoadKernel(Errno::ENOEXEC.into()),
+                Cause::ImageUnusable,
+            ),
+            (Error::Superseded, Cause::Overtaken),
+            (Error::Bug(text()), Cause::InternalError),
+            (Error::Randomness, Cause::InternalError),
+            (Error::NothingLoaded, Cause::AgentFailed),
+        ] {
+            let said = error.to_string();
+            let told = error.failure();
+            assert_eq!(told.cause, Some(cause), "{said}");
+            assert!(cause.may_come_from_an_agent(), "{said} is not believed");
+            let is_bug = told.class == FailureClass::Bug;
+            assert_eq!(is_bug, cause == Cause::InternalError, "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_disk_stays_that_when_the_disk_is_named() {
+        for (error, cause) in [
+            (Error::Locked, Cause::DiskLocked),
+            (Error::NothingLoaded, Cause::DiskError),
+            (Error::Bug("a".into()), Cause::InternalError),
+        ] {
+            let said = error.to_string();
+            assert_eq!(error.on(&disk()).failure().cause, Some(cause), "{said}");
+        }
+        assert!(matches!(Error::Superseded.on(&disk()), Error::Superseded));
+    }
 }

@@ -202,3 +202,22 @@ fn prepare_hand_over(context: &Context, leave: Leave) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bessemer_core::cause::Cause;
+
+    /// PID 1 switches the machine off at a panic before this is reported; anywhere else it is.
+    #[tokio::test]
+    async fn a_command_that_panics_is_our_own_fault() {
+        let ended: Result<()> = blocking(|| panic!("for this test")).await;
+        let failure = ended.unwrap_err().failure();
+        assert_eq!(failure.cause, Some(Cause::InternalError));
+        assert!(
+            failure.message.starts_with("bug in the agent: "),
+            "{}",
+            failure.message
+        );
+    }
+}

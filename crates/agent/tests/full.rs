@@ -8,6 +8,7 @@ mod rig;
 
 use std::path::Path;
 
+use bessemer_core::cause::Cause;
 use bessemer_core::id::ImageId;
 use bessemer_core::reason::FailureClass;
 use bessemer_wire::agent::{AgentStatus, Work};
@@ -63,6 +64,7 @@ async fn a_disk_that_fails_in_mid_write(parent: &Path) {
         other => panic!("{other:?}"),
     };
     assert_eq!(failed.class, FailureClass::Transient);
+    assert_eq!(failed.cause, Some(Cause::DiskError));
     for part in [
         "disk vda (serial number serial-vda)",
         "write",

@@ -5,6 +5,7 @@ mod rig;
 use std::time::Duration;
 
 use bessemer_agent::session::Ending;
+use bessemer_core::cause::Cause;
 use bessemer_core::id::ImageId;
 use bessemer_core::lifecycle::Leave;
 use bessemer_core::reason::{Failure, FailureClass};
@@ -141,6 +142,7 @@ async fn from_hello_to_hand_over() {
         "{}",
         refused.message
     );
+    assert_eq!(refused.cause, Some(Cause::ImageUnusable));
 
     let refused = failure(conductor.command(command("6", 1, hand_over())).await);
     assert!(
@@ -170,10 +172,12 @@ async fn commands_are_carried_out_once_in_order_and_on_this_machine() {
     let refused = failure(conductor.command(command("old", 3, Work::Erase)).await);
     assert_eq!(refused.class, FailureClass::Permanent);
     assert_eq!(refused.message, "refused: generation 3 is older than 5");
+    assert_eq!(refused.cause, Some(Cause::Overtaken));
     let mut other = command("other", 5, Work::Erase);
     other.expects.serial = "S2".into();
     let refused = failure(conductor.command(other).await);
     assert!(refused.message.contains("serial S2") && refused.message.contains("serial S1"));
+    assert_eq!(refused.cause, Some(Cause::WrongMachine));
     assert!(
         files.disk("vda").iter().all(|byte| *byte == 0xa5),
         "a refused command was carried out"
@@ -241,6 +245,7 @@ async fn chunks_in_the_clear_are_checked_like_all_others() {
     files.write("dev/vda", vec![0x5a; DISK as usize]);
     let failed = failure(conductor.command(command("again", 1, work)).await);
     assert_eq!(failed.class, FailureClass::Transient);
+    assert_eq!(failed.cause, Some(Cause::ImageNotFetched));
     let disk = files.disk("vda");
     for (found, good) in disk.chunks(4096).zip(image::bytes().chunks(4096)) {
         assert!(found == good || found.iter().all(|byte| *byte == 0x5a || *byte == 0));
@@ -261,6 +266,7 @@ async fn a_conductor_that_lies_about_its_image_is_found_out() {
         "{}",
         failed.message
     );
+    assert_eq!(failed.cause, Some(Cause::ImageNotFetched));
     agent.abort();
 }
 
@@ -390,6 +396,7 @@ async fn nothing_is_written_where_an_image_does_not_fit() {
     );
     assert_eq!(failed.class, FailureClass::Permanent);
     assert!(failed.message.contains("larger disk"), "{}", failed.message);
+    assert_eq!(failed.cause, Some(Cause::ImageUnusable));
     let failed = failure(
         conductor
             .command(command("gone", 1, onto("vdc", DISK)))
@@ -401,6 +408,7 @@ async fn nothing_is_written_where_an_image_does_not_fit() {
         "{}",
         failed.message
     );
+    assert_eq!(failed.cause, Some(Cause::DiskMissing));
     let mut map = conductor.inner().map.clone().unwrap();
     map["chunks"][0]["offset"] = (64_u64 << 20).into();
     conductor.inner().map = Some(map);
@@ -414,6 +422,7 @@ async fn nothing_is_written_where_an_image_does_not_fit() {
         "{}",
         failed.message
     );
+    assert_eq!(failed.cause, Some(Cause::ImageNotFetched));
     assert!(
         files
             .disk("vda")
@@ -512,6 +521,7 @@ async fn a_disk_that_has_shrunk_is_tried_again_and_named() {
     let agent = agent(&conductor, &files, conductor.pin);
     let failed = failure(conductor.command(command("1", 1, Work::Erase)).await);
     assert_eq!(failed.class, FailureClass::Transient);
+    assert_eq!(failed.cause, Some(Cause::DiskError));
     for part in ["disk vdb (serial number serial-vdb)", "16777216", "8388608"] {
         assert!(failed.message.contains(part), "{}", failed.message);
     }
@@ -528,6 +538,7 @@ async fn a_write_protected_disk_is_for_an_operator_and_left_as_it_is() {
     let agent = agent(&conductor, &files, conductor.pin);
     let failed = failure(conductor.command(command("1", 1, Work::Erase)).await);
     assert_eq!(failed.class, FailureClass::Operator);
+    assert_eq!(failed.cause, Some(Cause::DiskLocked));
     for part in ["disk vda (serial number serial-vda)", "write-protected"] {
         assert!(failed.message.contains(part), "{}", failed.message);
     }

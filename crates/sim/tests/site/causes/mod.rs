@@ -6,6 +6,7 @@
 mod agents;
 mod controllers;
 mod people;
+mod real_agents;
 mod starting;
 mod switches;
 mod systems;

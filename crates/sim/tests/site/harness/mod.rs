@@ -13,6 +13,7 @@ pub(crate) mod firmware;
 pub(crate) mod image;
 pub(crate) mod node;
 mod process;
+mod real_agent;
 pub(crate) mod trap;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -252,6 +253,12 @@ impl Site {
     pub(crate) async fn machine_with_two_drives(&self) -> SimNode {
         let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
         SimNode::with_two_drives(self, number as u16).await
+    }
+
+    /// The same as [`Self::machine`], on which the real agent runs.
+    pub(crate) async fn machine_with_the_real_agent(&self) -> SimNode {
+        let number = self.machines.fetch_add(1, Ordering::Relaxed) + 1;
+        SimNode::with_the_real_agent(self, number as u16).await
     }
 
     /// Makes the switch of this name known, whose database is at this socket.

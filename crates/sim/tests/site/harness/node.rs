@@ -15,6 +15,7 @@ use bessemer_wire::api::{BmcCreate, BmcTrust, NodeCreate, NodePortCreate};
 use tokio::task::JoinHandle;
 
 use super::Site;
+use super::real_agent::{self, Shown};
 
 pub(crate) const USERNAME: &str = "operator";
 pub(crate) const PASSWORD: &str = "planted-bmc-password";
@@ -28,6 +29,8 @@ pub(crate) struct SimNode {
     server: Option<BmcServer>,
     /// Its other face, where a test wants it.
     ipmi: Option<IpmiServer>,
+    /// What the kernel shows of it, if the real agent runs on it.
+    shown: Option<Shown>,
     inside: JoinHandle<()>,
 }
 
@@ -85,7 +88,25 @@ impl SimNode {
             host,
             bmc,
             ipmi: None,
+            shown: None,
         }
+    }
+
+    /// The same with the real agent in the place of the simulated one.
+    pub(super) async fn with_the_real_agent(site: &Site, number: u16) -> Self {
+        let mut node = Self::start(site, number, false).await;
+        node.inside.abort();
+        let shown = Shown::of(&node.host, site.path(&format!("machine{number}")));
+        let (machine, host) = (node.machine.clone(), node.host.clone());
+        let root = shown.root().to_owned();
+        node.inside = real_agent::inhabit(machine, host, root, site.firmware());
+        node.shown = Some(shown);
+        node
+    }
+
+    /// What the kernel shows of it to the real agent.
+    pub(crate) fn shown(&self) -> &Shown {
+        self.shown.as_ref().expect("the real agent runs on it")
     }
 
     /// Has its controller speak IPMI too: on the usual port of the controller's own address, where
