@@ -413,6 +413,20 @@ mod tests {
         assert_eq!(governor.left_alone_at(now), None, "counting starts anew");
     }
 
+    /// As after a power cut: a room full of BMCs that were silent together is not asked together.
+    #[test]
+    fn those_that_fall_silent_together_are_not_asked_in_step() {
+        let now = Instant::now();
+        let pauses: std::collections::BTreeSet<_> = (0..64)
+            .map(|_| {
+                let governor = Governor::new(TEMPO, Patience::default());
+                asks_in_vain(&governor, now, 5);
+                governor.left_alone_at(now).unwrap().again_in
+            })
+            .collect();
+        assert!(pauses.len() > 32, "{pauses:?}");
+    }
+
     #[tokio::test]
     async fn who_insists_is_the_probe() {
         let governor = Governor::new(TEMPO, Patience::default());

@@ -5,6 +5,7 @@ mod boot;
 mod capabilities;
 mod hostile;
 mod media;
+mod patience;
 mod power;
 mod service;
 mod session;
