@@ -7,13 +7,11 @@
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
-use axum::middleware::from_fn;
 use axum::routing::post;
 use bessemer_core::id::{Generation, ServerId};
 use tracing::{info, warn};
 
 use crate::keyring::same_secret;
-use crate::serving::body_in_time;
 use crate::site::Site;
 
 /// What cloud-init posts is a few hundred bytes.
@@ -27,7 +25,6 @@ pub fn router(site: Site) -> Router {
             post(phone_home),
         )
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn(body_in_time))
         .with_state(site)
 }
 

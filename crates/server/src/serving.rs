@@ -17,7 +17,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::Extensions;
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::serve::Listener;
 use futures_util::{StreamExt, stream};
@@ -35,7 +35,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 /// How long a body of at most a MiB may take to come in.
-const BODY: Duration = Duration::from_secs(30);
+const SMALL_BODY: Duration = Duration::from_secs(30);
 
 /// How long what we have sent may go without the peer's kernel taking it (RFC 5482).
 const UNTAKEN: Duration = Duration::from_secs(60);
@@ -45,6 +45,8 @@ const UNTAKEN: Duration = Duration::from_secs(60);
 pub(crate) struct Bounds {
     /// How long the headers of a request may take to come in; also how long a connection may idle.
     pub(crate) headers: Duration,
+    /// How long a body may take to come in, where none is large.
+    pub(crate) body: Option<Duration>,
     /// Bytes of the headers of a request, and of what is read ahead of a body.
     pub(crate) buffer: usize,
     /// Connections at the same time; more wait in the kernel's queue.
@@ -56,8 +58,10 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     /// For the API: whoever uses it has a token, but may come through one proxy with everybody else.
+    /// Images are uploaded there.
     pub(crate) const API: Self = Self {
         headers: Duration::from_secs(60),
+        body: None,
         buffer: 256 << 10,
         connections: 4096,
         of_one_peer: 2048,
@@ -67,6 +71,7 @@ impl Bounds {
     /// that idle keep one each.
     pub(crate) const MACHINES: Self = Self {
         headers: Duration::from_secs(30),
+        body: Some(SMALL_BODY),
         buffer: 64 << 10,
         connections: 32 << 10,
         of_one_peer: 32,
@@ -75,6 +80,7 @@ impl Bounds {
     /// For phone-home: many systems may be behind one address.
     pub(crate) const TENANTS: Self = Self {
         headers: Duration::from_secs(20),
+        body: Some(SMALL_BODY),
         buffer: 16 << 10,
         connections: 2048,
         of_one_peer: 128,
@@ -123,6 +129,12 @@ pub(crate) async fn serve<L>(
 ) where
     L: Listener<Addr = SocketAddr>,
 {
+    let router = match bounds.body {
+        Some(limit) => router.layer(from_fn(move |request: Request, next: Next| {
+            body_in_time(request, next, limit)
+        })),
+        None => router,
+    };
     let places = Arc::new(Semaphore::new(bounds.connections));
     let peers = Peers::default();
     let carried = TaskTracker::new();
@@ -215,9 +227,9 @@ impl Drop for Share {
     }
 }
 
-/// Middleware: a body that has not come in after [`BODY`] ends with an error, for whoever reads it.
-pub(crate) async fn body_in_time(request: Request, next: Next) -> Response {
-    let deadline = Instant::now() + BODY;
+/// Middleware: a body that has not come in after `limit` ends with an error, for whoever reads it.
+async fn body_in_time(request: Request, next: Next, limit: Duration) -> Response {
+    let deadline = Instant::now() + limit;
     next.run(request.map(|body| until(body, deadline))).await
 }
 
@@ -238,6 +250,7 @@ fn until(body: Body, deadline: Instant) -> Body {
 #[cfg(test)]
 mod tests {
     use axum::routing::{get, post};
+    use nix::sys::socket::getsockopt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::JoinHandle;
 
@@ -245,6 +258,7 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds {
         headers: Duration::from_millis(300),
+        body: Some(PATIENCE),
         buffer: 8 << 10,
         connections: 4,
         of_one_peer: 2,
@@ -256,8 +270,7 @@ mod tests {
     async fn started(bounds: Bounds) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
         let router = Router::new()
             .route("/", get(|| async { "here" }))
-            .route("/slow", post(|body: String| async move { body }))
-            .layer(axum::middleware::from_fn(body_in_time));
+            .route("/slow", post(|body: String| async move { body }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let serving = tokio::spawn(serve(PlainListener(listener), router, bounds, stop.clone()));
@@ -328,16 +341,21 @@ mod tests {
 
     #[tokio::test]
     async fn headers_without_end_are_refused() {
-        let (address, _stop, _serving) = started(BOUNDS).await;
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let long = format!(
-            "GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}",
-            "x".repeat(64 << 10)
-        );
-        // The server may be gone before it has it all.
-        let _ = stream.write_all(long.as_bytes()).await;
-        let said = to_the_end(&mut stream).await;
-        assert!(!said.contains("200 OK"), "{said}");
+        let patient = Bounds {
+            headers: PATIENCE,
+            ..BOUNDS
+        };
+        let (address, _stop, _serving) = started(patient).await;
+        // What is no longer than allowed is taken, what is longer is not: time has no part in it.
+        for (length, taken) in [(4 << 10, true), (64 << 10, false)] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let long = "x".repeat(length);
+            let request = format!("GET / HTTP/1.1\r\nConnection: close\r\nX-Long: {long}\r\n\r\n");
+            // The server may be gone before it has it all.
+            let _ = stream.write_all(request.as_bytes()).await;
+            let said = to_the_end(&mut stream).await;
+            assert_eq!(said.contains("200 OK"), taken, "{length} bytes: {said}");
+        }
     }
 
     #[tokio::test]
@@ -350,6 +368,23 @@ mod tests {
         let later = Instant::now() + PATIENCE;
         let whole = axum::body::to_bytes(until(Body::from("all"), later), 10).await;
         assert_eq!(&whole.unwrap()[..], b"all");
+    }
+
+    #[tokio::test]
+    async fn who_promises_a_body_and_does_not_send_it_is_cut_off() {
+        let hasty = Bounds {
+            headers: PATIENCE,
+            body: Some(Duration::from_millis(300)),
+            ..BOUNDS
+        };
+        let (address, _stop, _serving) = started(hasty).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nha")
+            .await
+            .unwrap();
+        let said = to_the_end(&mut stream).await;
+        assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
     }
 
     #[test]
@@ -382,16 +417,93 @@ mod tests {
         let mut first = TcpStream::connect(address).await.unwrap();
         let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         first.write_all(request).await.unwrap();
-        let mut begin = [0; 12];
-        first.read_exact(&mut begin).await.unwrap();
-        assert_eq!(&begin, b"HTTP/1.1 200");
+        answer(&mut first).await;
         let mut second = TcpStream::connect(address).await.unwrap();
         second
             .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             .await
             .unwrap();
+        // All the while the first one is served, the second is not.
+        for _ in 0..50 {
+            first.write_all(request).await.unwrap();
+            answer(&mut first).await;
+            let nothing = second.try_read(&mut [0]).unwrap_err();
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        }
         drop(first);
         assert!(to_the_end(&mut second).await.ends_with("here"));
+    }
+
+    /// One whole answer of a connection that goes on.
+    async fn answer(stream: &mut TcpStream) {
+        let mut said = Vec::new();
+        while !said.ends_with(b"\r\n\r\nhere") {
+            assert!(stream.read_buf(&mut said).await.unwrap() > 0, "cut off");
+        }
+    }
+
+    /// A listener whose connections all seem to come from one peer that is not our own host.
+    struct FromElsewhere(PlainListener);
+
+    impl Listener for FromElsewhere {
+        type Io = TcpStream;
+        type Addr = SocketAddr;
+
+        async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+            let (stream, peer) = self.0.accept().await;
+            (stream, SocketAddr::from(([192, 0, 2, 1], peer.port())))
+        }
+
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            self.0.local_addr()
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_its_share_of_connections_gets_no_more_until_one_ends() {
+        let bounds = Bounds {
+            headers: PATIENCE,
+            connections: 100,
+            of_one_peer: 1,
+            ..BOUNDS
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = FromElsewhere(PlainListener(listener));
+        let router = Router::new().route("/", get(|| async { "here" }));
+        tokio::spawn(serve(listener, router, bounds, CancellationToken::new()));
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(request).await.unwrap();
+        answer(&mut first).await;
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let _ = second.write_all(request).await;
+        assert_eq!(to_the_end(&mut second).await, "");
+        drop(first);
+        // The server learns of that some time.
+        let served = async {
+            loop {
+                let mut next = TcpStream::connect(address).await.unwrap();
+                let _ = next
+                    .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    .await;
+                if to_the_end(&mut next).await.ends_with("here") {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, served).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_does_not_take_its_answer_is_cut_off_by_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listener = PlainListener(listener);
+        let (accepted, connected) = tokio::join!(listener.accept(), TcpStream::connect(address));
+        connected.unwrap();
+        let patience = getsockopt(&accepted.0, sockopt::TcpUserTimeout).unwrap();
+        assert_eq!(patience, 60_000);
     }
 
     #[tokio::test]
@@ -399,13 +511,22 @@ mod tests {
         let (address, stop, serving) = started(BOUNDS).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream
-            .write_all(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nha")
+            .write_all(
+                b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\
+                Expect: 100-continue\r\n\r\n",
+            )
             .await
             .unwrap();
-        stream.write_all(b"lf").await.unwrap();
+        // It is asked for the body: the request is under way.
         let mut begin = [0; 12];
         stream.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"HTTP/1.1 100");
         stop.cancel();
+        // Nobody is let in any more, so the server has heard of it.
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        stream.write_all(b"half").await.unwrap();
         assert!(to_the_end(&mut stream).await.ends_with("half"));
         tokio::time::timeout(PATIENCE, serving)
             .await

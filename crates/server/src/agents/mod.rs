@@ -18,14 +18,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use bessemer_wire::agent::MAX_AGENT_BODY;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::serving::body_in_time;
 use crate::site::Site;
 
 /// What the agent endpoints share.
@@ -69,6 +67,5 @@ pub fn router(site: Site, chunk_service: Option<SocketAddr>) -> Router {
         .route("/agent/v1/network-files", get(serve::network_files))
         .route("/agent/v1/config-drive", get(serve::config_drive))
         .layer(DefaultBodyLimit::max(MAX_AGENT_BODY))
-        .layer(from_fn(body_in_time))
         .with_state(agents)
 }

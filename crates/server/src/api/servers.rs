@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use bessemer_core::id::{ProjectId, ServerId};
+use bessemer_core::lifecycle::Goal;
 use bessemer_store::{Candidate, Order, Placed, ServerRecord};
 use bessemer_wire::api::{Page, Server, ServerCreate, ServerPlan};
 use utoipa_axum::router::OpenApiRouter;
@@ -187,11 +188,11 @@ async fn delete(
     caller: Caller,
     Path(server): Path<String>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let id = site.store.server(caller.scope(), &server).await?.id;
-    site.store.release_server(id, site.now()).await?;
+    let mut record = site.store.server(caller.scope(), &server).await?;
+    site.store.release_server(record.id, site.now()).await?;
     site.bell.ring();
-    // Asked for again, it may be gone by now: then it is not found, as any other.
-    let record = site.store.server(None, &id.to_string()).await?;
+    // Not read again: if its node had not moved for it yet, it is gone in a moment.
+    record.goal = Goal::Available;
     shown(&site, &caller, StatusCode::ACCEPTED, record).await
 }
 

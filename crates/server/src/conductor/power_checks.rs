@@ -131,8 +131,7 @@ impl Checks {
             if !servers.is_ours(watch.node) {
                 continue;
             }
-            let jitter = each.mul_f64(f64::from(mixed(watch.node, &[]) as u16) / 65_536.0);
-            let at = began + each * index + jitter;
+            let at = began + place(watch.node, index, each);
             let checks = self.clone();
             self.running.spawn(async move {
                 let look = async {
@@ -256,6 +255,14 @@ impl Servers {
     }
 }
 
+/// When the look at the node number `index` of a part begins, from the part's begin on, if each has so much
+/// time: somewhere in its own time, and always at the same place in it, so that looks neither come together
+/// nor in step.
+fn place(node: NodeId, index: u32, each: Duration) -> Duration {
+    let within = f64::from(mixed(node, &[]) as u16) / 65_536.0;
+    each * index + each.mul_f64(within)
+}
+
 /// A number that depends on every bit of `node` and `salt`: FNV-1a, and the last step of SplitMix64.
 /// The same in every version, as servers of different ones may share nodes.
 fn mixed(node: NodeId, salt: &[u8]) -> u64 {
@@ -303,6 +310,26 @@ mod tests {
             assert!((800..1200).contains(share), "{shares:?}");
         }
         assert!(nodes.iter().all(|&node| servers("one", &[]).is_ours(node)));
+    }
+
+    #[test]
+    fn looks_are_spread_over_their_time_and_not_in_step() {
+        let each = Duration::from_millis(100);
+        let mut within = Vec::new();
+        for index in 0..1000 {
+            let node = NodeId(Uuid::from_u128(u128::from(index) << 64));
+            let at = place(node, index, each);
+            let own = each * index..each * (index + 1);
+            assert!(own.contains(&at), "{index}: {at:?}");
+            assert_eq!(at, place(node, index, each), "the same in every round");
+            within.push(at - own.start);
+        }
+        // A tenth of the time has about a tenth of the looks.
+        for tenth in 0..10 {
+            let (from, to) = (each / 10 * tenth, each / 10 * (tenth + 1));
+            let looks = within.iter().filter(|at| (from..to).contains(*at)).count();
+            assert!((50..150).contains(&looks), "{looks} in tenth {tenth}");
+        }
     }
 
     /// Servers of different versions must agree.
