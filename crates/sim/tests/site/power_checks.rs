@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bessemer_server::Server;
 use bessemer_server::config::DatabaseUrl;
@@ -135,6 +136,25 @@ async fn a_controller_that_does_not_answer_is_told_of_once_and_so_is_its_return(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_left_alone_is_not_asked_by_looks() {
+    let site = site(None).await;
+    let node = site.available().await;
+    node.set_faults(Faults {
+        reject_credentials: true,
+        ..Faults::default()
+    });
+    let inside = &site.server().site;
+    site.wait("it to be left alone", async || {
+        (inside.bmcs.left_alone() == 1).then_some(())
+    })
+    .await;
+    let requests = node.bmc_requests();
+    looked(&site, 3).await;
+    assert_eq!(node.bmc_requests(), requests);
+    assert_eq!(inside.bmcs.left_alone(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_look_is_one_request_and_writes_nothing() {
     let commits = Arc::new(AtomicU64::new(0));
     let counted = commits.clone();
@@ -152,11 +172,15 @@ async fn a_look_is_one_request_and_writes_nothing() {
         looks(site.server()),
         commits.load(Ordering::SeqCst),
     );
+    let began = Instant::now();
     looked(&site, 4).await;
     let (looks, requests) = (
         looks(site.server()) - before.1,
         node.bmc_requests() - before.0,
     );
+    // One a second; the first may have been on its way, and one may come late.
+    let most = began.elapsed().as_secs() + 3;
+    assert!(looks <= most, "{looks} looks in {most} s");
     // One may be on its way at either end.
     assert!(requests.abs_diff(looks) <= 1, "{requests} for {looks}");
     assert_eq!(commits.load(Ordering::SeqCst), before.2);
