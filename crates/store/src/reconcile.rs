@@ -9,7 +9,7 @@
 use bessemer_core::Timestamp;
 use bessemer_core::id::{Generation, NodeId, ProjectId, ServerId};
 use bessemer_core::lifecycle::{
-    Action, AgentSeen, Cleanliness, Executor, IntentKey, NodeState, Observed, Outcome, Phase,
+    Action, AgentSeen, Cleanliness, Executor, IntentKey, NodeState, Observed, Outcome, Phase, Step,
 };
 
 use crate::Error;
@@ -369,7 +369,8 @@ async fn store_state(
         owner = CASE WHEN $10 > 0 THEN owner END, lease_until = $10,
         fence = CASE WHEN $10 > 0 THEN fence + 1 ELSE fence END,
         due_at = CASE WHEN news = $7 THEN $8 ELSE $9 END,
-        switched_on = CASE WHEN news = $7 THEN 0 ELSE switched_on END
+        switched_on = CASE WHEN news = $7 THEN 0 ELSE switched_on END,
+        os_up = CASE WHEN $11 = 1 THEN NULL ELSE os_up END
         WHERE id = $1 AND fence = $2 AND owner IS NOT NULL
         RETURNING server, goal_kind";
     let Commit {
@@ -392,8 +393,15 @@ async fn store_state(
         wake_at.map(due),
         now,
         lease_until,
+        i64::from(has_switched_off(&turn.commit.before, next)),
     ];
     write.row(SQL, values).await?.ok_or(Error::LeaseLost)
+}
+
+/// Whether the machine has just been seen off. What a system has said until then says nothing of the one
+/// that the next attempt is going to start.
+fn has_switched_off(before: &NodeState, next: &NodeState) -> bool {
+    matches!(before.step, Step::PowerOff | Step::PowerDown) && before.step != next.step
 }
 
 /// Whether a commit is worth a line of history, and ends older intents.

@@ -12,6 +12,7 @@ use crate::site::{
 
 on_both! {
     a_server_becomes_active_and_goes
+    what_a_system_has_said_says_nothing_of_the_next_attempts
     a_stuck_release_can_be_started_again
     a_server_that_is_given_back_before_its_node_moves_leaves_nothing
     a_server_that_is_given_back_in_cleaning_leaves_nothing
@@ -85,6 +86,26 @@ async fn a_server_becomes_active_and_goes(site: Site) {
         active.address(),
         "it rests while there are others"
     );
+}
+
+async fn what_a_system_has_said_says_nothing_of_the_next_attempts(site: Site) {
+    let store = site.open().await;
+    let server = deployed(&store).await;
+    // It is given up, and says that it is up before it has been switched off.
+    store.wake(node_id(1), at(2010)).await.unwrap();
+    reach(&store, Phase::Deploying, Step::PowerOff, at(2010)).await;
+    assert!(store.os_up(server, Generation(2), at(2011)).await.unwrap());
+    reach(
+        &store,
+        Phase::Deploying,
+        Step::ConnectProvisioning,
+        at(2012),
+    )
+    .await;
+    store.wake(node_id(1), at(2013)).await.unwrap();
+    let claimed = claim(&store, at(2013)).await;
+    let work = store.work(claimed).await.unwrap();
+    assert_eq!(work.seen.os_up, None);
 }
 
 async fn a_stuck_release_can_be_started_again(site: Site) {
