@@ -4,7 +4,7 @@
 //! at every change of what runs on a machine and at every move of a switch port, each at the very
 //! moment: what he finds is what was true then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -46,6 +46,8 @@ struct Inner {
     fences: HashMap<NodeId, i64>,
     /// Servers that nobody has asked to be deleted or rebuilt, by their node, once active.
     kept: HashMap<NodeId, ServerId>,
+    /// Servers that somebody has asked to be deleted, whatever becomes of them until that is heard.
+    given_up: HashSet<ServerId>,
 }
 
 /// A machine as the judge knows it.
@@ -149,8 +151,14 @@ impl Judge {
         }
     }
 
-    /// From now on this server may be erased.
+    /// From now on this server may be erased: somebody asks for it to be deleted.
     pub(crate) fn given_up(&self, server: ServerId) {
+        self.inner.lock().unwrap().given_up.insert(server);
+        self.written_anew(server);
+    }
+
+    /// What is on the disks of this server may be lost until it is active again.
+    pub(crate) fn written_anew(&self, server: ServerId) {
         let mut inner = self.inner.lock().unwrap();
         inner.kept.retain(|_, kept| *kept != server);
     }
@@ -288,7 +296,11 @@ impl Judge {
         let Some(server) = next.written_for else {
             return self.object(format!("{name}: active, and written for nobody"));
         };
-        self.inner.lock().unwrap().kept.insert(node, server);
+        let mut inner = self.inner.lock().unwrap();
+        if !inner.given_up.contains(&server) {
+            inner.kept.insert(node, server);
+        }
+        drop(inner);
         let inside = host.inside();
         if inside != Inside::System {
             self.object(format!("{name}: active while {inside:?} runs"));

@@ -234,7 +234,7 @@ impl Actor<'_> {
         let Some((name, server, _)) = &self.server else {
             return;
         };
-        self.world.judge.given_up(*server);
+        self.world.judge.written_anew(*server);
         let rebuild = ServerRebuild::default();
         let what = format!("rebuild {name}");
         let key = format!("rebuild-{name}");
