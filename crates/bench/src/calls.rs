@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
+use crate::counted::Counted;
 use crate::figures::{figure, milliseconds, percentile, progress};
 use crate::nodes::{self, NODES, SilentNodes};
 use crate::process::{Folder, Kept, Server};
@@ -91,7 +92,7 @@ impl Asked<'_> {
         progress("creating 1,000 nodes");
         let mut api = self.connect().await?;
         let silent = SilentNodes::register(&mut api).await?;
-        let before = metric(&mut api, RECONCILES).await?;
+        let before = turns(&mut api).await?;
         let create = |number| {
             let node = nodes::request(number)?;
             Ok((Method::POST, "/v1/nodes".into(), node))
@@ -102,7 +103,7 @@ impl Asked<'_> {
         let hold = |number| Ok(hold(&format!("node-{number}")));
         self.calls("hold_node", 1, NODES, hold).await?;
         self.addresses(&mut api).await?;
-        let after = metric(&mut api, RECONCILES).await?;
+        let after = turns(&mut api).await?;
         ensure!(
             before == after,
             "the conductor took {} turns while calls were measured: has it more places than there \
@@ -150,7 +151,7 @@ impl Asked<'_> {
     async fn turns(&self, api: &mut Connection, silent: SilentNodes) -> anyhow::Result<()> {
         progress("bringing them to rest");
         let cpu = self.server.cpu()?;
-        let before = metric(api, RECONCILES).await?;
+        let before = turns(api).await?;
         let silent = silent.hang_up();
         let all_held = async {
             for id in &silent {
@@ -158,7 +159,7 @@ impl Asked<'_> {
                 api.call(method, &path, reason).await?;
             }
             let all = f64::from(NODES) + silent.len() as f64;
-            while metric(api, "bessemer_nodes{phase=\"held\"}").await? < all {
+            while Counted::by(api).await?.nodes("held")? < all {
                 sleep(Duration::from_millis(100)).await;
             }
             anyhow::Ok(())
@@ -166,9 +167,9 @@ impl Asked<'_> {
         timeout(PATIENCE, all_held)
             .await
             .context("the conductor has not brought every node to rest in time")??;
-        let turns = metric(api, RECONCILES).await? - before;
+        let taken = turns(api).await? - before;
         let spent = milliseconds(self.server.cpu()? - cpu);
-        tell(self.kept, "conductor_turn_cpu", spent / turns, "ms");
+        tell(self.kept, "conductor_turn_cpu", spent / taken, "ms");
         for id in silent {
             let path = format!("/v1/nodes/{id}");
             api.call(Method::DELETE, &path, Bytes::new()).await?;
@@ -245,7 +246,10 @@ async fn make(mut client: Connection, calls: Vec<Call>) -> anyhow::Result<Vec<Du
 }
 
 /// Turns of the conductor.
-const RECONCILES: &str = "bessemer_conductor_reconciles_total";
+async fn turns(api: &mut Connection) -> anyhow::Result<f64> {
+    let counted = Counted::by(api).await?;
+    counted.get("bessemer_conductor_reconciles_total")
+}
 
 fn get(path: String) -> Call {
     (Method::GET, path, Bytes::new())
@@ -254,13 +258,4 @@ fn get(path: String) -> Call {
 fn hold(node: &str) -> Call {
     let reason = Bytes::from_static(br#"{"reason":"benchmark"}"#);
     (Method::POST, format!("/v1/nodes/{node}/hold"), reason)
-}
-
-/// The value of one of the server's counters.
-async fn metric(api: &mut Connection, name: &str) -> anyhow::Result<f64> {
-    let answer = api.get("/metrics").await?;
-    let text = std::str::from_utf8(&answer)?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name));
-    let value = value.with_context(|| format!("the server has no metric {name}"))?;
-    Ok(value.trim().parse()?)
 }

@@ -9,25 +9,28 @@
 //! times hardly do, so they are what to compare. The load comes from one thread of this process, so
 //! that on two cores the server keeps one to itself.
 //!
-//! - `process`: a server and its footprint; `connection`: one HTTP connection;
-//! - `start_up`, `calls`, `images`, `idle_agents`, `orders`, `power_checks`: what is measured; `nodes`: the thousand
-//!   machines it is measured with;
+//! - `process`: a server and its footprint; `connection`: one HTTP connection; `counted`: its counters;
+//! - `start_up`, `calls`, `images`, `idle_agents`, `orders`, `full_cycle`, `ten_thousand`: what is measured;
+//! - `nodes`: the thousand nodes that calls are measured with; `offer`: what is ordered;
 //! - `firmware`: what a simulated machine boots, as in the tests of sites; `figures`: how it is told.
 
 mod calls;
 mod connection;
+mod counted;
 mod figures;
 #[path = "../../sim/tests/site/harness/firmware.rs"]
 mod firmware;
+mod full_cycle;
 mod idle_agents;
 mod images;
 mod nodes;
+mod offer;
 mod orders;
 #[path = "../../store/tests/store/postgres.rs"]
 mod postgres;
-mod power_checks;
 mod process;
 mod start_up;
+mod ten_thousand;
 
 use std::path::PathBuf;
 
@@ -67,8 +70,14 @@ async fn main() -> anyhow::Result<()> {
     if asked("orders") {
         orders::measure().await?;
     }
-    if asked("power-checks") {
-        power_checks::measure(&program).await?;
+    if asked("full-cycle") {
+        full_cycle::measure(&program, Kept::Sqlite).await?;
+    }
+    if asked("full-cycle-postgresql") {
+        full_cycle::measure(&program, Kept::Postgresql).await?;
+    }
+    if asked("ten-thousand") {
+        ten_thousand::measure(&program).await?;
     }
     figure("load_1m", load()?, "processes");
     Ok(())
@@ -82,7 +91,9 @@ const PARTS: &[&str] = &[
     "images",
     "idle-agents",
     "orders",
-    "power-checks",
+    "full-cycle",
+    "full-cycle-postgresql",
+    "ten-thousand",
 ];
 
 /// The server to measure: the `bessemer` that was built beside this, unless the environment names

@@ -7,43 +7,31 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use bessemer_client::Client;
 use bessemer_core::boot_method::BootMethod;
-use bessemer_core::lifecycle::{HandOver, Standby};
-use bessemer_core::network::NetworkKind;
+use bessemer_core::lifecycle::Standby;
 use bessemer_server::config::Config;
 use bessemer_server::{Server, StartOptions};
 use bessemer_sim::agent::{Firmware, Host};
 use bessemer_sim::machine::{Machine, SimulatedMachine};
 use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Transport};
 use bessemer_wire::api::{
-    BmcCreate, BmcTrust, FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate,
-    NetworkRequest, Node, NodeCreate, NodePortCreate, NodeUpdate, ServerCreate, ServerStatus,
-    SubnetCreate,
+    BmcCreate, BmcTrust, Node, NodeCreate, NodePortCreate, NodeUpdate, ServerStatus,
 };
-use tokio::time::{sleep, timeout};
 
 use crate::figures::{figure, progress};
 use crate::firmware::{make_ramdisk, offered};
+use crate::offer::{self, until};
 
 /// The longest that an order, a release or an import may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// Bytes of the image's disk.
-const DISK: u64 = 12 << 20;
-
 const NODE: &str = "node1";
 const ACCOUNT: (&str, &str) = ("operator", "bench");
-const PUBLIC_KEY: &str = "ssh-ed25519 \
-    AAAAC3NzaC1lZDI1NTE5AAAAIP5kGDqPvXwzYUGQxNLPRQ8qMYBvZYZlP1iE0Nng2Q1R somebody@example";
 
 /// Orders a machine that is off, one that idles in the agent, and one that is off and boots the
 /// agent from a medium that its BMC fetches.
@@ -152,57 +140,7 @@ impl Bench {
         api.create_node(&self.machine.registration()).await?;
         self.node_until("for rent", |node| node.provision_state == "available")
             .await?;
-        let disk = folder.join("image");
-        File::create(&disk)?.set_len(DISK)?;
-        let status = Command::new("/usr/sbin/sgdisk")
-            .args(["-n", "1:2048:0"])
-            .arg(&disk)
-            .stdout(std::process::Stdio::null())
-            .status()
-            .context("sgdisk (Debian's gdisk) is needed")?;
-        ensure!(status.success(), "sgdisk ended with {status}");
-        api.create_image(&ImageCreate {
-            name: "image".into(),
-            source: disk.to_str().map(str::to_owned),
-            sha256: Some(sha256(&disk)?),
-            ..ImageCreate::default()
-        })
-        .await?;
-        let ready = async || Ok(api.image("image").await?.status == ImageStatus::Ready);
-        until("the image to be ready", ready).await?;
-        api.create_flavor(&FlavorCreate {
-            name: "metal".into(),
-            hardware: None,
-            from_node: Some(NODE.into()),
-            standby: false,
-            hand_over: HandOver::default(),
-            root_disk_hint: None,
-        })
-        .await?;
-        api.create_network(&NetworkCreate {
-            name: "network".into(),
-            kind: NetworkKind::Vlan,
-            scope: None,
-            project: None,
-            vlan: Some(100),
-            vni: None,
-            mtu: None,
-            physical_network: None,
-            subnets: vec![SubnetCreate {
-                cidr: "192.168.100.0/24".parse()?,
-                gateway: None,
-                dns: Vec::new(),
-                routes: Vec::new(),
-                pools: None,
-            }],
-        })
-        .await?;
-        api.create_key(&KeyPairCreate {
-            name: "key".into(),
-            public_key: PUBLIC_KEY.into(),
-        })
-        .await?;
-        Ok(())
+        offer::make(&self.api, folder, NODE).await
     }
 
     /// Orders the machine, tells how many requests its BMC got for that, and gives it back to
@@ -210,22 +148,9 @@ impl Bench {
     async fn order(&self, name: &str, then: Standby, by: Option<BootMethod>) -> anyhow::Result<()> {
         let api = &self.api;
         let before = self.machine.bmc.requests();
-        let order = ServerCreate {
-            name: "server".into(),
-            flavor: "metal".into(),
-            image: "image".into(),
-            networks: vec![NetworkRequest {
-                network: "network".into(),
-                addresses: Vec::new(),
-                port: None,
-                mode: None,
-            }],
-            keys: vec!["key".into()],
-            user_data: None,
-        };
-        api.create_server(&order, name).await?;
+        api.create_server(&offer::order("server"), name).await?;
         let active = async || Ok(api.server("server").await?.status == ServerStatus::Active);
-        until("the server to be active", active).await?;
+        until("the server to be active", PATIENCE, active).await?;
         let requests = self.machine.bmc.requests() - before;
         figure(name, requests as f64, "requests");
         let update = NodeUpdate {
@@ -242,27 +167,7 @@ impl Bench {
     }
 
     async fn node_until(&self, what: &str, is: impl Fn(&Node) -> bool) -> anyhow::Result<()> {
-        until(what, async || Ok(is(&*self.api.node(NODE).await?))).await
+        let is = async || Ok(is(&*self.api.node(NODE).await?));
+        until(what, PATIENCE, is).await
     }
-}
-
-/// Looks until it is so.
-async fn until(what: &str, is: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let looking = async {
-        while !is().await? {
-            sleep(LOOK_AGAIN).await;
-        }
-        Ok(())
-    };
-    match timeout(PATIENCE, looking).await {
-        Ok(result) => result,
-        Err(_) => bail!("waited in vain for {what}"),
-    }
-}
-
-fn sha256(path: &Path) -> anyhow::Result<String> {
-    let output = Command::new("sha256sum").arg(path).output()?;
-    let text = String::from_utf8(output.stdout)?;
-    let sum = text.split_whitespace().next();
-    sum.map(str::to_owned).context("sha256sum said nothing")
 }

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use bessemer_sim::fleet::site;
 use bessemer_store::Location;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -61,6 +62,8 @@ pub(crate) struct Folder {
     /// What its configuration says beside where things are.
     more: &'static str,
     database_url: Option<String>,
+    /// Whether a fleet boots from this server.
+    boots_fleet: bool,
 }
 
 impl Folder {
@@ -75,6 +78,7 @@ impl Folder {
             folder: folder.context("no temporary folder can be made")?,
             more,
             database_url: None,
+            boots_fleet: false,
         })
     }
 
@@ -90,9 +94,24 @@ impl Folder {
         })
     }
 
+    /// The same of a server that machines of [`bessemer_sim::fleet`] boot from, by virtual media.
+    pub(crate) async fn for_fleet(kept: Kept, more: &'static str) -> anyhow::Result<Self> {
+        let folder = Self {
+            boots_fleet: true,
+            ..Self::on(kept, more).await?
+        };
+        site::make_ramdisk(&folder.path().join("ramdisk"))?;
+        Ok(folder)
+    }
+
+    /// Where all of it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where the server keeps its data.
     pub(crate) fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.path().join("data")
     }
 
     /// Its database.
@@ -104,7 +123,7 @@ impl Folder {
     }
 
     fn log(&self) -> PathBuf {
-        self.folder.path().join("log")
+        self.path().join("log")
     }
 
     /// Writes the configuration of the next start.
@@ -114,24 +133,41 @@ impl Folder {
         agents: SocketAddr,
         provisioning: bool,
     ) -> anyhow::Result<PathBuf> {
-        let path = self.folder.path().join("bessemer.toml");
-        let port = agents.port();
-        let more = match provisioning {
-            true => format!("{PROVISIONING}agent_port = {port}\n"),
-            false => String::new(),
+        let path = self.path().join("bessemer.toml");
+        let text = match self.boots_fleet {
+            true => self.fleet_configuration(api, agents),
+            false => self.configuration(api, provisioning.then_some(agents)),
+        };
+        fs::write(&path, text + self.more)?;
+        Ok(path)
+    }
+
+    fn fleet_configuration(&self, api: SocketAddr, agents: SocketAddr) -> String {
+        let ports = site::Ports {
+            api: api.port(),
+            agents: agents.port(),
+            boot: 0,
+            media: 0,
+            phone_home: 0,
+        };
+        site::configuration(self.path(), ports, self.database_url.as_deref())
+    }
+
+    /// With boot services if there is an address for agents.
+    fn configuration(&self, api: SocketAddr, agents: Option<SocketAddr>) -> String {
+        let provisioning = match agents {
+            Some(agents) => format!("{PROVISIONING}agent_port = {}\n", agents.port()),
+            None => String::new(),
         };
         let database = match &self.database_url {
             Some(url) => format!("database_url = '{url}'\n"),
             None => String::new(),
         };
         let data = self.data();
-        let text = format!(
-            "data = '{}'\n{database}[api]\nlisten = '{api}'\n{more}{}",
-            data.display(),
-            self.more
-        );
-        fs::write(&path, text)?;
-        Ok(path)
+        format!(
+            "data = '{}'\n{database}[api]\nlisten = '{api}'\n{provisioning}",
+            data.display()
+        )
     }
 }
 
