@@ -65,8 +65,9 @@ impl Store {
     /// Has what a node is doing stopped, and wakes it: it is then made safe like one that failed.
     /// `why` is shown as its reason, `by` names who wants it. Returns the new generation.
     ///
-    /// [`Error::Conflict`] if there is nothing to stop: the node is at rest, or on its way to where
-    /// it is safe.
+    /// [`Error::Conflict`] if there is nothing to stop: the node is at rest, on its way to where
+    /// it is safe, or about to leave what it is doing. (Were that stopped, the node would rest with what
+    /// was asked for before: a server that is given back would be so for ever.)
     pub async fn abort(
         &self,
         id: NodeId,
@@ -78,14 +79,20 @@ impl Store {
             news = news + 1, due_at = CASE WHEN due_at < $3 THEN due_at ELSE $3 END
             WHERE id = $1 AND at_rest = 0
             AND phase IN ('enrolled', 'inspecting', 'cleaning', 'deploying')
+            AND (phase <> 'deploying' OR goal_kind = 'deployed') AND goal_kind <> 'held'
             RETURNING generation, name, phase";
         let mut write = self.write("abort").await?;
         let Some(row) = write.row(SQL, values![id, why, now]).await? else {
             write.roll_back().await?;
             let node = self.node_by_id(id).await?;
             let (name, phase) = (node.name, node.state.phase.name());
+            let given_up = match (node.state.phase, &node.spec.goal) {
+                (Phase::Deploying, Goal::Deployed(_)) => "",
+                (Phase::Deploying, _) | (_, Goal::Held { .. }) => ", which has been given up",
+                _ => "",
+            };
             return Err(Error::not_now(format!(
-                "node `{name}` is {phase}: there is nothing to stop"
+                "node `{name}` is {phase}{given_up}: there is nothing to stop"
             )));
         };
         let generation = Generation(row.number("generation")?);

@@ -87,7 +87,7 @@ impl Fleet {
     /// When the folder is used by another fleet or cannot be written, the port is taken, or this
     /// process may not have as many open files.
     pub async fn start(options: &FleetOptions) -> Result<Self, Error> {
-        open_files::allow(open_files::needed(options.nodes))?;
+        open_files::allow(options.nodes)?;
         let folder = &options.folder;
         let disks = folder.join("disks");
         std::fs::create_dir_all(&disks).map_err(Error::file("create", &disks))?;

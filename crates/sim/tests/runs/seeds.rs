@@ -21,11 +21,19 @@ pub(crate) const RUNS_OF_A_SITE: u64 = MACHINES * LIVES;
 const LIMIT: Duration = Duration::from_secs(1500);
 
 /// Seeds in which something was found once, each with what it was.
-pub(crate) const KNOWN: &[(u64, &str)] = &[(
-    2,
-    "a server is killed at the first decision of an order, which is given back before another one \
-     hears of it: the order was there for ever",
-)];
+pub(crate) const KNOWN: &[(u64, &str)] = &[
+    (
+        2,
+        "a server is killed at the first decision of an order, which is given back before another one \
+         hears of it: the order was there for ever. And a system says that it is up while its machine is \
+         switched off for the next attempt: the server was active while firmware ran",
+    ),
+    (
+        11,
+        "a deployment is stopped by an operator after its server has been given back, before its node has \
+         moved for that: the node failed, and the server was being given back for ever",
+    ),
+];
 
 /// What a seed decides.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ on_both! {
     of_two_rebuilds_at_once_one_wins
     a_rebuild_under_one_key_happens_once
     only_what_works_is_stopped
+    what_is_given_up_is_not_stopped_instead
     a_node_that_is_retired_is_for_nobody
     only_active_servers_are_switched
     a_request_is_overtaken_only_by_force
@@ -194,6 +195,24 @@ async fn only_what_works_is_stopped(site: Site) {
         told.contains("alice") && told.contains("wrong rack"),
         "{told}"
     );
+}
+
+/// Found by the runs: a server was given back for ever.
+async fn what_is_given_up_is_not_stopped_instead(site: Site) {
+    let store = site.open().await;
+    stock(&store, 5).await;
+    available_nodes(&store, 1).await;
+    store.place(order(1, 1), at(2001)).await.unwrap();
+    reach(&store, Phase::Deploying, Step::PrepareBoot, at(2001)).await;
+    store.release_server(server_id(1), at(2002)).await.unwrap();
+    let abort = store.abort(node_id(1), "wrong rack", "alice", at(2003));
+    refused(
+        abort.await,
+        "is deploying, which has been given up: there is nothing",
+    );
+    let node = store.node("node1").await.unwrap();
+    assert_eq!((node.spec.abort, node.spec.goal), (None, Goal::Available));
+    assert_eq!(node.spec.generation, Generation(3));
 }
 
 async fn a_node_that_is_retired_is_for_nobody(site: Site) {
