@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use bessemer_client::Client;
 use bessemer_core::lifecycle::Phase;
-use bessemer_sim::fleet::{Fleet, FleetOptions, register};
+use bessemer_sim::fleet::{Fleet, register};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -38,14 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(1200);
 /// Measures a cycle of all nodes.
 pub(crate) async fn measure(program: &Path, kept: Kept) -> anyhow::Result<()> {
     let folder = Folder::for_fleet(kept, NO_POWER_CHECKS).await?;
-    let fleet = Fleet::start(&FleetOptions {
-        first: 1,
-        nodes: NODES,
-        port: 0,
-        tls: true,
-        folder: folder.path().join("fleet"),
-    })
-    .await?;
+    let fleet = folder.fleet(NODES).await?;
     let mut server = Server::start(program, &folder, false).await?;
     let token = server.first_token().await?;
     let cycle = Cycle {

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use bessemer_sim::fleet::site;
+use bessemer_sim::fleet::{Fleet, FleetOptions, site};
 use bessemer_store::Location;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -92,6 +92,18 @@ impl Folder {
             database_url,
             ..Self::with(more)?
         })
+    }
+
+    /// Simulated machines whose controllers speak TLS, with their disks in this folder.
+    pub(crate) async fn fleet(&self, nodes: u16) -> anyhow::Result<Fleet> {
+        let options = FleetOptions {
+            first: 1,
+            nodes,
+            port: 0,
+            tls: true,
+            folder: self.path().join("fleet"),
+        };
+        Ok(Fleet::start(&options).await?)
     }
 
     /// The same of a server that machines of [`bessemer_sim::fleet`] boot from, by virtual media.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use bessemer_client::Client;
-use bessemer_sim::fleet::{Fleet, FleetOptions, register};
+use bessemer_sim::fleet::{Fleet, register};
 use tokio::time::sleep;
 
 use crate::connection::Connection;
@@ -35,14 +35,7 @@ struct Counts {
 pub(crate) async fn measure(program: &Path) -> anyhow::Result<()> {
     progress("starting 10,000 controllers");
     let folder = Folder::on(Kept::Sqlite, CONFIGURATION).await?;
-    let fleet = Fleet::start(&FleetOptions {
-        first: 1,
-        nodes: NODES,
-        port: 0,
-        tls: true,
-        folder: folder.path().join("fleet"),
-    })
-    .await?;
+    let fleet = folder.fleet(NODES).await?;
     let mut server = Server::start(program, &folder, false).await?;
     let token = server.first_token().await?;
     register_all(&server, &token, &fleet).await?;
