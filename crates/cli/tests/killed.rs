@@ -1,6 +1,9 @@
 //! `kill -9` of the real server in the middle of an image's import: the next one goes on, or says
 //! why not, and leaves nothing behind.
 
+#[path = "bad_states/place.rs"]
+mod place;
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileExt;
@@ -15,7 +18,7 @@ use bessemer_image::store::ImageStore;
 use bessemer_wire::api::{Image, ImageCreate, ImageStatus, ImageStep};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -173,17 +176,7 @@ impl Site {
         );
         std::fs::write(folder.path().join("bessemer.toml"), config).unwrap();
         let mut child = serve(&folder);
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let token = async {
-            while let Some(line) = lines.next_line().await.unwrap() {
-                let word = line.trim();
-                if word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    return word.to_owned();
-                }
-            }
-            panic!("the server printed no token");
-        };
-        let token = tokio::time::timeout(LIMIT, token).await.unwrap();
+        let token = place::printed_token(&mut child).await;
         let api = Client::new(&format!("http://{address}"), Some(&token)).unwrap();
         let site = Self {
             folder,

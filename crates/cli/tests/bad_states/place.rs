@@ -112,17 +112,7 @@ impl Place {
     /// Starts the server for the first time, and waits for its token.
     pub(crate) async fn start(&self, mut command: Command) -> (Running, Client) {
         let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let token = async {
-            while let Some(line) = lines.next_line().await.unwrap() {
-                let word = line.trim();
-                if word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    return word.to_owned();
-                }
-            }
-            panic!("the server printed no token");
-        };
-        let token = tokio::time::timeout(LIMIT, token).await.unwrap();
+        let token = printed_token(&mut child).await;
         let api = Client::new(&format!("http://{}", self.address), Some(&token)).unwrap();
         let running = Running {
             child,
@@ -215,4 +205,19 @@ impl Numbers {
         self.0 ^= self.0 << 17;
         self.0 % bound
     }
+}
+
+/// The token that a server prints at its first start.
+pub(crate) async fn printed_token(child: &mut Child) -> String {
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let token = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            let word = line.trim();
+            if word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return word.to_owned();
+            }
+        }
+        panic!("the server printed no token");
+    };
+    tokio::time::timeout(LIMIT, token).await.unwrap()
 }
