@@ -7,6 +7,7 @@ use std::time::Duration;
 use bessemer_sim::agent::Inside;
 
 use crate::dice::Dice;
+use crate::postgres;
 use crate::strikes::{self, Doings};
 use crate::world::{Machine, World};
 
@@ -101,15 +102,17 @@ pub(crate) enum SiteFault {
     SwitchStalls,
     SwitchForgets,
     DatabaseGone,
+    ConnectionsCut,
     CommitLost,
     ClockAhead,
     ClockBehind,
     ServerKilled,
+    ServerDropped,
     ServerPaused,
     ServerRestarted,
 }
 
-pub(crate) const SITE_FAULTS: [SiteFault; 13] = [
+pub(crate) const SITE_FAULTS: [SiteFault; 15] = [
     SiteFault::SwitchRefuses,
     SiteFault::SwitchLosesAnswers,
     SiteFault::SwitchSilent,
@@ -117,10 +120,12 @@ pub(crate) const SITE_FAULTS: [SiteFault; 13] = [
     SiteFault::SwitchStalls,
     SiteFault::SwitchForgets,
     SiteFault::DatabaseGone,
+    SiteFault::ConnectionsCut,
     SiteFault::CommitLost,
     SiteFault::ClockAhead,
     SiteFault::ClockBehind,
     SiteFault::ServerKilled,
+    SiteFault::ServerDropped,
     SiteFault::ServerPaused,
     SiteFault::ServerRestarted,
 ];
@@ -378,6 +383,7 @@ fn has_struck(world: &World, rule: &Rule<SiteFault>, approaches: u64) -> bool {
         SiteFault::DatabaseGone | SiteFault::CommitLost | SiteFault::ServerPaused => {
             server.is_struck(rule.kind)
         }
+        SiteFault::ConnectionsCut => world.database.is_some(),
         _ => true,
     }
 }
@@ -424,6 +430,11 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
             server.lose_database(lasts / 4);
             tokio::time::sleep(lasts / 4).await;
         }
+        SiteFault::ConnectionsCut => {
+            if let Some(database) = &world.database {
+                postgres::cut_connections(database).await;
+            }
+        }
         SiteFault::CommitLost => {
             server.lose_answer(times * 3);
             tokio::time::sleep(lasts).await;
@@ -432,6 +443,11 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
         SiteFault::ClockBehind => jump(server.jump, lasts, -1).await,
         SiteFault::ServerKilled => {
             server.die(times * 7, Duration::from_secs(30)).await;
+            tokio::time::sleep(lasts / 4).await;
+            server.start().await;
+        }
+        SiteFault::ServerDropped => {
+            server.die_asleep(times * 40, Duration::from_secs(30)).await;
             tokio::time::sleep(lasts / 4).await;
             server.start().await;
         }

@@ -19,6 +19,7 @@ mod judge;
 #[path = "../../../store/tests/store/postgres.rs"]
 mod postgres;
 mod process;
+mod rows;
 mod seeds;
 mod story;
 mod strikes;

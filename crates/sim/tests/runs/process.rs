@@ -56,6 +56,8 @@ pub(crate) struct Control {
 #[derive(Default)]
 struct Planned {
     death: Option<u32>,
+    /// How often it still has nothing to do until it dies.
+    death_asleep: Option<u32>,
     pause: Option<(u32, Duration)>,
     loss: Option<u32>,
     /// Until when, by the site's clock, nothing can be committed.
@@ -97,6 +99,16 @@ impl Control {
             clock::stand_still(pause, &self.dead);
         }
         true
+    }
+
+    /// All that it does waits for something: each of its tasks is at an await.
+    fn sleeps(&self) {
+        let mut plan = self.plan.lock().unwrap();
+        if plan.death_asleep.as_mut().is_some_and(is_due) {
+            plan.death_asleep = None;
+            self.dead.store(true, Ordering::SeqCst);
+            self.died.notify_one();
+        }
     }
 
     fn is_away(&self, point: GatePoint) -> bool {
@@ -145,18 +157,20 @@ impl Slot {
     pub(crate) async fn start(&self) -> Option<String> {
         let (clock, jump) = (self.clock, self.jump);
         let _starting = clock.waits_outside();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .on_thread_start(move || clock::live_by(clock, Some(jump)))
-            .enable_all()
-            .build()
-            .unwrap();
         let control = Arc::new(Control {
             clock,
             plan: Mutex::default(),
             dead: AtomicBool::new(false),
             died: Notify::new(),
         });
+        let sleeper = control.clone();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .on_thread_start(move || clock::live_by(clock, Some(jump)))
+            .on_thread_park(move || sleeper.sleeps())
+            .enable_all()
+            .build()
+            .unwrap();
         let (gate, outages) = (control.clone(), control.clone());
         let (judge, number) = (self.judge.clone(), self.number);
         let store = StoreOptions {
@@ -227,6 +241,17 @@ impl Slot {
     /// It dies at the commit point after so many more, or after `limit` at the latest.
     pub(crate) async fn die(&self, points: u32, limit: Duration) {
         self.plan(|plan| plan.death = Some(points));
+        self.is_dead_within(limit).await;
+    }
+
+    /// It dies when all that it does waits for something for the time after so many more, or after
+    /// `limit` at the latest: at awaits, wherever they are.
+    pub(crate) async fn die_asleep(&self, times: u32, limit: Duration) {
+        self.plan(|plan| plan.death_asleep = Some(times));
+        self.is_dead_within(limit).await;
+    }
+
+    async fn is_dead_within(&self, limit: Duration) {
         let control = self
             .running
             .0

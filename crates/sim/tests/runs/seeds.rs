@@ -9,7 +9,7 @@ use crate::dice::Dice;
 use crate::faults::{self, Rule, SiteFault};
 use crate::story::{self, LIVES, Story};
 use crate::world::{Kind, World};
-use crate::{ending, postgres};
+use crate::{ending, postgres, rows};
 
 /// Machines of a site.
 const MACHINES: u64 = 8;
@@ -101,6 +101,12 @@ impl Site {
             let stories = join_all(stories.map(|(at, story)| story::live(&world, at, story)));
             tokio::join!(stories, faults::strike_site(&world, &self.site_faults));
             ending::end(&world).await;
+        };
+        let everything = async {
+            tokio::select! {
+                () = everything => {}
+                () = rows::watch(&world) => {}
+            }
         };
         if !clock.within(LIMIT, everything).await {
             world.judge.object("the site does not come to its end");

@@ -42,6 +42,8 @@ pub(crate) enum Act {
     /// Order a server.
     Order {
         flavor: &'static str,
+        /// At the same moment, somebody else orders the like, and gives it back if they get it.
+        has_rival: bool,
     },
     /// Wait until the server ordered last is active or has failed.
     AwaitServer,
@@ -84,7 +86,8 @@ impl Life {
             operate(dice, &mut acts);
         }
         let flavor = *dice.pick(&["kexec", "kexec", "cycle"]);
-        acts.push(Act::Order { flavor });
+        let has_rival = dice.percent(20);
+        acts.push(Act::Order { flavor, has_rival });
         wait(dice, &mut acts, 80, Act::AwaitServer);
         if dice.percent(10) {
             acts.push(Act::Switch(*dice.pick(&POWER)));
@@ -188,11 +191,18 @@ impl Actor<'_> {
     async fn act(&mut self, act: Act) {
         let name = &self.world.machines[self.machine].name;
         self.world.judge.tell(format!("{name}: {act:?}"));
+        let rival = rival(self.world, self.machine, self.ordered, act);
         match act {
             Act::Register(standby) => self.register(standby).await,
             Act::Pause(pause) => tokio::time::sleep(pause).await,
             Act::AwaitNode => self.await_node().await,
-            Act::Order { flavor } => self.order(flavor).await,
+            Act::Order {
+                flavor,
+                has_rival: true,
+            } => {
+                tokio::join!(self.order(flavor), rival);
+            }
+            Act::Order { flavor, .. } => self.order(flavor).await,
             Act::AwaitServer => self.await_server().await,
             Act::Rebuild => self.rebuild().await,
             Act::Switch(power) => self.switch(power).await,
@@ -286,6 +296,23 @@ impl Actor<'_> {
             _ => api.provide_node(name).await,
         };
         world.ask(&what, told).await;
+    }
+}
+
+/// Orders the like of what `act` orders, and gives it back at once.
+async fn rival(world: &World, machine: usize, number: u32, act: Act) {
+    let Act::Order { flavor, .. } = act else {
+        return;
+    };
+    let name = format!("r{machine}-{number}");
+    let request = order(&name, flavor);
+    let what = format!("order {name}");
+    let ordered = world
+        .ask(&what, async |api| api.create_server(&request, &name).await)
+        .await;
+    if let Some(server) = ordered {
+        world.judge.given_up(server.id);
+        give_back(world, &name).await;
     }
 }
 

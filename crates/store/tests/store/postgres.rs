@@ -97,6 +97,27 @@ pub(crate) async fn copy_of(url: &str) -> String {
     cluster.database(&["--template", name_in(url)]).await
 }
 
+/// Cuts everybody's connections to the database at `url`, which [`new_database`] made, whatever they are at.
+pub(crate) async fn cut_connections(url: &str) {
+    let cluster = CLUSTER.get().expect("it has made the database");
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+        name_in(url)
+    );
+    let cut = tokio::process::Command::new(cluster.programs.join("psql"))
+        .arg("--host")
+        .arg(&cluster.folder)
+        .args([
+            "--username=bessemer",
+            "--dbname=postgres",
+            "--command",
+            &sql,
+        ])
+        .stdout(Stdio::null())
+        .status();
+    assert!(cut.await.expect("psql runs").success(), "are cut");
+}
+
 /// The name of the database in a URL of [`new_database`].
 fn name_in(url: &str) -> &str {
     let name = url.split(['/', '?']).nth(3);
