@@ -1,6 +1,7 @@
 //! Carrying intents out: check, act, verify. Each one may be carried out twice without harm, and
 //! whatever touches a machine first makes sure that it is the right one.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bessemer_bmc::{Bmc, PowerAction};
@@ -8,6 +9,7 @@ use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, Phase, PortRole};
 use bessemer_core::reason::{Failure, FailureClass};
 use bessemer_store::NodeRecord;
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -32,14 +34,16 @@ pub(super) async fn carry_out(
     let limit = Duration::from_secs(u64::from(seconds));
     let deadline = Instant::now() + limit;
     let last_word = deadline + LAST_WORD;
-    let result =
-        match tokio::time::timeout_at(last_word, act(conductor, node, intent, deadline)).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::transient(
-                too_slow(&intent.action),
-                format!("not done within {} s", limit.as_secs()),
-            )),
-        };
+    // What is shared is behind locks that bear a panic of their holder.
+    let acting = AssertUnwindSafe(act(conductor, node, intent, deadline)).catch_unwind();
+    let result = match tokio::time::timeout_at(last_word, acting).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(panicked()),
+        Err(_) => Err(Failure::transient(
+            too_slow(&intent.action),
+            format!("not done within {} s", limit.as_secs()),
+        )),
+    };
     match result {
         Ok(()) => {
             info!(intent = %intent.key, "done");
@@ -50,6 +54,13 @@ pub(super) async fn carry_out(
             Outcome::Failed { failure }
         }
     }
+}
+
+/// Without this a node would be tried again whenever its lease runs out, for ever and with no reason. The panic
+/// itself is in the log, by the process's panic hook.
+fn panicked() -> Failure {
+    let message = "this server panicked while it did this: its log has where";
+    Failure::new(FailureClass::Bug, Cause::InternalError, message)
 }
 
 /// Who it was that did not come to an end in time.

@@ -4,7 +4,9 @@
 //! What has to be waited for happens to many machines of one site at once.
 
 mod agents;
+mod bugs;
 mod controllers;
+mod databases;
 mod people;
 mod real_agents;
 mod starting;
