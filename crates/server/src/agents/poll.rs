@@ -25,8 +25,11 @@ use crate::site::Site;
 /// The longest release of a kernel that is kept, in characters.
 const MAX_RELEASE: usize = 128;
 
-/// The longest message that an agent may put into a failure.
+/// The longest message that an agent may put into a failure, in characters.
 const MAX_MESSAGE: usize = 2000;
+
+/// The longest name of what an agent is at, in characters.
+const MAX_STEP: usize = 100;
 
 pub(super) async fn poll(
     State(agents): State<Agents>,
@@ -288,7 +291,7 @@ fn check_inventory(session: &Session, inventory: &Inventory) -> Result<(), Failu
 }
 
 fn bounded(mut progress: bessemer_wire::agent::Progress) -> bessemer_wire::agent::Progress {
-    progress.step = progress.step.chars().take(100).collect();
+    progress.step = progress.step.chars().take(MAX_STEP).collect();
     progress
 }
 
@@ -325,4 +328,41 @@ fn longest_poll(agents: &Agents, session: &Session) -> Duration {
     }
     let half = MAX_POLL_SECONDS / 2;
     Duration::from_secs(half + agents.site.keyring.random_below(half))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bessemer_core::reason::FailureClass;
+    use bessemer_wire::agent::Progress;
+
+    #[test]
+    fn what_an_agent_says_is_cut_to_what_people_read() {
+        // Each letter is several bytes: lengths are of characters.
+        let long = "ü".repeat(MAX_MESSAGE + 1);
+        let failure = believable(Failure::transient(Cause::DiskError, long.clone()));
+        assert_eq!(failure.message, "ü".repeat(MAX_MESSAGE));
+        let short = believable(Failure::transient(Cause::DiskError, "sda: I/O error"));
+        assert_eq!(short.message, "sda: I/O error");
+        let progress = bounded(Progress {
+            step: long,
+            bytes: 1,
+            total: 2,
+            rate: 1,
+            eta_seconds: None,
+        });
+        assert_eq!(progress.step, "ü".repeat(MAX_STEP));
+    }
+
+    #[test]
+    fn an_agent_is_believed_what_agents_can_know() {
+        for &cause in Cause::ALL {
+            let said = Failure::new(FailureClass::Operator, cause, "so it is");
+            let believed = believable(said);
+            assert_eq!(believed.class, FailureClass::Operator);
+            let known = cause.may_come_from_an_agent();
+            let expected = if known { cause } else { Cause::AgentFailed };
+            assert_eq!(believed.cause, Some(expected), "{cause:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@
 //! hands, and with them the connections to their management controllers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bessemer_bmc::PowerState as Seen;
@@ -78,8 +78,7 @@ pub(super) async fn watch(conductor: Arc<Conductor>, stop: CancellationToken) {
 
 struct Checks {
     conductor: Arc<Conductor>,
-    /// Looks in a row without an answer; only of nodes that have not answered the last one.
-    silences: Mutex<HashMap<NodeId, u32>>,
+    silences: Mutex<Silences>,
     places: Arc<Semaphore>,
     running: TaskTracker,
     stop: CancellationToken,
@@ -150,11 +149,12 @@ impl Checks {
         };
         let site = &self.conductor.site;
         site.metrics.power_checks.inc();
-        let now_known = match self.ask(&watch).await {
+        let asked = self.ask(&watch).await;
+        let falls_silent = self.silences().note(watch.node, asked.is_ok());
+        let now_known = match asked {
             Ok(seen) => seen,
-            Err(failure) => return self.unanswered(&watch, &failure).await,
+            Err(failure) => return self.unanswered(&watch, &failure, falls_silent).await,
         };
-        self.silences().remove(&watch.node);
         let news = now_known.is_some() && now_known != watch.power;
         if !news && !watch.silent {
             return;
@@ -184,29 +184,45 @@ impl Checks {
         })
     }
 
-    async fn unanswered(&self, watch: &PowerWatch, failure: &Failure) {
+    async fn unanswered(&self, watch: &PowerWatch, failure: &Failure, falls_silent: bool) {
         let site = &self.conductor.site;
         site.metrics.power_checks_unanswered.inc();
-        let times = {
-            let mut silences = self.silences();
-            let times = silences.entry(watch.node).or_default();
-            *times = times.saturating_add(1);
-            *times
-        };
-        if times != SILENT_AFTER || watch.silent {
+        if !falls_silent || watch.silent {
             return;
         }
         let why = &failure.message;
         if let Err(error) = site.store.bmc_silent(watch, why, site.now()).await {
             warn!(node = watch.name, %error, "a silent controller cannot be written down");
-            // It is tried again with the next look.
-            self.silences().insert(watch.node, SILENT_AFTER - 1);
+            self.silences().note_again(watch.node);
         }
     }
 
-    fn silences(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, u32>> {
-        // The map stays whole whatever happens to a holder of the lock.
+    fn silences(&self) -> MutexGuard<'_, Silences> {
+        // They stay whole whatever happens to a holder of the lock.
         self.silences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks in a row without an answer; only of nodes that have not answered the last one.
+#[derive(Debug, Default)]
+struct Silences(HashMap<NodeId, u32>);
+
+impl Silences {
+    /// Takes note of how a look has ended. Whether the controller counts as silent by it: said once in a
+    /// silence.
+    fn note(&mut self, node: NodeId, answered: bool) -> bool {
+        if answered {
+            self.0.remove(&node);
+            return false;
+        }
+        let times = self.0.entry(node).or_default();
+        *times = times.saturating_add(1);
+        *times == SILENT_AFTER
+    }
+
+    /// The next look without an answer says again that the controller counts as silent.
+    fn note_again(&mut self, node: NodeId) {
+        self.0.insert(node, SILENT_AFTER - 1);
     }
 }
 
@@ -330,6 +346,35 @@ mod tests {
             let looks = within.iter().filter(|at| (from..to).contains(*at)).count();
             assert!((50..150).contains(&looks), "{looks} in tenth {tenth}");
         }
+    }
+
+    #[test]
+    fn only_looks_in_a_row_make_a_controller_silent_and_that_is_said_once() {
+        let mut silences = Silences::default();
+        let [one, other] = [1, 2].map(|number| NodeId(Uuid::from_u128(number)));
+        let said = |silences: &mut Silences, node, answers: &[bool]| -> Vec<bool> {
+            let looks = answers.iter();
+            looks
+                .map(|&answered| silences.note(node, answered))
+                .collect()
+        };
+        let (heard, not) = (true, false);
+        // Again and again it answers just before it would count as silent.
+        let hardly = said(&mut silences, one, &[not, not, heard].repeat(3));
+        assert!(!hardly.contains(&true), "{hardly:?}");
+        assert_eq!(
+            said(&mut silences, one, &[not; 5]),
+            [false, false, true, false, false]
+        );
+        assert!(!silences.note(other, not), "each has silences of its own");
+        // What could not be written down is said again.
+        silences.note_again(one);
+        assert_eq!(said(&mut silences, one, &[not; 2]), [true, false]);
+        silences.note(one, heard);
+        assert_eq!(said(&mut silences, one, &[not; 3]), [false, false, true]);
+        said(&mut silences, one, &[heard]);
+        said(&mut silences, other, &[heard]);
+        assert!(silences.0.is_empty(), "what answers takes no room");
     }
 
     /// Servers of different versions must agree.
