@@ -23,7 +23,9 @@ pub use audit::{AuditEntry, AuditOutcome};
 pub use bmc::{
     BmcBootOption, BmcCpu, BmcDrive, BmcInventory, BmcMediaDrive, BmcNic, BmcStorageController,
 };
-pub use explanation::{AgentExplained, LikelyCause, NodeExplanation, ServerExplanation, Sighting};
+pub use explanation::{
+    AgentExplained, LikelyCause, NodeExplanation, ServerExplanation, Sighting, Standing,
+};
 pub use images::{Image, ImageCreate, ImageCredentials, ImageProgress, ImageStatus, ImageStep};
 pub use networks::{
     Address, AddressHistoryEntry, AddressMove, AddressReserve, Network, NetworkCreate,

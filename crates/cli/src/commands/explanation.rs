@@ -1,43 +1,51 @@
 //! What explanations of nodes and of servers have in common.
 
-use bessemer_wire::api::{LikelyCause, PowerSeen, Sighting};
+use bessemer_wire::api::{LikelyCause, PowerSeen, Sighting, Standing};
 use jiff::Timestamp;
 
+use crate::failure::tell;
 use crate::words::{ago, printable, until};
 
-/// Where something is: its phase, step and attempt.
-pub(super) struct At<'a> {
-    pub(super) phase: &'a str,
-    pub(super) doing: &'a str,
-    pub(super) since: Timestamp,
-    pub(super) attempt: u32,
-    pub(super) attempts: u32,
-    pub(super) tries: u32,
+/// A title, and what stands beside it.
+type Row = (&'static str, Option<String>);
+
+/// Where something is, and why: rows for a table, after `first`.
+pub(super) fn rows<const N: usize>(
+    first: [Row; N],
+    standing: &Standing,
+    now: Timestamp,
+) -> impl Iterator<Item = Row> {
+    let deadline = standing.deadline;
+    first.into_iter().chain([
+        ("At", Some(at(standing, now))),
+        (
+            "Deadline",
+            deadline.map(|at| format!("given up {}", until(at, now))),
+        ),
+        ("Reason", Some(tell(&standing.reason, now))),
+        ("Likely cause", Some(cause(&standing.cause))),
+        ("What to do", Some(standing.cause.remedy.clone())),
+        ("Power", Some(power(standing.power))),
+    ])
 }
 
-impl At<'_> {
-    pub(super) fn words(&self, now: Timestamp) -> String {
-        format!(
-            "{}: {}, since {} (attempt {} of {}, try {})",
-            self.phase,
-            self.doing,
-            ago(self.since, now),
-            self.attempt,
-            self.attempts,
-            self.tries
-        )
-    }
+fn at(standing: &Standing, now: Timestamp) -> String {
+    format!(
+        "{}: {}, since {} (attempt {} of {}, try {})",
+        standing.phase.name(),
+        standing.doing,
+        ago(standing.since, now),
+        standing.attempt,
+        standing.attempts,
+        standing.tries
+    )
 }
 
-pub(super) fn deadline(at: Option<Timestamp>, now: Timestamp) -> Option<String> {
-    at.map(|at| format!("given up {}", until(at, now)))
-}
-
-pub(super) fn cause(cause: &LikelyCause) -> String {
+fn cause(cause: &LikelyCause) -> String {
     format!("{} ({})", cause.summary, cause.code)
 }
 
-pub(super) fn power(power: Option<PowerSeen>) -> String {
+fn power(power: Option<PowerSeen>) -> String {
     let power = match power {
         Some(PowerSeen::On) => "on",
         Some(PowerSeen::Off) => "off",

@@ -1,14 +1,15 @@
 //! Where a node is, since when and why: for operators who ask about it, and for tenants who ask about the
 //! server on it.
 
-use bessemer_bmc::PowerState;
-use bessemer_core::Timestamp;
 use bessemer_core::cause::Cause;
 use bessemer_core::diagnosis::{Past, likely_cause};
-use bessemer_core::lifecycle::{NodeState, Phase, Step};
+use bessemer_core::lifecycle::{NodeState, Phase, doing};
+use bessemer_core::reason::Reason;
 use bessemer_store::{HistoryEntry, NodeRecord};
+use bessemer_wire::api::{LikelyCause, Standing};
 
 use super::problem::Refusal;
+use super::values::power_seen;
 use crate::evidence;
 use crate::sightings::{Seen, shared};
 use crate::site::Site;
@@ -16,24 +17,14 @@ use crate::site::Site;
 /// States of its history that are looked at for where it failed.
 const LOOKED_BACK: u32 = 50;
 
-/// Where a node is.
-pub(super) struct Standing {
-    /// The phase it is in; of a failed node, the one it failed in.
-    pub(super) phase: Phase,
-    /// The step it is at; of a failed node, the one it failed at.
-    pub(super) step: Step,
-    /// Since when it is, or was, at that step.
-    pub(super) since: Timestamp,
-    /// What is likely behind it.
-    pub(super) cause: Cause,
-    /// Whether its machine is on, as far as its management controller says.
-    pub(super) power: Option<PowerState>,
-    /// What was seen of it lately.
-    pub(super) seen: Seen,
-}
-
-/// Where `node` is. Asks its management controller whether the machine is on.
-pub(super) async fn of(site: &Site, node: &NodeRecord) -> Result<Standing, Refusal> {
+/// Where `node` is, for somebody who is told this `reason` and this `remedy` of a cause; and what was seen of it
+/// lately. Asks its management controller whether the machine is on.
+pub(super) async fn of(
+    site: &Site,
+    node: &NodeRecord,
+    reason: Reason,
+    remedy: fn(Cause) -> &'static str,
+) -> Result<(Standing, Seen), Refusal> {
     let (state, now) = (&node.state, site.now());
     let power = evidence::power(site, node).await;
     let seen = shared::of(site, node.id).await;
@@ -45,14 +36,24 @@ pub(super) async fn of(site: &Site, node: &NodeRecord) -> Result<Standing, Refus
         last_failure: last_failure(state, &history),
     };
     let evidence = evidence::of(node, &seen, at.step_since, power);
-    Ok(Standing {
+    let cause = likely_cause(state, &evidence, &past, &site.config.timing, now);
+    let standing = Standing {
         phase: at.phase,
         step: at.step,
+        doing: doing(at.step).to_owned(),
         since: at.step_since.min(now),
-        cause: likely_cause(state, &evidence, &past, &site.config.timing, now),
-        power,
-        seen,
-    })
+        deadline: state.deadline,
+        attempt: state.attempt,
+        attempts: at.phase.attempts(),
+        tries: state.tries,
+        reason,
+        cause: LikelyCause {
+            remedy: remedy(cause).to_owned(),
+            ..LikelyCause::from(cause)
+        },
+        power: power.map(power_seen),
+    };
+    Ok((standing, seen))
 }
 
 /// Where a failed node was when it failed.

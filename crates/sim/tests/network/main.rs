@@ -230,7 +230,7 @@ async fn what_machines_ask_for_is_the_cause(wire: Wire) {
             .unwrap();
         site.wait(code, async || {
             let explained = site.api.explain_node(&node.name).await.unwrap();
-            (explained.cause.code == code).then_some(())
+            (explained.standing.cause.code == code).then_some(())
         })
         .await;
     }

@@ -72,7 +72,7 @@ async fn a_controller_whose_certificate_has_changed_is_told_nothing() {
     );
     let explained = site.api.explain_node(&node.name).await.unwrap();
     says(explained.json(), &[&after]);
-    assert_eq!(explained.cause.code, "bmc-not-trusted");
+    assert_eq!(explained.standing.cause.code, "bmc-not-trusted");
     assert_eq!(node.bmc_requests(), requests, "it was told something");
 
     let weaker = changed(BmcUpdate {
@@ -180,7 +180,10 @@ async fn what_is_wrong_with_a_controllers_answers_is_told() {
         let reason = serde_json::to_string(&given_up.state.reason).unwrap();
         says(&reason, &[&url, words, "provide"]);
         let explained = site.api.explain_node(&machine.name).await.unwrap();
-        assert_eq!(explained.cause.code, "bmc-answers-nonsense", "{words}");
+        assert_eq!(
+            explained.standing.cause.code, "bmc-answers-nonsense",
+            "{words}"
+        );
         site.api.delete_node(&machine.name, true).await.unwrap();
     }
     assert_eq!(asked.load(Ordering::SeqCst), 0, "a redirect was followed");

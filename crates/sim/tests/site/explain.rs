@@ -16,7 +16,7 @@ use crate::harness::{SimNode, Site, eager, problem, says};
 async fn what_works_is_explained_with_what_was_seen() {
     let (site, node) = Site::ready().await;
     let explained = explain(&site, &node).await;
-    assert_eq!(explained.cause.code, "at-rest");
+    assert_eq!(explained.standing.cause.code, "at-rest");
     assert_eq!(explained.provision_state, "available");
     let agent: Vec<_> = explained
         .agent
@@ -68,7 +68,7 @@ async fn tenants_are_told_what_is_theirs_to_know() {
     let (tenant, stranger) = (member(&site, "default").await, member(&site, "acme").await);
     site.deploy("one").await;
     let explained = told(&tenant, "one", &node).await;
-    assert_eq!(explained.cause.code, "at-rest");
+    assert_eq!(explained.standing.cause.code, "at-rest");
     says(
         &explained.report.last().unwrap().what,
         &["by its cloud-init only"],
@@ -83,14 +83,14 @@ async fn tenants_are_told_what_is_theirs_to_know() {
     });
     site.api.delete_server("one").await.unwrap();
     let explained = expect_failed(&site, &node, "bmc-password-refused").await;
-    says(&explained.reason, &[USERNAME]);
+    says(&explained.standing.reason, &[USERNAME]);
     let explained = told(&tenant, "one", &node).await;
-    assert_eq!(explained.cause.code, "bmc-password-refused");
-    assert_eq!(explained.step, Step::PowerOff);
-    says(&explained.cause.remedy, &["operators"]);
-    says(&explained.reason, &["user name or password"]);
+    assert_eq!(explained.standing.cause.code, "bmc-password-refused");
+    assert_eq!(explained.standing.step, Step::PowerOff);
+    says(&explained.standing.cause.remedy, &["operators"]);
+    says(&explained.standing.reason, &["user name or password"]);
     let operator = site.api.explain_server("one").await.unwrap();
-    says(&operator.cause.remedy, &["bessemer node set"]);
+    says(&operator.standing.cause.remedy, &["bessemer node set"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

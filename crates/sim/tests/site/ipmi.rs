@@ -74,7 +74,10 @@ async fn an_account_that_may_only_look_is_named_with_the_level_that_is_needed() 
     let needed = "give the account the operator or administrator role";
     says(reason, &["does not allow user", USERNAME, needed]);
     let explained = site.api.explain_node(&node.name).await.unwrap();
-    assert_eq!(explained.into_value().cause.code, "bmc-account-too-weak");
+    assert_eq!(
+        explained.into_value().standing.cause.code,
+        "bmc-account-too-weak"
+    );
 
     // An operator's account is good for all of it.
     node.set_ipmi(|settings| settings.privilege = 3);

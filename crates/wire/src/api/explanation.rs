@@ -14,18 +14,12 @@ use super::servers::ServerStatus;
 use super::verbs::PowerSeen;
 use crate::agent::Progress;
 
-/// A node explained.
+/// Where a machine is in its life, since when, and what is likely behind it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct NodeExplanation {
-    /// Its id.
-    pub node: NodeId,
-    /// Its name.
-    pub name: String,
-    /// Where it is, in the words that the field knows.
-    pub provision_state: String,
-    /// The phase it is in; for a failed node, the one it failed in.
+pub struct Standing {
+    /// The phase it is in; of one that failed, the one it failed in.
     pub phase: Phase,
-    /// The step it is at; for a failed node, the one it failed at.
+    /// The step it is at; of one that failed, the one it failed at.
     pub step: Step,
     /// What that step does, for people.
     pub doing: String,
@@ -42,13 +36,27 @@ pub struct NodeExplanation {
     pub attempts: u32,
     /// How many times the step has been tried in this attempt.
     pub tries: u32,
-    /// What its state says.
+    /// What is told of it.
     pub reason: Reason,
     /// What is likely wrong.
     pub cause: LikelyCause,
     /// Whether the machine is on, as its management controller says now; absent if it does not.
     #[serde(default)]
     pub power: Option<PowerSeen>,
+}
+
+/// A node explained.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NodeExplanation {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it is, in the words that the field knows.
+    pub provision_state: String,
+    /// Where it is, and why.
+    #[serde(flatten)]
+    pub standing: Standing,
     /// The latest requests to its management controller.
     pub bmc: Vec<Sighting>,
     /// What came from its NICs to the boot services: DHCP, TFTP, HTTP.
@@ -70,35 +78,12 @@ pub struct ServerExplanation {
     pub name: String,
     /// How it is.
     pub status: ServerStatus,
-    /// The phase that its machine is in; of one that failed, the one it failed in.
-    pub phase: Phase,
-    /// The step that it is at; of one that failed, the one it failed at.
-    pub step: Step,
-    /// What that step does, for people.
-    pub doing: String,
-    /// Since when it is, or was, at that step.
-    #[schema(value_type = String, format = DateTime)]
-    pub since: Timestamp,
-    /// When the present wait is given up.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub deadline: Option<Timestamp>,
-    /// How many times the phase has been started.
-    pub attempt: u32,
-    /// How many times it is started at most.
-    pub attempts: u32,
-    /// How many times the step has been tried in this attempt.
-    pub tries: u32,
-    /// What is told of it.
-    pub reason: Reason,
-    /// What is likely wrong.
-    pub cause: LikelyCause,
+    /// Where its machine is, and why, as far as it is told.
+    #[serde(flatten)]
+    pub standing: Standing,
     /// How far the agent is, while it works.
     #[serde(default)]
     pub progress: Option<Progress>,
-    /// Whether the machine is on; absent if that cannot be had.
-    #[serde(default)]
-    pub power: Option<PowerSeen>,
     /// By which way its system will say that it is up.
     pub report: Vec<Sighting>,
     /// The last lines of its serial console while it started, where that is read; what looks like a

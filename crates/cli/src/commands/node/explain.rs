@@ -5,8 +5,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use crate::commands::Context;
-use crate::commands::explanation::{At, cause, console, deadline, power, sighting};
-use crate::failure::tell;
+use crate::commands::explanation::{console, rows, sighting};
 use crate::table::pairs;
 
 /// The latest of each kind of sighting that are shown.
@@ -29,29 +28,14 @@ pub(super) async fn run(arguments: Explain, context: &Context) -> anyhow::Result
 }
 
 fn show(node: &NodeExplanation, now: Timestamp) -> String {
-    let at = At {
-        phase: node.phase.name(),
-        doing: &node.doing,
-        since: node.since,
-        attempt: node.attempt,
-        attempts: node.attempts,
-        tries: node.tries,
-    };
     let agent = node.agent.last.as_ref().map(|last| sighting(last, now));
-    let mut text = pairs([
+    let agent = agent.unwrap_or_else(|| "has said nothing".into());
+    let first = [
         ("Node", Some(node.name.clone())),
         ("State", Some(node.provision_state.clone())),
-        ("At", Some(at.words(now))),
-        ("Deadline", deadline(node.deadline, now)),
-        ("Reason", Some(tell(&node.reason, now))),
-        ("Likely cause", Some(cause(&node.cause))),
-        ("What to do", Some(node.cause.remedy.clone())),
-        ("Power", Some(power(node.power))),
-        (
-            "Agent",
-            Some(agent.unwrap_or_else(|| "has said nothing".into())),
-        ),
-    ]);
+    ];
+    let rows = rows(first, &node.standing, now);
+    let mut text = pairs(rows.chain([("Agent", Some(agent))]));
     const NONE: &str = "none since the server was started";
     for (title, nothing, sightings) in [
         ("BMC requests", NONE, &node.bmc),

@@ -6,8 +6,7 @@ use jiff::Timestamp;
 
 use super::view;
 use crate::commands::Context;
-use crate::commands::explanation::{At, cause, console, deadline, power, sighting};
-use crate::failure::tell;
+use crate::commands::explanation::{console, rows, sighting};
 use crate::table::pairs;
 
 /// Explain a server: what it waits for, what is likely wrong, and the end of its console.
@@ -27,26 +26,14 @@ pub(super) async fn run(arguments: Explain, context: &Context) -> anyhow::Result
 }
 
 fn show(server: &ServerExplanation, now: Timestamp) -> String {
-    let at = At {
-        phase: server.phase.name(),
-        doing: &server.doing,
-        since: server.since,
-        attempt: server.attempt,
-        attempts: server.attempts,
-        tries: server.tries,
-    };
     let report = server.report.last().map(|report| sighting(report, now));
-    let mut text = pairs([
+    let report = report.map(|report| report.trim().to_owned());
+    let first = [
         ("Server", Some(server.name.clone())),
         ("Status", Some(view::status(server.status).to_owned())),
-        ("At", Some(at.words(now))),
-        ("Deadline", deadline(server.deadline, now)),
-        ("Reason", Some(tell(&server.reason, now))),
-        ("Likely cause", Some(cause(&server.cause))),
-        ("What to do", Some(server.cause.remedy.clone())),
-        ("Power", Some(power(server.power))),
-        ("Report", report.map(|report| report.trim().to_owned())),
-    ]);
+    ];
+    let rows = rows(first, &server.standing, now);
+    let mut text = pairs(rows.chain([("Report", report)]));
     text.push_str(&console(&server.console));
     text
 }

@@ -2,12 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use bessemer_core::lifecycle::doing;
-use bessemer_wire::api::{AgentExplained, LikelyCause, NodeExplanation};
+use bessemer_core::cause::Cause;
+use bessemer_wire::api::{AgentExplained, NodeExplanation};
 
 use crate::api::extract::{Admin, Answer, Path};
 use crate::api::standing;
-use crate::api::values::power_seen;
 use crate::sightings::Place;
 use crate::site::Site;
 
@@ -24,23 +23,13 @@ pub(super) async fn explain(
     Path(node): Path<String>,
 ) -> Answer<NodeExplanation> {
     let node = site.store.node(&node).await?;
-    let standing = standing::of(&site, &node).await?;
-    let (state, seen) = (node.state, standing.seen);
+    let reason = node.state.reason.clone();
+    let (standing, seen) = standing::of(&site, &node, reason, Cause::remedy).await?;
     Ok(Json(NodeExplanation {
         node: node.id,
         name: node.name,
-        provision_state: state.provision_state().to_owned(),
-        phase: standing.phase,
-        step: standing.step,
-        doing: doing(standing.step).to_owned(),
-        since: standing.since,
-        deadline: state.deadline,
-        attempt: state.attempt,
-        attempts: standing.phase.attempts(),
-        tries: state.tries,
-        reason: state.reason,
-        cause: LikelyCause::from(standing.cause),
-        power: standing.power.map(power_seen),
+        provision_state: node.state.provision_state().to_owned(),
+        standing,
         bmc: seen.at(Place::Bmc).to_vec(),
         boot: seen.at_all(&[Place::Dhcp, Place::BootFile]),
         agent: AgentExplained {

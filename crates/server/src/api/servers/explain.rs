@@ -2,14 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use bessemer_core::lifecycle::doing;
+use bessemer_core::cause::Cause;
 use bessemer_store::ServerRecord;
-use bessemer_wire::api::{LikelyCause, ServerExplanation};
+use bessemer_wire::api::ServerExplanation;
 
 use super::view;
 use crate::api::extract::{Answer, Caller, Path};
 use crate::api::standing;
-use crate::api::values::power_seen;
 use crate::sightings::Place;
 use crate::site::Site;
 
@@ -28,31 +27,22 @@ pub(super) async fn explain(
 ) -> Answer<ServerExplanation> {
     let server = site.store.server(caller.scope(), &server).await?;
     let node = site.store.node_by_id(server.node).await?;
-    let standing = standing::of(&site, &node).await?;
     let ServerRecord { id, ref name, .. } = server;
-    let (name, state) = (name.clone(), node.state);
+    let name = name.clone();
     let shown = view::one(&site, server, &caller).await?;
-    let mut cause = LikelyCause::from(standing.cause);
-    if !caller.is_admin() {
-        cause.remedy = standing.cause.remedy_for_tenants().to_owned();
-    }
+    let remedy = if caller.is_admin() {
+        Cause::remedy
+    } else {
+        Cause::remedy_for_tenants
+    };
+    let (standing, seen) = standing::of(&site, &node, shown.reason, remedy).await?;
     Ok(Json(ServerExplanation {
         server: id,
         name,
         status: shown.status,
-        phase: standing.phase,
-        step: standing.step,
-        doing: doing(standing.step).to_owned(),
-        since: standing.since,
-        deadline: state.deadline,
-        attempt: state.attempt,
-        attempts: standing.phase.attempts(),
-        tries: state.tries,
-        reason: shown.reason,
-        cause,
+        standing,
         progress: shown.progress,
-        power: standing.power.map(power_seen),
-        report: standing.seen.at(Place::Report).to_vec(),
-        console: standing.seen.console_of(Some(id)),
+        report: seen.at(Place::Report).to_vec(),
+        console: seen.console_of(Some(id)),
     }))
 }

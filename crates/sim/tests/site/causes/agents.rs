@@ -84,7 +84,7 @@ async fn what_keeps_an_image_from_its_disk() {
     *node.host.faults.pulled_disk.lock().unwrap() = Some(serial.clone());
     site.order("three").await;
     let explained = expect_failed(&site, &node, "disk-missing").await;
-    says(&explained.reason, &[&serial]);
+    says(&explained.standing.reason, &[&serial]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,10 @@ async fn a_server_that_panics_while_it_works_on_a_node() {
     let node = site.machine().await;
     site.api.create_node(&node.request()).await.unwrap();
     let explained = expect_failed(&site, &node, "internal-error").await;
-    says(&explained.reason, &["panicked", "report this as a bug"]);
+    says(
+        &explained.standing.reason,
+        &["panicked", "report this as a bug"],
+    );
     assert_eq!(
         panics.load(Ordering::SeqCst),
         1,

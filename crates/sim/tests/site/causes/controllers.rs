@@ -149,9 +149,9 @@ async fn a_controller_that_is_not_the_one_it_was() {
     site.api.update_node(&node.name, &update).await.unwrap();
     site.api.provide_node(&node.name).await.unwrap();
     site.wait("the other machine to be noticed", async || {
-        (explain(&site, &node).await.cause.code == "wrong-machine").then_some(())
+        (explain(&site, &node).await.standing.cause.code == "wrong-machine").then_some(())
     })
     .await;
     let explained = expect_failed(&site, &node, "wrong-machine").await;
-    says(&explained.reason, &["SIM00002", "SIM00003"]);
+    says(&explained.standing.reason, &["SIM00002", "SIM00003"]);
 }

@@ -70,7 +70,7 @@ async fn a_database_that_is_never_there_when_it_is_needed() {
     assert!(times > 1, "it was not tried again");
     answers_after(&node, Duration::ZERO);
     let explained = expect_failed(&site, &node, "database-unavailable").await;
-    says(&explained.reason, &["database"]);
+    says(&explained.standing.reason, &["database"]);
 
     // It stays now.
     site.api.provide_node(&node.name).await.unwrap();

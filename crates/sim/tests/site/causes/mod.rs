@@ -31,7 +31,7 @@ pub(crate) async fn explain(site: &Site, node: &SimNode) -> NodeExplanation {
 async fn expect_waiting(site: &Site, node: &SimNode, code: &str) {
     let what = format!("{} to wait because of {code}", node.name);
     site.wait(&what, async || {
-        (explain(site, node).await.cause.code == code).then_some(())
+        (explain(site, node).await.standing.cause.code == code).then_some(())
     })
     .await;
 }
@@ -44,7 +44,11 @@ pub(crate) async fn expect_failed(site: &Site, node: &SimNode, code: &str) -> No
         })
         .await;
     let explained = explain(site, node).await;
-    assert_eq!(explained.cause.code, code, "{:?}", failed.state.reason);
+    assert_eq!(
+        explained.standing.cause.code, code,
+        "{:?}",
+        failed.state.reason
+    );
     let cause = Cause::named(code).expect("a cause of the catalogue");
     assert_eq!(failed.state.reason.cause, Some(cause));
     let told = site.events().await.into_iter();

@@ -17,23 +17,23 @@ async fn what_people_have_decided() {
     expect_waiting(&site, &node, "in-progress").await;
     site.api.abort_node(&node.name, "wrong rack").await.unwrap();
     let explained = expect_failed(&site, &node, "stopped").await;
-    says(&explained.reason.summary, &["wrong rack"]);
+    says(&explained.standing.reason.summary, &["wrong rack"]);
     site.api.hold_node(&node.name, "new fans").await.unwrap();
     site.wait_for_state(&node, "held").await;
-    assert_eq!(explain(&site, &node).await.cause.code, "held");
+    assert_eq!(explain(&site, &node).await.standing.cause.code, "held");
     node.machine.set_stuck_in_firmware(false);
     site.api.provide_node(&node.name).await.unwrap();
     site.wait_for_state(&node, "available").await;
     site.api.retire_node(&node.name, "sold").await.unwrap();
     site.wait_for_state(&node, "retired").await;
-    assert_eq!(explain(&site, &node).await.cause.code, "retired");
+    assert_eq!(explain(&site, &node).await.standing.cause.code, "retired");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wanted_instead_of_what_was_wanted_before() {
     let (site, node) = Site::ready().await;
     let server = site.deploy("one").await.id;
-    assert_eq!(explain(&site, &node).await.cause.code, "at-rest");
+    assert_eq!(explain(&site, &node).await.standing.cause.code, "at-rest");
     // Its system does not shut down when it is asked to.
     let off = |force| ServerPowerRequest {
         power: PowerVerb::Off,

@@ -53,7 +53,7 @@ async fn what_the_real_agent_finds_on_its_machine() {
     }
     for (code, words, node) in &nodes {
         let explained = expect_failed(&site, node, code).await;
-        says(&explained.reason, &[words]);
+        says(&explained.standing.reason, &[words]);
     }
 }
 
@@ -85,7 +85,7 @@ async fn what_the_real_agent_finds_in_an_image() {
     site.api.create_server(&request, "one").await.unwrap();
     let explained = expect_failed(&site, &node, "image-unusable").await;
     says(
-        &explained.reason,
+        &explained.standing.reason,
         &["no kernel to start was found on disk nvme0n1"],
     );
     site.release("one", &node).await;
@@ -93,7 +93,7 @@ async fn what_the_real_agent_finds_in_an_image() {
     damage_chunks(&site.data().join("images/.chunks"));
     site.order("two").await;
     let explained = expect_failed(&site, &node, "image-not-fetched").await;
-    says(&explained.reason, &["arrived damaged"]);
+    says(&explained.standing.reason, &["arrived damaged"]);
 }
 
 /// What lies in the store is not what was imported, as after a disk of the server has failed.

@@ -108,7 +108,7 @@ async fn what_keeps_machines_from_their_agents() {
     let node = site.machine().await;
     site.api.create_node(&node.request()).await.unwrap();
     let explained = expect_failed(&site, &node, "no-provisioning-address").await;
-    says(&explained.reason, &["pool_last"]);
+    says(&explained.standing.reason, &["pool_last"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,8 +122,8 @@ async fn what_a_wait_was_in_vain_for_is_said_for_good() {
     node.machine.set_stuck_in_firmware(true);
     site.api.create_node(&node.request()).await.unwrap();
     let explained = expect_failed(&site, &node, "no-dhcp-request").await;
-    assert_eq!(explained.step.name(), "await_agent");
-    says(&explained.cause.remedy, &["VLAN"]);
+    assert_eq!(explained.standing.step.name(), "await_agent");
+    says(&explained.standing.cause.remedy, &["VLAN"]);
     assert!(explained.boot.is_empty());
     // It does not depend on what is remembered only until the server is started again.
     site.stop().await;
@@ -139,5 +139,5 @@ async fn what_this_server_was_not_told() {
     request.boot_method = Some(BootMethod::VirtualMedia);
     site.api.create_node(&request).await.unwrap();
     let explained = expect_failed(&site, &node, "configuration-incomplete").await;
-    says(&explained.reason, &["[boot_media]"]);
+    says(&explained.standing.reason, &["[boot_media]"]);
 }

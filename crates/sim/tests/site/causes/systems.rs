@@ -24,7 +24,7 @@ async fn a_system_that_had_nothing_but_its_cloud_init() {
     let (site, node) = ready().await;
     site.order("one").await;
     let explained = expect_failed(&site, &node, "cloud-init-silent").await;
-    assert_eq!(explained.phase.name(), "deploying");
+    assert_eq!(explained.standing.phase.name(), "deploying");
 }
 
 #[tokio::test(flavor = "multi_thread")]
