@@ -139,6 +139,7 @@ pub struct Host {
     serial: SerialPort,
     boots: Mutex<Vec<Parameters>>,
     carried_out: Mutex<Vec<String>>,
+    let_in_as_another: AtomicU32,
     /// The last URL that an OS has called.
     called: Mutex<Option<String>>,
     /// Who may write an image now, where many machines share a processor.
@@ -165,6 +166,7 @@ impl Host {
             serial: machine.serial(),
             boots: Mutex::default(),
             carried_out: Mutex::default(),
+            let_in_as_another: AtomicU32::new(0),
             called: Mutex::default(),
             writers: None,
         })
@@ -239,6 +241,16 @@ impl Host {
     /// The commands that were carried out, oldest first.
     pub fn carried_out(&self) -> Vec<String> {
         lock(&self.carried_out).clone()
+    }
+
+    /// How often a conductor has let an agent in that called as if from another machine.
+    pub fn let_in_as_another(&self) -> u32 {
+        self.let_in_as_another.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn is_let_in_as(&self, identity: &MachineIdentity) {
+        let other = u32::from(*identity != self.inventory.identity);
+        self.let_in_as_another.fetch_add(other, Ordering::SeqCst);
     }
 
     /// How this command is to fail, if it is one that does.

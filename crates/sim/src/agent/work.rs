@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bessemer_core::hardware::DiskIdentity;
 use bessemer_core::id::ImageId;
+use bessemer_core::lifecycle::Leave;
 use bessemer_core::reason::Failure;
 use bessemer_core::report::ReportWay;
 use bessemer_image::gpt;
@@ -97,6 +98,7 @@ impl Agent {
             }
         };
         let welcome: Welcome = serde_json::from_slice(&answer)?;
+        host.is_let_in_as(&hello.identity);
         host.now_runs(Inside::Agent);
         Ok(Self {
             said: AgentStatus::Idle,
@@ -122,10 +124,10 @@ impl Agent {
                     Outcome::Vanished => return Ok(Ending::Vanished),
                 },
             };
-            if let Work::HandOver { .. } = command.work
+            if let Work::HandOver { leave, .. } = command.work
                 && let AgentStatus::Done { .. } = status
             {
-                self.arm(status).await?;
+                self.arm(status, leave).await?;
                 return match HostFaults::strikes(&self.host.faults.kexec_hangs) {
                     true => Ok(Ending::Vanished),
                     false => self.start_system(),
@@ -134,10 +136,11 @@ impl Agent {
         }
     }
 
-    /// Says that it is ready, and waits until the network has vanished. What a conductor says that can
-    /// be reached no more is of no interest.
-    async fn arm(&mut self, ready: AgentStatus) -> Result<(), AgentError> {
-        let Some(link) = self.host.link().cloned() else {
+    /// Says that it is ready, and waits until the network has vanished if it is to. What a conductor
+    /// says that can be reached no more is of no interest.
+    async fn arm(&mut self, ready: AgentStatus, leave: Leave) -> Result<(), AgentError> {
+        let link = self.host.link().cloned();
+        let Some(link) = link.filter(|_| leave == Leave::WhenUnreachable) else {
             return self.poll(ready).await.map(drop);
         };
         self.host.now_runs(Inside::ArmedAgent);

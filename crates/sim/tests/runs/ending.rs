@@ -12,12 +12,17 @@ use bessemer_wire::event::Event;
 use serde_json::{Value, json};
 
 use crate::faults;
-use crate::story::{give_back, register, until};
-use crate::world::World;
+use crate::judge::PARKED;
+use crate::networks;
+use crate::story::{DECIDED_WITHIN, give_back, register, until};
+use crate::world::{SHARED, World};
 
 /// The longest that a node may be on its way when nothing goes wrong: every deadline of every attempt
 /// of two phases, by the site's clock.
 const ON_ITS_WAY: Duration = Duration::from_secs(3600);
+
+/// States of a node's history that are asked for: as many as are kept.
+const MOST: u32 = 1000;
 
 /// How often people mend what has failed. What failed while something still went wrong fails once.
 const ROUNDS: u32 = 4;
@@ -39,6 +44,7 @@ pub(crate) async fn end(world: &World) {
     give_all_back(world).await;
     if settle_all(world, &nodes).await && put_in_order(world, &nodes, Phase::Available).await {
         nothing_is_left(world, &nodes).await;
+        ports_are_where_they_belong(world, &nodes).await;
         events_tell_what_is(world).await;
     }
 }
@@ -88,7 +94,7 @@ async fn put_in_order(world: &World, nodes: &[NodeId], also: Phase) -> bool {
             return true;
         }
         // What was asked for is decided upon after this.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        tokio::time::sleep(DECIDED_WITHIN).await;
         if !settle_all(world, nodes).await {
             return false;
         }
@@ -150,7 +156,7 @@ async fn give_all_back(world: &World) {
         give_back(world, &server.id.to_string()).await;
     }
     // What was asked for is decided upon after this.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(DECIDED_WITHIN).await;
 }
 
 /// Nobody has a server, so nobody has a node or an address, and no disk holds anything.
@@ -164,15 +170,7 @@ async fn nothing_is_left(world: &World, nodes: &[NodeId]) {
             left.json()
         ));
     }
-    let network = world
-        .ask("network", async |api| api.network("tenants").await)
-        .await;
-    let usage = network.map(|network| network.subnets[0].usage.allocated);
-    if usage.is_some_and(|allocated| allocated != 0) {
-        judge.object(format!(
-            "{usage:?} addresses are taken, and nobody has a server"
-        ));
-    }
+    networks_are_free(world).await;
     for node in nodes {
         let Some(seen) = node_of(world, *node).await else {
             return;
@@ -182,8 +180,51 @@ async fn nothing_is_left(world: &World, nodes: &[NodeId]) {
         }
     }
     for machine in &world.machines {
+        let let_in = machine.host.let_in_as_another();
+        if let_in > 0 {
+            judge.object(format!(
+                "{}: an agent that called as if from another machine was let in",
+                machine.name
+            ));
+        }
         if let Some(at) = zeros::first_nonzero(&machine.host.disks[0]).unwrap() {
             judge.object(format!("{}: byte {at} of its disk is left", machine.name));
+        }
+    }
+}
+
+/// No network has an address that is taken, and each that a tenant has made can be deleted.
+async fn networks_are_free(world: &World) {
+    let listed = world.ask("networks", async |api| api.networks(&[]).await);
+    for network in listed.await.unwrap_or_default() {
+        let (name, judge) = (&network.name, &world.judge);
+        let mut subnets = network.subnets.iter();
+        // An address may be taken without being anybody's.
+        if let Some(subnet) = subnets.find(|subnet| subnet.usage.free != subnet.usage.pool) {
+            let usage = &subnet.usage;
+            judge.object(format!(
+                "addresses of {name} are taken, and nobody has a server: {usage:?}"
+            ));
+        }
+        if name != SHARED && !networks::delete(world, name).await {
+            judge.object(format!("network {name} stays, and nobody has a server"));
+        }
+    }
+}
+
+/// What a switch has forgotten is put back: the port of a machine that is off is in nobody's network.
+async fn ports_are_where_they_belong(world: &World, nodes: &[NodeId]) {
+    for (machine, node) in world.machines.iter().zip(nodes) {
+        let Some(seen) = node_of(world, *node).await else {
+            return;
+        };
+        let mut vlan = world.switch.vlan(&machine.name).expect("its port");
+        let parked = vlan.wait_for(|vlan| *vlan == Some(PARKED) || seen.state.standby);
+        if tokio::time::timeout(ON_ITS_WAY, parked).await.is_err() {
+            let (name, vlan) = (&machine.name, *vlan.borrow());
+            world.judge.object(format!(
+                "{name} is for rent, and its port stays in VLAN {vlan:?}"
+            ));
         }
     }
 }
@@ -220,6 +261,7 @@ async fn events_tell_what_is(world: &World) {
         .ask("nodes", async |api| api.nodes(None, false).await)
         .await;
     for node in nodes.unwrap_or_default() {
+        history_is_told(world, &node, &events).await;
         let is = place(&json!(node.state));
         if told.get(&node.id) != Some(&is) {
             let told = told.get(&node.id);
@@ -227,6 +269,46 @@ async fn events_tell_what_is(world: &World) {
                 .judge
                 .object(format!("{}: is {is}, and events tell {told:?}", node.name));
         }
+    }
+}
+
+/// The states that a node has been in are those that events tell of, in the same order.
+async fn history_is_told(world: &World, node: &Node, events: &[Event]) {
+    let moves = |event: &&Event| {
+        event.node == Some(node.id)
+            && ["node.step", "node.phase", "node.failed"].contains(&event.kind.as_str())
+    };
+    let told: Vec<_> = events
+        .iter()
+        .filter(moves)
+        .map(|event| place(&event.data))
+        .collect();
+    let id = node.id.to_string();
+    let history = world
+        .ask("history", async |api| api.node_history(&id, MOST).await)
+        .await;
+    let mut been: Vec<_> = history
+        .unwrap_or_default()
+        .iter()
+        .map(|entry| place(&json!(entry.state)))
+        .collect();
+    // Another reason for the same place is no move.
+    been.dedup();
+    // What was long ago is forgotten, and nothing has moved a node to where it began.
+    let from = told.len().saturating_sub(been.len());
+    let last = been.len().saturating_sub(told.len() - from);
+    if been[last..] != told[from..] {
+        let differs = been[last..]
+            .iter()
+            .zip(&told[from..])
+            .rposition(|(been, told)| been != told);
+        let name = &node.name;
+        let line = differs.map(|at| (&been[last + at], &told[from + at]));
+        world.judge.object(format!(
+            "{name}: its history is not what events tell: {line:?} of {} and {}",
+            been.len(),
+            told.len()
+        ));
     }
 }
 

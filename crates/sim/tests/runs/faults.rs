@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bessemer_sim::agent::Inside;
 
+use crate::database::Database;
 use crate::dice::Dice;
-use crate::postgres;
 use crate::strikes::{self, Doings};
 use crate::world::{Machine, World};
 
@@ -103,6 +103,9 @@ pub(crate) enum SiteFault {
     SwitchForgets,
     DatabaseGone,
     ConnectionsCut,
+    DatabaseCrashes,
+    DatabaseStops,
+    DatabaseStalls,
     CommitLost,
     ClockAhead,
     ClockBehind,
@@ -112,7 +115,7 @@ pub(crate) enum SiteFault {
     ServerRestarted,
 }
 
-pub(crate) const SITE_FAULTS: [SiteFault; 15] = [
+pub(crate) const SITE_FAULTS: [SiteFault; 18] = [
     SiteFault::SwitchRefuses,
     SiteFault::SwitchLosesAnswers,
     SiteFault::SwitchSilent,
@@ -121,6 +124,9 @@ pub(crate) const SITE_FAULTS: [SiteFault; 15] = [
     SiteFault::SwitchForgets,
     SiteFault::DatabaseGone,
     SiteFault::ConnectionsCut,
+    SiteFault::DatabaseCrashes,
+    SiteFault::DatabaseStops,
+    SiteFault::DatabaseStalls,
     SiteFault::CommitLost,
     SiteFault::ClockAhead,
     SiteFault::ClockBehind,
@@ -167,7 +173,7 @@ pub(crate) async fn strike_machine(world: &World, rules: &[Rule<MachineFault>]) 
         let machine = &world.machines[rule.of];
         world.judge.tell(format!("{}: {rule:?}", machine.name));
         if rule.kind == Fault::WrongBootDevice {
-            world.judge.excuse(&machine.name);
+            world.judge.starts_its_disk(&machine.name);
         }
         if left(machine, rule.kind).is_some() {
             // What is left of an earlier one of this kind gives way.
@@ -384,6 +390,9 @@ fn has_struck(world: &World, rule: &Rule<SiteFault>, approaches: u64) -> bool {
             server.is_struck(rule.kind)
         }
         SiteFault::ConnectionsCut => world.database.is_some(),
+        SiteFault::DatabaseCrashes | SiteFault::DatabaseStops | SiteFault::DatabaseStalls => {
+            world.database.as_ref().is_some_and(Database::is_own)
+        }
         _ => true,
     }
 }
@@ -420,10 +429,7 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
             switch.save();
             tokio::time::sleep(lasts).await;
             // What it carries until somebody looks is nobody's fault.
-            world
-                .machines
-                .iter()
-                .for_each(|machine| world.judge.excuse(&machine.name));
+            world.judge.ports_are_forgotten();
             switch.forget();
         }
         SiteFault::DatabaseGone => {
@@ -432,7 +438,12 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
         }
         SiteFault::ConnectionsCut => {
             if let Some(database) = &world.database {
-                postgres::cut_connections(database).await;
+                database.cut_connections().await;
+            }
+        }
+        SiteFault::DatabaseCrashes | SiteFault::DatabaseStops | SiteFault::DatabaseStalls => {
+            if let Some(database) = &world.database {
+                database.goes(rule.kind, lasts / 8).await;
             }
         }
         SiteFault::CommitLost => {

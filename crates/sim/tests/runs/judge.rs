@@ -5,6 +5,7 @@
 //! moment: what he finds is what was true then.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -16,9 +17,13 @@ use bessemer_store::{Claim, Commit};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::strikes::DEPLOYMENTS;
 
-/// The VLAN of the tenants' network.
+/// The VLAN of the network that all tenants may use.
 pub(crate) const TENANTS: u16 = 100;
+
+/// The VLANs of those that they make themselves.
+pub(crate) const POOL: RangeInclusive<u16> = 200..=203;
 
 /// The VLAN that nobody is in. Who is there by the fault of a machine that cannot be switched off is cut off
 /// from everybody, and that is as it should be.
@@ -57,9 +62,29 @@ struct Seen {
     host: Weak<Host>,
     disk: PathBuf,
     vlan: watch::Receiver<Option<u16>>,
-    /// Its hardware or its switch has done what nobody can prevent: started what is on the disk, or
-    /// forgotten what its port carries.
-    beyond_control: bool,
+    /// The tenant's system that runs on it, if one does.
+    system: Option<System>,
+    /// Systems that have started on it.
+    started: u64,
+    /// Its firmware starts what is on the disk, which nobody can prevent: until it has been switched off
+    /// after that.
+    starts_its_disk: bool,
+    /// Its switch has forgotten what its port carries: until somebody moves that again.
+    port_is_forgotten: bool,
+}
+
+/// A tenant's system that runs on a machine.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct System {
+    pub(crate) machine: String,
+    /// The node that the machine is registered as.
+    pub(crate) node: Option<NodeId>,
+    /// Whom it tells that it is up: its server is named there.
+    pub(crate) calls: String,
+    /// The VLAN of its port.
+    pub(crate) vlan: Option<u16>,
+    /// Tells it from an earlier one on the same machine.
+    number: u64,
 }
 
 impl Judge {
@@ -125,7 +150,10 @@ impl Judge {
                 host: Arc::downgrade(host),
                 disk: host.disks[0].clone(),
                 vlan,
-                beyond_control: false,
+                system: None,
+                started: 0,
+                starts_its_disk: false,
+                port_is_forgotten: false,
             });
             inner.machines.len() - 1
         };
@@ -142,13 +170,20 @@ impl Judge {
         }
     }
 
-    /// From now on, what is started on this machine, and what its port carries, is nobody's fault.
-    pub(crate) fn excuse(&self, name: &str) {
+    /// For a while, what is started on this machine is nobody's fault.
+    pub(crate) fn starts_its_disk(&self, name: &str) {
         let mut inner = self.inner.lock().unwrap();
         let machine = inner.machines.iter_mut().find(|each| each.name == name);
         if let Some(machine) = machine {
-            machine.beyond_control = true;
+            machine.starts_its_disk = true;
         }
+    }
+
+    /// Until somebody moves them, what ports carry is nobody's fault.
+    pub(crate) fn ports_are_forgotten(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        let machines = inner.machines.iter_mut();
+        machines.for_each(|machine| machine.port_is_forgotten = true);
     }
 
     /// From now on this server may be erased: somebody asks for it to be deleted.
@@ -171,10 +206,17 @@ impl Judge {
     /// What runs on a machine has changed.
     fn runs(&self, machine: usize, inside: Inside) {
         let (name, vlan, excused) = {
-            let inner = self.inner.lock().unwrap();
-            let seen = &inner.machines[machine];
+            let mut inner = self.inner.lock().unwrap();
+            let seen = &mut inner.machines[machine];
             let vlan = *seen.vlan.borrow();
-            (seen.name.clone(), vlan, seen.beyond_control)
+            if inside == Inside::Nothing && seen.starts_what_it_is_told() {
+                seen.starts_its_disk = false;
+            }
+            seen.started += u64::from(inside == Inside::System);
+            seen.system = (inside == Inside::System)
+                .then(|| seen.system_now())
+                .flatten();
+            (seen.name.clone(), vlan, seen.is_excused())
         };
         self.tell(format!("{name}: {inside:?} runs, VLAN {vlan:?}"));
         if inside == Inside::System && !is_no_place_of_ours(vlan) && !excused {
@@ -182,24 +224,44 @@ impl Judge {
                 "{name}: a tenant's system has started while its port is in VLAN {vlan:?}"
             ));
         }
-        if inside == Inside::Agent && vlan == Some(TENANTS) && !excused {
+        if inside == Inside::Agent && is_tenants(vlan) && !excused {
             self.object(format!("{name}: an agent speaks from a tenant's network"));
         }
+    }
+
+    /// The tenants' systems that run in a tenant's network by our doing.
+    pub(crate) fn systems(&self) -> Vec<System> {
+        let inner = self.inner.lock().unwrap();
+        let seen = inner.machines.iter().filter(|seen| !seen.is_excused());
+        let systems = seen.filter_map(|seen| {
+            let vlan = *seen.vlan.borrow();
+            let system = seen.system.clone()?;
+            Some(System { vlan, ..system })
+        });
+        systems.filter(|system| is_tenants(system.vlan)).collect()
     }
 
     /// A conductor has moved a switch port.
     pub(crate) fn moved(&self, port: &str, vlan: Option<u16>) {
         let found = {
-            let inner = self.inner.lock().unwrap();
-            let found = inner.machines.iter().find(|seen| seen.name == port);
-            found.and_then(|seen| Some((seen.host.upgrade()?.inside(), seen.beyond_control)))
+            let mut inner = self.inner.lock().unwrap();
+            let found = inner.machines.iter_mut().find(|seen| seen.name == port);
+            found.and_then(|seen| {
+                seen.port_is_forgotten = false;
+                let inside = seen.host.upgrade()?.inside();
+                Some((inside, seen.is_excused(), seen.node))
+            })
         };
-        let Some((inside, excused)) = found else {
+        let Some((inside, excused, node)) = found else {
             return;
         };
         self.tell(format!("{port}: VLAN {vlan:?} while {inside:?} runs"));
         let wrong = match inside {
-            Inside::Agent | Inside::Firmware => vlan == Some(TENANTS),
+            Inside::Agent => is_tenants(vlan),
+            // What a switch has forgotten is put back whenever that is noticed.
+            Inside::Firmware => is_tenants(vlan) && !self.starts_a_system(node),
+            // What cannot be switched off is cut off from everybody; nothing else is, while it runs.
+            Inside::System if vlan == Some(PARKED) => !self.is_given_up(node),
             Inside::System => !is_no_place_of_ours(vlan),
             Inside::Nothing | Inside::ArmedAgent => false,
         };
@@ -208,6 +270,24 @@ impl Judge {
                 "{port}: its port moves to VLAN {vlan:?} while {inside:?} runs"
             ));
         }
+    }
+
+    /// Whether the firmware of this node was told to start the tenant's system.
+    fn starts_a_system(&self, node: Option<NodeId>) -> bool {
+        let states = self.states.borrow();
+        let state = node.and_then(|node| states.get(&node));
+        state.is_some_and(|state| {
+            state.phase == Phase::Active
+                || matches!(state.step, Step::StartFromDisk | Step::AwaitOs)
+        })
+    }
+
+    /// Whether nothing is expected of this node any more but that it is made safe.
+    fn is_given_up(&self, node: Option<NodeId>) -> bool {
+        let states = self.states.borrow();
+        let state = node.and_then(|node| states.get(&node));
+        state
+            .is_none_or(|state| matches!(state.phase, Phase::Failed | Phase::Held | Phase::Retired))
     }
 
     /// A conductor is about to commit what it has decided.
@@ -220,6 +300,9 @@ impl Judge {
         let entered = before.phase != next.phase;
         if entered && next.phase == Phase::Available {
             self.is_blank(node);
+        }
+        if next.phase == Phase::Available && next.step == Step::Rest && before.step != Step::Rest {
+            self.is_parked(node);
         }
         if entered && next.phase == Phase::Active {
             self.is_the_right_system(node, next);
@@ -288,8 +371,26 @@ impl Judge {
         }
     }
 
+    /// What is for rent and off is in nobody's network.
+    fn is_parked(&self, node: NodeId) {
+        let port = {
+            let inner = self.inner.lock().unwrap();
+            let seen = inner.machines.iter().find(|each| each.node == Some(node));
+            seen.map(|seen| (*seen.vlan.borrow(), seen.is_excused()))
+        };
+        if let Some((vlan, false)) = port
+            && vlan != Some(PARKED)
+        {
+            let name = self.name(node);
+            self.object(format!(
+                "{name}: for rent while its port is in VLAN {vlan:?}"
+            ));
+        }
+    }
+
     /// What the tenant was told to be up is theirs, and does run.
     fn is_the_right_system(&self, node: NodeId, next: &NodeState) {
+        DEPLOYMENTS.fetch_add(1, Ordering::Relaxed);
         let Some((name, host, _)) = self.machine(node) else {
             return;
         };
@@ -343,7 +444,35 @@ impl Judge {
     }
 }
 
+impl Seen {
+    fn is_excused(&self) -> bool {
+        self.starts_its_disk || self.port_is_forgotten
+    }
+
+    /// Whether its firmware is not going to start what is on the disk whatever it is told.
+    fn starts_what_it_is_told(&self) -> bool {
+        let host = self.host.upgrade();
+        host.is_none_or(|host| host.faults.boot_disk_instead.load(Ordering::SeqCst) == 0)
+    }
+
+    /// The system on its disk, as what runs from now on.
+    fn system_now(&self) -> Option<System> {
+        Some(System {
+            machine: self.name.clone(),
+            node: self.node,
+            calls: self.host.upgrade()?.home_url()?,
+            vlan: None,
+            number: self.started,
+        })
+    }
+}
+
 /// Whether a tenant's system may be there.
 fn is_no_place_of_ours(vlan: Option<u16>) -> bool {
-    matches!(vlan, Some(TENANTS | PARKED))
+    is_tenants(vlan) || vlan == Some(PARKED)
+}
+
+/// Whether this is the VLAN of a tenant's network.
+fn is_tenants(vlan: Option<u16>) -> bool {
+    vlan.is_some_and(|vlan| vlan == TENANTS || POOL.contains(&vlan))
 }

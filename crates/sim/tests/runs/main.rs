@@ -9,6 +9,7 @@
 //! whole story, and with which command it is lived through again.
 
 mod clock;
+mod database;
 mod dice;
 mod ending;
 mod faults;
@@ -16,6 +17,7 @@ mod faults;
 mod firmware;
 mod image;
 mod judge;
+mod networks;
 #[path = "../../../store/tests/store/postgres.rs"]
 mod postgres;
 mod process;
@@ -64,6 +66,9 @@ fn thousands_of_runs() {
 /// Runs that nothing goes wrong in, and faults that never strike, would test nothing.
 fn faults_have_struck(runs: u64) {
     println!("{}", strikes::report());
+    let [orders, deployments] =
+        [&strikes::ORDERS, &strikes::DEPLOYMENTS].map(|count| count.load(Ordering::Relaxed));
+    println!("{orders} orders were accepted, {deployments} deployments came to a running system");
     let (all, struck) = strikes::runs();
     println!("a fault has struck in {struck} of {all} runs");
     assert!(struck > all / 2, "in {struck} of {all} runs only");

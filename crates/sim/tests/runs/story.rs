@@ -6,19 +6,27 @@ use std::time::Duration;
 
 use bessemer_core::id::{NodeId, ServerId};
 use bessemer_core::lifecycle::{NodeState, Phase, Standby};
-use bessemer_wire::api::{PowerVerb, ServerPowerRequest, ServerRebuild};
+use bessemer_core::network::NetworkKind;
+use bessemer_wire::api::{PowerVerb, Server, ServerCreate, ServerPowerRequest, ServerRebuild};
 use tokio::time::timeout;
 
 use crate::dice::Dice;
 use crate::faults::{self, MachineFault, Rule};
+use crate::networks::{self, OwnNetwork};
 use crate::strikes;
-use crate::world::{World, order};
+use crate::world::{SHARED, World, order};
 
 /// Runs that a machine lives through, one after the other.
 pub(crate) const LIVES: u64 = 8;
 
 /// The longest that somebody waits for something before they go on without.
 const PATIENCE: Duration = Duration::from_secs(900);
+
+/// The longest, by the site's clock, until a conductor decides upon what was asked for.
+pub(crate) const DECIDED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Each so manieth order is sent twice under one key.
+const ASKS_AGAIN: u32 = 3;
 
 /// What happens to one machine.
 #[derive(Debug, Clone)]
@@ -45,6 +53,12 @@ pub(crate) enum Act {
         /// At the same moment, somebody else orders the like, and gives it back if they get it.
         has_rival: bool,
     },
+    /// Put this machine in order if it needs it, and wait.
+    LookAfter,
+    /// Make a network of one's own, for the next order if that can be on it.
+    MakeNetwork(NetworkKind),
+    /// Delete it.
+    DeleteNetwork,
     /// Wait until the server ordered last is active or has failed.
     AwaitServer,
     /// Wait until this machine's node has settled.
@@ -71,9 +85,13 @@ impl Story {
             true => Standby::Always,
             false => Standby::ByFlavor,
         };
+        // Dice of their own: what else happens does not depend on them.
+        let mut more = Dice::of(seed, 200 + machine as u64);
+        let lives = (0..LIVES).map(|_| Life::of(&mut dice, machine));
+        let lives = lives.map(|life| life.with_networks(&mut more).looked_after(&mut more));
         Self {
             standby,
-            lives: (0..LIVES).map(|_| Life::of(&mut dice, machine)).collect(),
+            lives: lives.collect(),
         }
     }
 }
@@ -106,6 +124,30 @@ impl Life {
             faults: faults::of_machine(dice, machine),
         }
     }
+
+    /// The same, perhaps on a network of the tenant's own.
+    fn with_networks(mut self, dice: &mut Dice) -> Self {
+        if dice.percent(40) {
+            let kind = *dice.pick(&[NetworkKind::Vlan, NetworkKind::Vlan, NetworkKind::Vxlan]);
+            self.before_the_order(Act::MakeNetwork(kind));
+            self.acts.push(Act::DeleteNetwork);
+        }
+        self
+    }
+
+    /// The same, perhaps with an operator who sees to it that there is a machine to have.
+    fn looked_after(mut self, dice: &mut Dice) -> Self {
+        if dice.percent(60) {
+            self.before_the_order(Act::LookAfter);
+        }
+        self
+    }
+
+    fn before_the_order(&mut self, act: Act) {
+        let is_order = |act: &Act| matches!(act, Act::Order { .. });
+        let order = self.acts.iter().position(is_order).unwrap_or(0);
+        self.acts.insert(order, act);
+    }
 }
 
 /// Waits for `what`, or only for a while.
@@ -136,6 +178,9 @@ struct Actor<'w> {
     /// The server ordered last: its name, and what is known of it.
     server: Option<(String, ServerId, NodeId)>,
     ordered: u32,
+    /// The network of their own, if they have one, and how many they have made.
+    network: Option<OwnNetwork>,
+    networks: u32,
 }
 
 /// Registers a machine and does with it what its story says.
@@ -146,6 +191,8 @@ pub(crate) async fn live(world: &World, machine: usize, story: &Story) {
         node: None,
         server: None,
         ordered: 0,
+        network: None,
+        networks: 0,
     };
     let first = std::iter::once(Act::Register(story.standby));
     for (number, life) in story.lives.iter().enumerate() {
@@ -203,6 +250,17 @@ impl Actor<'_> {
                 tokio::join!(self.order(flavor), rival);
             }
             Act::Order { flavor, .. } => self.order(flavor).await,
+            Act::LookAfter => self.look_after().await,
+            Act::MakeNetwork(kind) => {
+                self.networks += 1;
+                let number = (self.machine, self.networks);
+                self.network = networks::make(self.world, kind, number).await;
+            }
+            Act::DeleteNetwork => {
+                if let Some(network) = self.network.take() {
+                    networks::delete_soon(self.world, &network.name).await;
+                }
+            }
             Act::AwaitServer => self.await_server().await,
             Act::Rebuild => self.rebuild().await,
             Act::Switch(power) => self.switch(power).await,
@@ -218,15 +276,41 @@ impl Actor<'_> {
         until(self.world, node, PATIENCE, NodeState::settled).await;
     }
 
+    async fn look_after(&self) {
+        let Some(node) = self.node else { return };
+        let state = self.world.judge.states().borrow().get(&node).cloned();
+        let act = match state {
+            Some(state) if state.phase == Phase::Failed && state.at_rest() => Act::Provide,
+            Some(state) if state.phase == Phase::Held => Act::Unhold,
+            _ => return,
+        };
+        self.operate(act).await;
+        // What was asked for is decided upon after this.
+        tokio::time::sleep(DECIDED_WITHIN).await;
+        self.await_node().await;
+    }
+
     async fn order(&mut self, flavor: &str) {
         self.ordered += 1;
         let name = format!("s{}-{}", self.machine, self.ordered);
-        let request = order(&name, flavor);
-        let what = format!("order {name}");
-        let ordered = self
-            .world
-            .ask(&what, async |api| api.create_server(&request, &name).await)
-            .await;
+        let own = self.network.as_ref();
+        // There is nothing to lead tunnels to where there is one switch.
+        let own = own.filter(|network| network.kind == NetworkKind::Vlan);
+        let network = own.map_or(SHARED, |network| &network.name);
+        let request = order(&name, flavor, network);
+        let ordered = place(self.world, &name, &request).await;
+        if let Some(server) = ordered.as_ref().filter(|_| self.ordered % ASKS_AGAIN == 0) {
+            // As somebody does who has not heard the answer.
+            let again = place(self.world, &name, &request).await;
+            if again.as_ref().map(|again| again.id) != Some(server.id) {
+                let again = again.map(|again| again.id);
+                self.world.judge.object(format!(
+                    "{name} is {}, and {again:?} when asked again",
+                    server.id
+                ));
+            }
+        }
+        strikes::ORDERS.fetch_add(u64::from(ordered.is_some()), Ordering::Relaxed);
         self.server = ordered.map(|server| (name, server.id, server.node));
     }
 
@@ -305,15 +389,31 @@ async fn rival(world: &World, machine: usize, number: u32, act: Act) {
         return;
     };
     let name = format!("r{machine}-{number}");
-    let request = order(&name, flavor);
-    let what = format!("order {name}");
-    let ordered = world
-        .ask(&what, async |api| api.create_server(&request, &name).await)
-        .await;
+    let request = order(&name, flavor, SHARED);
+    let ordered = place(world, &name, &request).await;
     if let Some(server) = ordered {
+        strikes::ORDERS.fetch_add(1, Ordering::Relaxed);
         world.judge.given_up(server.id);
         give_back(world, &name).await;
     }
+}
+
+/// Orders a server under a name that nobody else takes; it, if there was one to have.
+async fn place(world: &World, name: &str, request: &ServerCreate) -> Option<Server> {
+    let what = format!("order {name}");
+    let order = async |api: &bessemer_client::Client| {
+        let ordered = api.create_server(request, name).await;
+        if let Err(bessemer_client::Error::Problem(problem)) = &ordered
+            && problem.field.as_deref() == Some("name")
+        {
+            world
+                .judge
+                .object(format!("{what}: refused for itself: {problem}"));
+        }
+        ordered
+    };
+    let ordered = world.ask(&what, order).await?;
+    Some(ordered.into_value())
 }
 
 /// Deletes a server; that it is gone is as good.

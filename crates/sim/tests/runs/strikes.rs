@@ -29,6 +29,10 @@ static TALLIES: Mutex<BTreeMap<String, Tally>> = Mutex::new(BTreeMap::new());
 static RUNS: AtomicU64 = AtomicU64::new(0);
 static RUNS_STRUCK: AtomicU64 = AtomicU64::new(0);
 
+/// Orders that were accepted, and systems that came up for them.
+pub(crate) static ORDERS: AtomicU64 = AtomicU64::new(0);
+pub(crate) static DEPLOYMENTS: AtomicU64 = AtomicU64::new(0);
+
 /// A fault of this kind has happened; whether it has struck anybody.
 pub(crate) fn count(kind: impl Debug, struck: bool) {
     let mut tallies = TALLIES.lock().unwrap();

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bessemer_client::{Client, Error};
+use bessemer_core::boot_method::BootMethod;
 use bessemer_core::lifecycle::{HandOver, Standby, Timing};
 use bessemer_core::network::NetworkKind;
 use bessemer_core::subnet::AddressPool;
 use bessemer_server::config::{
-    Api, Config, DatabaseUrl, DhcpMode, ImageTransport, PhoneHome, Provisioning,
+    Api, BootMedia, Config, DatabaseUrl, DhcpMode, Fabric, ImageTransport, PhoneHome, Provisioning,
 };
 use bessemer_sim::agent::{Firmware, Host, Link};
 use bessemer_sim::machine::{
@@ -19,25 +20,26 @@ use bessemer_sim::machine::{
 };
 use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Transport};
 use bessemer_sim::switch::SimulatedSwitch;
-use bessemer_store::{Location, Store, StoreOptions};
 use bessemer_wire::api::{
     BmcCreate, BmcTrust, FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate,
     NetworkRequest, NodeCreate, NodePortCreate, ServerCreate, SubnetCreate, SwitchCreate,
 };
 use futures_util::FutureExt;
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::database::Database;
 use crate::dice::Dice;
 use crate::faults::MachineFault;
 use crate::firmware::{make_ramdisk, offered};
 use crate::image::image;
-use crate::judge::{Judge, PARKED, TENANTS};
-use crate::postgres;
+use crate::judge::{Judge, PARKED, POOL, TENANTS};
 use crate::process::Slot;
+
+/// The network that all tenants may use.
+pub(crate) const SHARED: &str = "tenants";
 
 const USERNAME: &str = "operator";
 const PASSWORD: &str = "a bmc's password";
@@ -55,6 +57,8 @@ const TRIES: u32 = 300;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) on_postgres: bool,
+    /// Whether that is a cluster of its own, which may be stopped.
+    pub(crate) has_own_cluster: bool,
     pub(crate) servers: usize,
 }
 
@@ -63,8 +67,8 @@ pub(crate) struct World {
     pub(crate) servers: Vec<Slot>,
     pub(crate) switch: SimulatedSwitch,
     pub(crate) machines: Vec<Machine>,
-    /// The URL of its database, if it is PostgreSQL.
-    pub(crate) database: Option<String>,
+    /// Its database, if it is PostgreSQL.
+    pub(crate) database: Option<Database>,
     /// Faults of the site that have struck so far.
     pub(crate) site_faults: AtomicU32,
     clients: Vec<Client>,
@@ -78,6 +82,8 @@ pub(crate) struct Machine {
     pub(crate) machine: Arc<SimulatedMachine>,
     pub(crate) host: Arc<Host>,
     pub(crate) bmc: Arc<Bmc>,
+    /// Whether it is booted by virtual media.
+    medium: bool,
     /// Seconds that its firmware takes when nothing is wrong.
     pub(crate) post: u32,
     /// Faults that are counted and have not struck yet, and how often they were to strike.
@@ -121,14 +127,14 @@ impl World {
         let judge = Judge::new(clock);
         let _making = clock.waits_outside();
         let database = match kind.on_postgres {
-            true => Some(empty_database().await),
+            true => Some(Database::new(kind.has_own_cluster, clock).await),
             false => None,
         };
         make_ramdisk_once(&folder);
         let mut servers = Vec::new();
         let mut token = None;
         for number in 0..kind.servers {
-            let config = configuration(&folder, database.as_deref());
+            let config = configuration(&folder, database.as_ref());
             let slot = Slot::new(number, config, clock, judge.clone());
             token = slot.start().await.or(token);
             servers.push(slot);
@@ -191,6 +197,7 @@ impl World {
             machine,
             host,
             bmc,
+            medium: number % 4 == 3,
             post,
             awaited: Mutex::default(),
         }
@@ -297,7 +304,7 @@ impl World {
             }],
             port_groups: vec![],
             rack: None,
-            boot_method: None,
+            boot_method: machine.medium.then_some(BootMethod::VirtualMedia),
             standby,
             root_disk_hint: None,
         }
@@ -330,20 +337,6 @@ impl World {
         self.judge.object(format!("{what}: nobody answers"));
         None
     }
-}
-
-/// The URL of a database with the schema and nothing in it. The schema is made once and copied: two
-/// dozen migrations take longer than many a run.
-async fn empty_database() -> String {
-    static SCHEMA: OnceCell<String> = OnceCell::const_new();
-    let schema = SCHEMA.get_or_init(async || {
-        let url = postgres::new_database().await;
-        let location = Location::Postgres(url.clone());
-        let store = Store::open(&location, StoreOptions::default()).await;
-        store.unwrap().close().await;
-        url
-    });
-    postgres::copy_of(schema.await).await
 }
 
 /// A folder for a site. Whether a commit survives a loss of power is nothing that a run finds out, so
@@ -384,7 +377,7 @@ fn hardware(number: usize) -> Inventory {
 
 fn network() -> NetworkCreate {
     NetworkCreate {
-        name: "tenants".into(),
+        name: SHARED.into(),
         kind: NetworkKind::Vlan,
         scope: None,
         project: None,
@@ -405,14 +398,14 @@ fn network() -> NetworkCreate {
     }
 }
 
-/// An order of what the site offers.
-pub(crate) fn order(name: &str, flavor: &str) -> ServerCreate {
+/// An order of what the site offers, on this network.
+pub(crate) fn order(name: &str, flavor: &str, network: &str) -> ServerCreate {
     ServerCreate {
         name: name.into(),
         flavor: flavor.into(),
         image: "small".into(),
         networks: vec![NetworkRequest {
-            network: "tenants".into(),
+            network: network.into(),
             addresses: vec![],
             port: None,
             mode: None,
@@ -433,12 +426,12 @@ fn make_ramdisk_once(folder: &TempDir) {
 }
 
 /// Servers on one PostgreSQL database share a data folder, as their keys and images are the same.
-fn configuration(folder: &TempDir, database: Option<&str>) -> Config {
+fn configuration(folder: &TempDir, database: Option<&Database>) -> Config {
     let address = own_address();
     let any_port = SocketAddr::from((address, 0));
     Config {
         data: folder.path().join("data"),
-        database_url: database.map(|url| DatabaseUrl(url.to_owned())),
+        database_url: database.map(|database| DatabaseUrl(database.url.clone())),
         api: Api {
             listen: any_port,
             ..Api::default()
@@ -465,9 +458,24 @@ fn configuration(folder: &TempDir, database: Option<&str>) -> Config {
             url: None,
         }),
         parked_vlan: PARKED,
+        // A server that starts again is where it was.
+        boot_media: Some(BootMedia {
+            listen: SocketAddr::from((address, own_port())),
+            url: None,
+        }),
+        fabric: Fabric {
+            vlan_pool: Some(format!("{}-{}", POOL.start(), POOL.end()).parse().unwrap()),
+            vni_pool: Some("5000-5001".parse().unwrap()),
+            ..Fabric::default()
+        },
         timing: timing(),
         ..Config::default()
     }
+}
+
+/// A port that other processes of these tests do not take, nor anybody who takes any.
+fn own_port() -> u16 {
+    10_000 + (std::process::id() % 20_000) as u16
 }
 
 /// A loopback address that nobody else of this process has.

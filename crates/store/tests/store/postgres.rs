@@ -97,16 +97,16 @@ pub(crate) async fn copy_of(url: &str) -> String {
     cluster.database(&["--template", name_in(url)]).await
 }
 
-/// Cuts everybody's connections to the database at `url`, which [`new_database`] made, whatever they are at.
+/// Cuts everybody's connections to the database at `url`, whatever they are at.
 pub(crate) async fn cut_connections(url: &str) {
-    let cluster = CLUSTER.get().expect("it has made the database");
+    let folder = url.split_once("host=").map(|(_, folder)| folder);
     let sql = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
         name_in(url)
     );
-    let cut = tokio::process::Command::new(cluster.programs.join("psql"))
-        .arg("--host")
-        .arg(&cluster.folder)
+    let programs = find_programs().expect("they have made the database");
+    let cut = tokio::process::Command::new(programs.join("psql"))
+        .args(["--host", folder.expect("a URL of a cluster of ours")])
         .args([
             "--username=bessemer",
             "--dbname=postgres",
