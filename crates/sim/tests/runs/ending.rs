@@ -212,7 +212,7 @@ async fn networks_are_free(world: &World) {
     }
 }
 
-/// What a switch has forgotten is put back: the port of a machine that is off is in nobody's network.
+/// The port of a machine that is off is in nobody's network, whatever the switch has forgotten meanwhile.
 async fn ports_are_where_they_belong(world: &World, nodes: &[NodeId]) {
     for (machine, node) in world.machines.iter().zip(nodes) {
         let Some(seen) = node_of(world, *node).await else {

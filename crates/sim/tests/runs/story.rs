@@ -88,11 +88,12 @@ impl Story {
         // Dice of their own: what else happens does not depend on them.
         let mut more = Dice::of(seed, 200 + machine as u64);
         let lives = (0..LIVES).map(|_| Life::of(&mut dice, machine));
-        let lives = lives.map(|life| life.with_networks(&mut more).looked_after(&mut more));
-        Self {
-            standby,
-            lives: lives.collect(),
+        let mut lives: Vec<_> = lives.map(|life| life.with_networks(&mut more)).collect();
+        // More deployments, and twice the work: at some sites.
+        if seed % 8 == 1 {
+            lives.iter_mut().for_each(|life| life.look_after(&mut more));
         }
+        Self { standby, lives }
     }
 }
 
@@ -135,12 +136,11 @@ impl Life {
         self
     }
 
-    /// The same, perhaps with an operator who sees to it that there is a machine to have.
-    fn looked_after(mut self, dice: &mut Dice) -> Self {
+    /// Perhaps there is an operator who sees to it that there is a machine to have.
+    fn look_after(&mut self, dice: &mut Dice) {
         if dice.percent(60) {
             self.before_the_order(Act::LookAfter);
         }
-        self
     }
 
     fn before_the_order(&mut self, act: Act) {
@@ -299,7 +299,10 @@ impl Actor<'_> {
         let network = own.map_or(SHARED, |network| &network.name);
         let request = order(&name, flavor, network);
         let ordered = place(self.world, &name, &request).await;
-        if let Some(server) = ordered.as_ref().filter(|_| self.ordered % ASKS_AGAIN == 0) {
+        if let Some(server) = ordered
+            .as_ref()
+            .filter(|_| self.ordered.is_multiple_of(ASKS_AGAIN))
+        {
             // As somebody does who has not heard the answer.
             let again = place(self.world, &name, &request).await;
             if again.as_ref().map(|again| again.id) != Some(server.id) {
