@@ -89,10 +89,7 @@ impl Database {
         values: Vec<Value>,
     ) -> Result<Vec<Row>, Error> {
         Ok(match self {
-            Self::Sqlite(sqlite) => {
-                let rows = sqlite.reader().await?.rows(sql, values)?;
-                sqlite_rows(rows)
-            }
+            Self::Sqlite(sqlite) => sqlite_rows(sqlite.rows(sql, values).await?),
             Self::Postgres(database) => {
                 let pool = database.pool();
                 let rows = run!(sql, values, fetch_all, &pool);
@@ -127,8 +124,8 @@ impl Database {
     ) -> Result<(), Error> {
         match self {
             Self::Sqlite(sqlite) => {
-                let mut reader = sqlite.reader().await?;
-                reader.each(sql, values, |row, _| take(Cells::Sqlite(row)))
+                let shown = sqlite.each(sql, values, |row| take(Cells::Sqlite(row)));
+                shown.await
             }
             Self::Postgres(database) => {
                 let pool = database.pool();
@@ -201,7 +198,7 @@ impl Transaction {
 
     pub(crate) async fn roll_back(self) -> Result<(), Error> {
         match self {
-            Self::Sqlite(transaction) => transaction.roll_back()?,
+            Self::Sqlite(transaction) => transaction.roll_back().await?,
             Self::Postgres(database, transaction) => {
                 database.meanwhile(transaction.rollback()).await?;
             }

@@ -1,0 +1,203 @@
+//! One connection: its statements, and the rows they give.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags, Statement};
+
+use super::batch::Batch;
+use super::pool::Opening;
+use crate::value::Value;
+
+/// Statements that each connection keeps prepared: more than there are texts in this crate.
+const STATEMENTS: usize = 1024;
+
+/// One connection.
+pub(super) struct Session {
+    connection: Connection,
+    shapes: Shapes,
+    /// Of a connection that writes: whose writes are in the open transaction, and have ended.
+    pub(super) batch: Batch,
+}
+
+/// By where the text of a statement is, and how long it is: texts are constants.
+type Shapes = HashMap<(usize, usize), Arc<Shape>>;
+
+/// What goes into a statement and what comes out of it.
+pub(crate) struct Shape {
+    /// For each parameter in SQLite's order, its number: `$2` is the second value, wherever it stands.
+    parameters: Vec<usize>,
+    columns: Vec<String>,
+}
+
+impl Shape {
+    fn of(statement: &Statement<'_>) -> Self {
+        let number = |index| {
+            let name = statement.parameter_name(index).unwrap_or_default();
+            // Anything else binds nothing, which SQLite takes as null and every test notices.
+            name.trim_start_matches('$').parse().unwrap_or(0)
+        };
+        let names = statement.column_names();
+        Self {
+            parameters: (1..=statement.parameter_count()).map(number).collect(),
+            columns: names.into_iter().map(str::to_owned).collect(),
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn open(opening: &Opening) -> Result<Self, rusqlite::Error> {
+        // Each is used by one task at a time, so it needs no lock of its own.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&opening.path, flags)?;
+        connection.busy_timeout(opening.busy)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        // FULL, not NORMAL: with NORMAL a power cut may lose the last commits, and with them the
+        // knowledge that a disk was given to a tenant. It costs one fsync a commit (0.1 ms, measured
+        // on a virtual disk), and commits are few: a deployment has about forty.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "query_only", !opening.writes)?;
+        Ok(Self {
+            connection,
+            shapes: HashMap::new(),
+            batch: Batch::default(),
+        })
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub(super) fn execute(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<u64, rusqlite::Error> {
+        let done = self.run(sql, values);
+        done.inspect_err(|error| self.tell_undone(error))
+    }
+
+    fn run(&mut self, sql: &'static str, values: Vec<Value>) -> Result<u64, rusqlite::Error> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let shape = shape(&mut self.shapes, sql, &statement);
+        bind(&mut statement, &shape, values)?;
+        Ok(statement.raw_execute()? as u64)
+    }
+
+    /// Every row that a statement gives.
+    pub(crate) fn rows(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Vec<SqliteRow>, rusqlite::Error> {
+        let mut found = Vec::new();
+        let done = self.each(sql, values, |row, shape| {
+            let values = (0..shape.columns.len()).map(|index| Ok(owned(row.get_ref(index)?)));
+            found.push(SqliteRow {
+                values: values.collect::<Result<_, rusqlite::Error>>()?,
+                shape: shape.clone(),
+            });
+            Ok::<_, rusqlite::Error>(())
+        });
+        done.inspect_err(|error| self.tell_undone(error))?;
+        Ok(found)
+    }
+
+    /// Shows `take` every row that a statement gives, where SQLite has it.
+    pub(crate) fn each<E: From<rusqlite::Error>>(
+        &mut self,
+        sql: &'static str,
+        values: Vec<Value>,
+        mut take: impl FnMut(&rusqlite::Row<'_>, &Arc<Shape>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let shape = shape(&mut self.shapes, sql, &statement);
+        bind(&mut statement, &shape, values)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            take(row, &shape)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn roll_back(&mut self) -> Result<(), rusqlite::Error> {
+        match self.is_over() {
+            true => Ok(()),
+            false => self.execute("ROLLBACK", Vec::new()).map(drop),
+        }
+    }
+
+    /// Whether no transaction is open. SQLite rolls back by itself after some errors, such as a full
+    /// disk (<https://www.sqlite.org/lang_transaction.html>, section 2.3).
+    pub(super) fn is_over(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
+    /// Tells those who have written before, if an error has undone what they wrote, too.
+    fn tell_undone(&mut self, error: &rusqlite::Error) {
+        if self.is_over() {
+            self.batch.tell(Err(error));
+        }
+    }
+}
+
+fn shape(shapes: &mut Shapes, sql: &'static str, statement: &Statement<'_>) -> Arc<Shape> {
+    let shape = shapes.entry((sql.as_ptr().addr(), sql.len()));
+    shape
+        .or_insert_with(|| Arc::new(Shape::of(statement)))
+        .clone()
+}
+
+fn bind(
+    statement: &mut Statement<'_>,
+    shape: &Shape,
+    values: Vec<Value>,
+) -> Result<(), rusqlite::Error> {
+    for (index, number) in (1..).zip(&shape.parameters) {
+        match number.checked_sub(1).and_then(|place| values.get(place)) {
+            Some(Value::Text(text)) => statement.raw_bind_parameter(index, text)?,
+            Some(Value::Integer(integer)) => statement.raw_bind_parameter(index, integer)?,
+            None => {
+                return Err(rusqlite::Error::InvalidParameterCount(
+                    values.len(),
+                    *number,
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One row of an answer.
+pub(crate) struct SqliteRow {
+    values: Vec<Cell>,
+    shape: Arc<Shape>,
+}
+
+/// What stands in a column.
+pub(crate) enum Cell {
+    Null,
+    Integer(i64),
+    Text(String),
+    /// Nothing that this crate has written.
+    Other,
+}
+
+impl SqliteRow {
+    /// What stands in the column of this name, if there is one.
+    pub(crate) fn cell(&self, column: &str) -> Option<&Cell> {
+        let mut names = self.shape.columns.iter();
+        self.values.get(names.position(|name| name == column)?)
+    }
+}
+
+fn owned(value: ValueRef<'_>) -> Cell {
+    match value {
+        ValueRef::Null => Cell::Null,
+        ValueRef::Integer(integer) => Cell::Integer(integer),
+        ValueRef::Text(bytes) => match str::from_utf8(bytes) {
+            Ok(text) => Cell::Text(text.to_owned()),
+            Err(_) => Cell::Other,
+        },
+        ValueRef::Real(_) | ValueRef::Blob(_) => Cell::Other,
+    }
+}
