@@ -41,31 +41,34 @@ impl Store {
         now: Timestamp,
         lease_ms: i64,
     ) -> Result<Option<Claim>, Error> {
-        // Without the outer condition on the lease, PostgreSQL would hand a row out twice: a
-        // worker that had to wait for the row only looks at the outer conditions again.
-        const SQL: &str = "UPDATE node SET owner = $1, lease_until = $2, fence = fence + 1
-            WHERE lease_until < $3 AND id = (SELECT id FROM node
-            WHERE due_at <= $3 AND lease_until < $3 ORDER BY due_at, id LIMIT 1)
-            RETURNING id, fence";
+        let claims = self.claim_some_due(worker, now, lease_ms, 1).await?;
+        Ok(claims.into_iter().next())
+    }
+
+    /// The same for at most `most` nodes, in one commit. None only if there is none.
+    pub async fn claim_some_due(
+        &self,
+        worker: &str,
+        now: Timestamp,
+        lease_ms: i64,
+        most: usize,
+    ) -> Result<Vec<Claim>, Error> {
         const FREE: &str = "SELECT id FROM node WHERE due_at <= $1 AND lease_until < $1 LIMIT 1";
-        let until = now.as_millisecond().saturating_add(lease_ms);
         for _ in 0..CLAIM_TRIES {
             // Most calls find nothing due, and need not queue with the writers to learn that.
             if self.database().row(FREE, values![now]).await?.is_none() {
-                return Ok(None);
+                return Ok(Vec::new());
             }
             let mut write = self.write("claim_due").await?;
-            let Some(row) = write.row(SQL, values![worker, until, now]).await? else {
+            let claims = claim(&mut write, worker, now, lease_ms, most).await?;
+            if claims.is_empty() {
                 write.roll_back().await?;
                 continue;
-            };
+            }
             write.commit_quietly().await?;
-            return Ok(Some(Claim {
-                node: row.parsed("id")?,
-                fence: row.integer("fence")?,
-            }));
+            return Ok(claims);
         }
-        Ok(None)
+        Ok(Vec::new())
     }
 
     /// When the next node can be claimed, as far as is known at `now`: in the past if one can be
@@ -235,7 +238,8 @@ impl Store {
         write.show(claim, commit);
         let Commit { before, next, .. } = commit;
         let moved = has_moved(before, next);
-        if moved || commit.intent.is_some() {
+        // What has ended was the only one that was pending.
+        if ended.is_none() && (moved || commit.intent.is_some()) {
             intents::supersede(&mut write, claim.node, now).await?;
         }
         if let Some(intent) = &commit.intent {
@@ -328,6 +332,37 @@ impl Work {
         }
         true
     }
+}
+
+/// Takes nodes that are due and that nobody has; none if others are quicker.
+async fn claim(
+    write: &mut Write,
+    worker: &str,
+    now: Timestamp,
+    lease_ms: i64,
+    most: usize,
+) -> Result<Vec<Claim>, Error> {
+    const DUE: &str = "SELECT id FROM node WHERE due_at <= $1 AND lease_until < $1
+        ORDER BY due_at, id LIMIT $2";
+    // On PostgreSQL, whoever had to wait for the row looks at the conditions again.
+    const SQL: &str = "UPDATE node SET owner = $2, lease_until = $3, fence = fence + 1
+        WHERE id = $1 AND due_at <= $4 AND lease_until < $4 RETURNING fence";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let rows = write.rows(DUE, values![now, most]).await?;
+    let due: Result<Vec<NodeId>, _> = rows.iter().map(|row| row.parsed("id")).collect();
+    let mut due = due?;
+    // Two workers that want the same nodes wait for each other in one order.
+    due.sort_unstable();
+    let until = now.as_millisecond().saturating_add(lease_ms);
+    let mut claims = Vec::with_capacity(due.len());
+    for node in due {
+        let row = write.row(SQL, values![node, worker, until, now]).await?;
+        if let Some(row) = row {
+            let fence = row.integer("fence")?;
+            claims.push(Claim { node, fence });
+        }
+    }
+    Ok(claims)
 }
 
 /// Closes an intent, with what it leaves behind; `false` if it is not open any more.

@@ -70,7 +70,7 @@ async fn hear(agents: &Agents, session: &Session) -> Result<(), Refusal> {
 /// Takes note of what the agent says, if it is about the open command.
 async fn take_report(
     agents: &Agents,
-    session: Session,
+    mut session: Session,
     status: AgentStatus,
 ) -> Result<Session, Refusal> {
     let site = &agents.site;
@@ -131,6 +131,9 @@ async fn take_report(
         if let Some(way) = &way {
             report::note(agents, &session, way).await;
         }
+        // Nothing is open now, and whoever decides what comes next rings.
+        session.intent = None;
+        return Ok(session);
     }
     session.refresh(agents).await
 }

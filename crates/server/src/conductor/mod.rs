@@ -50,6 +50,9 @@ const MOST_DECISIONS: u32 = 32;
 /// How many nodes are moved at the same time. Most of the time is spent waiting for BMCs.
 const CONCURRENCY: usize = 64;
 
+/// How many nodes are claimed in one commit, at most.
+const CLAIMS_AT_ONCE: usize = 8;
+
 /// The longest sleep without looking: news from another process is seen after this at the latest.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -89,23 +92,29 @@ impl Conductor {
         turns.spawn(power_checks::watch(conductor.clone(), stop.clone()));
         let places = Arc::new(Semaphore::new(CONCURRENCY));
         while !stop.is_cancelled() {
-            let Ok(place) = places.clone().acquire_owned().await else {
+            let Ok(first) = places.clone().acquire_owned().await else {
                 break;
             };
-            match conductor.claim().await {
-                Some(claim) => {
-                    let (conductor, cut_off) = (conductor.clone(), cut_off.clone());
-                    let stop = stop.clone();
-                    let span = info_span!("reconcile", node = %claim.node, fence = claim.fence);
-                    let turn = async move {
-                        cut_off
-                            .run_until_cancelled(conductor.turn(claim, stop))
-                            .await;
-                        drop(place);
-                    };
-                    turns.spawn(turn.instrument(span));
-                }
-                None => conductor.rest(&stop).await,
+            let more = || places.clone().try_acquire_owned().ok();
+            let free: Vec<_> = std::iter::once(first)
+                .chain(std::iter::from_fn(more))
+                .take(CLAIMS_AT_ONCE)
+                .collect();
+            let claims = conductor.claim(free.len()).await;
+            if claims.is_empty() {
+                conductor.rest(&stop).await;
+            }
+            for (claim, place) in claims.into_iter().zip(free) {
+                let (conductor, cut_off) = (conductor.clone(), cut_off.clone());
+                let stop = stop.clone();
+                let span = info_span!("reconcile", node = %claim.node, fence = claim.fence);
+                let turn = async move {
+                    cut_off
+                        .run_until_cancelled(conductor.turn(claim, stop))
+                        .await;
+                    drop(place);
+                };
+                turns.spawn(turn.instrument(span));
             }
         }
         turns.close();
@@ -128,26 +137,23 @@ impl Conductor {
         }
     }
 
-    async fn claim(&self) -> Option<Claim> {
-        let lease = LEASE.as_millis() as i64;
-        match self
-            .site
-            .store
-            .claim_due(&self.worker, self.site.now(), lease)
-            .await
-        {
-            Ok(claim) => claim,
+    /// At most `most` nodes that are due, and that nobody has.
+    async fn claim(&self, most: usize) -> Vec<Claim> {
+        let (store, lease) = (&self.site.store, LEASE.as_millis() as i64);
+        let claims = store.claim_some_due(&self.worker, self.site.now(), lease, most);
+        match claims.await {
+            Ok(claims) => claims,
             Err(error) if error.is_outage() => {
                 self.hearing.note(&error, self.site.now());
                 debug!(%error, "cannot claim nodes");
                 self.back_in_a_while(POLL).await;
-                None
+                Vec::new()
             }
             Err(error) => {
                 self.hearing.note(&error, self.site.now());
                 error!(%error, "cannot claim nodes; trying again in a second");
                 sleep(POLL).await;
-                None
+                Vec::new()
             }
         }
     }
@@ -196,12 +202,20 @@ impl Conductor {
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
         let mut begun = Instant::now();
+        let mut opened = None;
         for left in (0..MOST_DECISIONS).rev() {
             self.site.metrics.reconciles.inc();
             let may_keep = left > 0 && !stop.is_cancelled();
-            match self.decide(*claim, begun, may_keep).await? {
+            let work = match opened.take() {
+                Some(work) => work,
+                None => self.site.store.work(*claim).await?,
+            };
+            let (committed, next) = self.decide(*claim, work, begun, may_keep).await?;
+            match committed {
                 Committed::GivenBack => return Ok(()),
-                Committed::Kept(kept) => (*claim, begun) = (kept, Instant::now()),
+                Committed::Kept(kept) => {
+                    (*claim, begun, opened) = (kept, Instant::now(), next);
+                }
                 Committed::Overtaken => debug!("overtaken by another intent; deciding again"),
             }
         }
@@ -209,13 +223,14 @@ impl Conductor {
     }
 
     /// Carries out the open intent of a node that is held since `begun`, and decides how it goes on.
+    /// What is to be carried out next, if that is known.
     async fn decide(
         &self,
         claim: Claim,
+        mut work: Work,
         begun: Instant,
         may_keep: bool,
-    ) -> Result<Committed, StoreError> {
-        let mut work = self.site.store.work(claim).await?;
+    ) -> Result<(Committed, Option<Work>), StoreError> {
         self.look_at_ports(claim, &work).await?;
         let mut ended = None;
         if let Some(intent) = work.intent.clone() {
@@ -239,7 +254,8 @@ impl Conductor {
             work.seen.evidence = evidence;
         }
         let turn = self.step(&mut work, ended, may_keep);
-        self.commit(claim, &work, turn).await
+        let committed = self.commit(claim, &work, &turn).await?;
+        Ok((committed, opened(work, turn.commit)))
     }
 
     /// What is to be decided on after an intent has ended, and whether that counts.
@@ -284,9 +300,14 @@ impl Conductor {
     }
 
     /// Stores a decision, and tells whom it concerns.
-    async fn commit(&self, claim: Claim, work: &Work, turn: Turn) -> Result<Committed, StoreError> {
+    async fn commit(
+        &self,
+        claim: Claim,
+        work: &Work,
+        turn: &Turn,
+    ) -> Result<Committed, StoreError> {
         let store = &self.site.store;
-        let committed = match store.commit_turn(claim, &turn, self.site.now()).await {
+        let committed = match store.commit_turn(claim, turn, self.site.now()).await {
             // What was done need not be done again because the database restarted meanwhile.
             Err(error) if error.is_outage() => {
                 if let Some(Ended {
@@ -434,6 +455,25 @@ impl Conductor {
             }
         }
     }
+}
+
+/// The work on what has just been opened for the conductor, which need not be read to be carried out; all is
+/// read anew before anything is decided on how it ended. A node that has come to another phase is read
+/// first: more of it has changed than its state.
+fn opened(mut work: Work, commit: Commit) -> Option<Work> {
+    let Commit {
+        before,
+        next,
+        intent,
+        ..
+    } = commit;
+    let intent = intent.filter(|intent| intent.action.executor() == Executor::Conductor)?;
+    if next.phase != before.phase || drift::is_suspicious(&before, &next) {
+        return None;
+    }
+    work.node.state = next;
+    work.intent = Some(intent);
+    Some(work)
 }
 
 fn until(now: Timestamp, then: Timestamp) -> Duration {
