@@ -92,6 +92,11 @@ pub trait Bmc: fmt::Debug + Send + Sync {
     /// Has the next call go through although the BMC is left alone: for what a person asks for.
     fn insist(&self);
 
+    /// Whether the connection is kept after each call from now on, for the next one, as it is unless this
+    /// says otherwise: one costs us tens of kilobytes, and to make one costs many BMCs more than a
+    /// request.
+    fn keep_connection(&self, keep: bool);
+
     /// Logs out, within a few seconds; failure to is only logged. The value can still be used
     /// and then logs in again.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -211,6 +211,9 @@ impl Bmc for IpmiBmc {
         self.client.governor().insist();
     }
 
+    /// There is none: IPMI is datagrams.
+    fn keep_connection(&self, _keep: bool) {}
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async {
             // The BMC forgets the session by itself if this does not come to an end.

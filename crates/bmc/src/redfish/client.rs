@@ -99,6 +99,10 @@ impl Client {
         self.transport.governor()
     }
 
+    pub(super) fn keep_connection(&self, keep: bool) {
+        self.transport.keep_connection(keep);
+    }
+
     pub(super) fn requests(&self) -> u64 {
         self.transport.requests()
     }

@@ -216,6 +216,10 @@ impl Bmc for RedfishBmc {
         self.client.governor().insist();
     }
 
+    fn keep_connection(&self, keep: bool) {
+        self.client.keep_connection(keep);
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.client.log_out(Instant::now() + LOGOUT_LIMIT).boxed()
     }

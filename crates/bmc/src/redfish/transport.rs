@@ -8,7 +8,7 @@ use bessemer_tls::{
     Fingerprint, Trust, certificate_refusal, client_config, handshake_failure, peer_fingerprint,
     pin_mismatch, rustls,
 };
-use reqwest::header::{ETAG, HeaderMap, HeaderName, IF_MATCH, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONNECTION, ETAG, HeaderMap, HeaderName, IF_MATCH, LOCATION, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
@@ -141,7 +141,9 @@ pub(super) struct Transport {
     bmc: String,
     limits: Limits,
     requests: AtomicU64,
-    /// Whether the connection of the last request may be there still.
+    /// Whether the connection is to outlast a request.
+    keep: AtomicBool,
+    /// Whether that of the last request may be there still.
     kept: AtomicBool,
     log: ExchangeLog,
     governor: Governor,
@@ -174,6 +176,7 @@ impl Transport {
             governor: Governor::new(STANDARD_TEMPO, limits.patience.clone()),
             limits,
             requests: AtomicU64::new(0),
+            keep: AtomicBool::new(true),
             kept: AtomicBool::new(false),
             log: ExchangeLog::default(),
         })
@@ -193,6 +196,10 @@ impl Transport {
 
     pub(super) fn governor(&self) -> &Governor {
         &self.governor
+    }
+
+    pub(super) fn keep_connection(&self, keep: bool) {
+        self.keep.store(keep, Ordering::Relaxed);
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -310,7 +317,8 @@ impl Transport {
             Ok(result) => result,
             Err(_) => Err(self.timed_out(request)),
         };
-        self.kept.store(result.is_ok(), Ordering::Relaxed);
+        let keep = self.keep.load(Ordering::Relaxed);
+        self.kept.store(keep && result.is_ok(), Ordering::Relaxed);
         let status = result.as_ref().map(|answer| answer.status.as_u16()).ok();
         self.note(request, &result);
         tracing::debug!(
@@ -375,6 +383,10 @@ impl Transport {
                 builder.basic_auth(credentials.username(), Some(credentials.password()))
             }
         };
+        if !self.keep.load(Ordering::Relaxed) {
+            // RFC 9112, section 9.6: this request is the connection's last.
+            builder = builder.header(CONNECTION, "close");
+        }
         if let Some(etag) = request.if_match {
             builder = builder.header(IF_MATCH, etag);
         }

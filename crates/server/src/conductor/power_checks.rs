@@ -170,7 +170,7 @@ impl Checks {
     /// Whether the machine is on; `None` if its management controller does not say.
     async fn ask(&self, watch: &PowerWatch) -> Result<Option<PowerState>, Failure> {
         let site = &self.conductor.site;
-        let bmc = site.bmcs.at(watch.node, &watch.bmc)?;
+        let bmc = site.bmcs.to_look(watch.node, &watch.bmc)?;
         // Nobody waits for this look: it is not what finds out, before its time, whether a controller
         // that is left alone answers again.
         let requests = bmc.requests();
