@@ -26,6 +26,11 @@ use clap::Parser;
 
 use crate::commands::Cli;
 
+/// For SQLite, too: a fifth of the server's time less, and a fifth of its memory, than with the
+/// allocator of the C library (docs/benchmarks.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match commands::run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
