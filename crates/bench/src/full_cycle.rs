@@ -30,7 +30,7 @@ const NO_POWER_CHECKS: &str = "[bmc]\npower_check = 0\n";
 const PREFIX: &str = "node-";
 
 /// Between two looks at how far the nodes are.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The longest that one part of the cycle may take for all nodes, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(1200);
