@@ -25,7 +25,8 @@ use crate::value::Value;
 pub(crate) use self::batch::SqliteTransaction;
 pub(crate) use self::session::{Cell, SqliteRow};
 
-/// Readers of a file. Two cores keep no more than this busy; each costs about 1 MB once used.
+/// Readers of a file. Two cores keep no more than this busy; each costs what it has read lately, in
+/// memory.
 const READERS: u32 = 4;
 
 /// An open file.
