@@ -1,5 +1,5 @@
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use tempfile::TempDir;
@@ -44,7 +44,7 @@ async fn begin(sqlite: &Sqlite, name: &str) -> SqliteTransaction {
 }
 
 /// Polls a future once: it goes as far as it can.
-async fn goes_on<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+async fn goes_on<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     let mut future = Some(future);
     std::future::poll_fn(move |context| {
         Poll::Ready(future.take().expect("is polled once").poll(context))
@@ -52,16 +52,23 @@ async fn goes_on<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll
     .await
 }
 
+type Ended<'s> = Pin<Box<dyn Future<Output = Result<(), Error>> + 's>>;
+
+/// Two writes, of which the first has ended and waits, because the second queued behind it.
+async fn two(sqlite: &Sqlite) -> (Ended<'_>, SqliteTransaction) {
+    let first = begin(sqlite, "first").await;
+    let mut second = pin!(sqlite.begin());
+    assert!(goes_on(second.as_mut()).await.is_pending());
+    let mut first: Ended<'_> = Box::pin(first.commit());
+    assert!(goes_on(first.as_mut()).await.is_pending());
+    (first, second.await.unwrap())
+}
+
 #[tokio::test]
 async fn those_in_the_queue_are_committed_together() {
     let (_folder, path, sqlite) = file();
-    let first = begin(&sqlite, "first").await;
-    let mut second = pin!(begin(&sqlite, "second"));
-    assert!(goes_on(second.as_mut()).await.is_pending());
-
-    let mut first = pin!(first.commit());
-    assert!(goes_on(first.as_mut()).await.is_pending());
-    let second = second.await;
+    let (first, mut second) = two(&sqlite).await;
+    second.execute(INSERT, values!["second"]).unwrap();
     assert_eq!(names(&path), [""; 0], "nothing before all that queue");
     second.commit().await.unwrap();
     first.await.unwrap();
@@ -71,16 +78,13 @@ async fn those_in_the_queue_are_committed_together() {
 #[tokio::test]
 async fn what_is_rolled_back_takes_nothing_of_others_with_it() {
     let (_folder, path, sqlite) = file();
-    let first = begin(&sqlite, "first").await;
-    let mut second = pin!(begin(&sqlite, "second"));
-    assert!(goes_on(second.as_mut()).await.is_pending());
+    let (first, mut second) = two(&sqlite).await;
     let mut third = pin!(sqlite.begin());
     assert!(goes_on(third.as_mut()).await.is_pending());
 
-    let mut first = pin!(first.commit());
-    assert!(goes_on(first.as_mut()).await.is_pending());
     // One undoes its write, and one is dropped with it.
-    let mut second = pin!(second.await.roll_back());
+    second.execute(INSERT, values!["second"]).unwrap();
+    let mut second = pin!(second.roll_back());
     assert!(
         goes_on(second.as_mut()).await.is_pending(),
         "what it saw is not on the disk yet"
@@ -98,34 +102,30 @@ async fn what_is_rolled_back_takes_nothing_of_others_with_it() {
 }
 
 #[tokio::test]
-async fn who_leaves_the_queue_leaves_nobody_waiting() {
+async fn who_leaves_leaves_nobody_waiting() {
     let (_folder, path, sqlite) = file();
-    let first = begin(&sqlite, "first").await;
-    {
-        let mut second = pin!(begin(&sqlite, "second"));
-        assert!(goes_on(second.as_mut()).await.is_pending());
-        let mut first = pin!(first.commit());
-        assert!(goes_on(first.as_mut()).await.is_pending());
-        // The second is dropped here, and nobody else asks to write; and so is the first, whose
-        // write has ended.
-    }
+    // Neither waits any longer, and nobody else asks to write.
+    drop(two(&sqlite).await);
     begin(&sqlite, "third").await.commit().await.unwrap();
     assert_eq!(names(&path), ["first", "third"]);
+
+    let fourth = begin(&sqlite, "fourth").await;
+    let mut queued = Box::pin(sqlite.begin());
+    assert!(goes_on(queued.as_mut()).await.is_pending());
+    let mut fourth = pin!(fourth.commit());
+    assert!(goes_on(fourth.as_mut()).await.is_pending());
+    drop(queued);
+    fourth.await.unwrap();
+    assert_eq!(names(&path), ["first", "fourth", "third"]);
 }
 
 #[tokio::test]
 async fn all_hear_of_an_error_that_undoes_all() {
     let (_folder, path, sqlite) = file();
-    let first = begin(&sqlite, "first").await;
-    let mut second = pin!(sqlite.begin());
-    assert!(goes_on(second.as_mut()).await.is_pending());
-    let mut first = pin!(first.commit());
-    assert!(goes_on(first.as_mut()).await.is_pending());
-
-    let mut second = second.await.unwrap();
+    let (first, mut second) = two(&sqlite).await;
     // A full disk does the same by itself.
-    let full = "INSERT OR ROLLBACK INTO thing (name) VALUES ($1)";
-    assert!(second.execute(full, values!["first"]).is_err());
+    let undoes_all = "INSERT OR ROLLBACK INTO thing (name) VALUES ($1)";
+    assert!(second.execute(undoes_all, values!["first"]).is_err());
     drop(second);
     let told = first.await.unwrap_err();
     assert!(told.is_unique_violation(), "{told}");
@@ -137,15 +137,11 @@ async fn all_hear_of_an_error_that_undoes_all() {
 #[tokio::test]
 async fn a_file_that_is_closed_has_what_had_ended() {
     let (_folder, path, sqlite) = file();
-    let first = begin(&sqlite, "first").await;
-    let mut second = pin!(begin(&sqlite, "second"));
-    assert!(goes_on(second.as_mut()).await.is_pending());
-    let mut first = pin!(first.commit());
-    assert!(goes_on(first.as_mut()).await.is_pending());
-    let second = tokio::spawn(second.await.commit());
+    let (first, second) = two(&sqlite).await;
+    let second = tokio::spawn(second.commit());
     sqlite.close().await;
     assert!(sqlite.begin().await.is_err());
     first.await.unwrap();
     second.await.unwrap().unwrap();
-    assert_eq!(names(&path), ["first", "second"]);
+    assert_eq!(names(&path), ["first"]);
 }
