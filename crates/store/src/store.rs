@@ -201,7 +201,7 @@ impl Store {
 ///
 /// On PostgreSQL, rows are locked in one order, so that no two writes wait for each other: the
 /// `network` counter, then the `switch` counter and switches by name, then subnets by id, or the
-/// `boot_address` counter; then the node, the server, and whatever belongs to them; then rows of
+/// `boot_address` counter; then the node (of several, by id), the server, and whatever belongs to them; then rows of
 /// `local_network` by switch and network, and of `switch_tunnels` by switch; and last the counters
 /// `address_history`, `event` and `audit`.
 pub(crate) struct Write {
