@@ -63,6 +63,9 @@ impl Session {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "query_only", !opening.writes)?;
+        // What a write that joins others would have to undo is kept in memory, not in a file of its own
+        // (<https://www.sqlite.org/tempfiles.html>, section 3).
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         // Negative: in KiB (<https://www.sqlite.org/pragma.html#pragma_cache_size>).
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         Ok(Self {
