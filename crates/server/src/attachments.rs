@@ -209,7 +209,7 @@ pub(crate) async fn of_server(
     let mut networks = Vec::with_capacity(server.attachments.len());
     for attachment in &server.attachments {
         let id = attachment.network.to_string();
-        networks.push(store.network(None, &id).await?);
+        networks.push(store.network_uncounted(None, &id).await?);
     }
     let attachments = server.attachments.iter();
     let wanted: Vec<_> = attachments

@@ -14,7 +14,7 @@ use bessemer_core::lifecycle::{Executor, Intent, IntentKey, NodeState, Outcome};
 use bessemer_core::net::MacAddress;
 
 use crate::Error;
-use crate::database::{Row, Transaction};
+use crate::database::Row;
 use crate::intents;
 use crate::kexec;
 use crate::nodes::{node_record, select_node, set_inventory, wake};
@@ -23,7 +23,8 @@ use crate::store::{Store, Write};
 use crate::value::{json, values};
 
 /// Boots take turns to choose their addresses.
-const TAKE_TURNS: &str = "UPDATE counter SET value = value + 1 WHERE name = 'boot_address'";
+const TAKE_TURNS: &str =
+    "UPDATE counter SET value = value + 1 WHERE name = 'boot_address' RETURNING value";
 
 /// A query for whole boots, whose rows [`boot_record`] reads.
 macro_rules! select_boot {
@@ -36,8 +37,8 @@ macro_rules! select_boot {
 }
 
 impl Store {
-    /// Leases a provisioning address to one boot of a node: the lowest free one of `pool`, or the
-    /// one that the node's boot before had. Asked again for the same boot, it gives the same. From now
+    /// Leases a provisioning address to one boot of a node: a free one of `pool`, or the one
+    /// that the node's boot before had. Asked again for the same boot, it gives the same. From now
     /// on, the management controller may hold the medium of a boot by virtual media.
     ///
     /// [`Error::Exhausted`], naming `pool_name`, if there is none.
@@ -49,6 +50,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Ipv4Addr, Error> {
         const BEFORE: &str = "SELECT id, address, media_inserted FROM boot WHERE node = $1";
+        const NEWS: &str = "UPDATE node SET news = news + 1 WHERE id = $1";
         const MEDIUM: &str = "UPDATE boot SET media_inserted = 1 WHERE node = $1";
         const DELETE: &str = "DELETE FROM boot WHERE node = $1";
         const INSERT: &str =
@@ -63,7 +65,7 @@ impl Store {
         } = new;
         let medium = method == BootMethod::VirtualMedia;
         let mut write = self.write("prepare_boot").await?;
-        write.execute(TAKE_TURNS, values![]).await?;
+        let turn = take_turn(&mut write).await?;
         let mut kept = None;
         if let Some(row) = write.row(BEFORE, values![node]).await? {
             let address = Ipv4Addr::from(row.number::<u32>("address")?);
@@ -79,10 +81,12 @@ impl Store {
             }
             kept = Some(address).filter(|address| pool.contains(address));
         }
+        // Its agent, if it had one, is not its agent any more.
+        write.execute(NEWS, values![node]).await?;
         write.execute(DELETE, values![node]).await?;
         let address = match kept {
             Some(address) => address,
-            None => lowest_free(&mut write, &pool, pool_name).await?,
+            None => next_free(&mut write, turn, &pool, pool_name).await?,
         };
         write
             .execute(
@@ -153,12 +157,12 @@ impl Store {
         const BEFORE: &str = "SELECT address FROM boot WHERE id = $1 AND session IS NULL";
         const MOVE: &str = "UPDATE boot SET relay = $2, address = $3 WHERE id = $1";
         let mut write = self.write("relay_boot").await?;
-        write.execute(TAKE_TURNS, values![]).await?;
+        let turn = take_turn(&mut write).await?;
         let row = write.row(BEFORE, values![boot]).await?;
         let row = row.ok_or_else(|| Error::not_found("boot", boot))?;
         let mut address = Ipv4Addr::from(row.number::<u32>("address")?);
         if !pool.contains(&address) {
-            address = lowest_free(&mut write, &pool, pool_name).await?;
+            address = next_free(&mut write, turn, &pool, pool_name).await?;
         }
         let relay = json("relay", relay)?;
         write.execute(MOVE, values![boot, relay, address]).await?;
@@ -329,21 +333,40 @@ async fn wake_present(
     Ok(state.filter(|state| state.boot(node) == boot).map(|_| node))
 }
 
-/// The lowest address of the pool that no boot has.
-async fn lowest_free(
-    transaction: &mut Transaction,
+/// Waits for this write's turn to choose an address; the number of the turn.
+async fn take_turn(write: &mut Write) -> Result<i64, Error> {
+    let row = write.row(TAKE_TURNS, values![]).await?;
+    row.map_or(Ok(0), |row| row.integer("value"))
+}
+
+/// An address of the pool that no boot has: each turn looks from another one on, so that the first one
+/// looked at is free more often than not, and an address that was given up rests for a while.
+async fn next_free(
+    write: &mut Write,
+    turn: i64,
     pool: &RangeInclusive<Ipv4Addr>,
     pool_name: &str,
 ) -> Result<Ipv4Addr, Error> {
-    const SQL: &str = "SELECT MIN(candidate) AS lowest FROM (
+    const HAS: &str = "SELECT 1 AS taken FROM boot WHERE address = $1";
+    const LOWEST: &str = "SELECT MIN(candidate) AS lowest FROM (
         SELECT $1 AS candidate
         UNION SELECT address + 1 FROM boot WHERE address >= $1 AND address < $2) AS candidates
         WHERE candidate <= $2 AND NOT EXISTS (SELECT 1 FROM boot WHERE address = candidate)";
-    let row = transaction.row(SQL, values![*pool.start(), *pool.end()]);
-    let lowest = row
-        .await?
-        .map_or(Ok(None), |row| row.optional_number::<u32>("lowest"))?;
-    lowest.map(Ipv4Addr::from).ok_or_else(|| Error::Exhausted {
+    let (first, last) = (*pool.start(), *pool.end());
+    let size = i64::from(u32::from(last).saturating_sub(u32::from(first))) + 1;
+    let begin = u32::try_from(turn.rem_euclid(size)).unwrap_or(0);
+    let begin = Ipv4Addr::from(u32::from(first).saturating_add(begin));
+    if write.row(HAS, values![begin]).await?.is_none() {
+        return Ok(begin);
+    }
+    for from in [begin, first] {
+        let row = write.row(LOWEST, values![from, last]).await?;
+        let lowest = row.map_or(Ok(None), |row| row.optional_number::<u32>("lowest"))?;
+        if let Some(lowest) = lowest {
+            return Ok(Ipv4Addr::from(lowest));
+        }
+    }
+    Err(Error::Exhausted {
         what: "address",
         pool: pool_name.to_owned(),
     })

@@ -186,6 +186,11 @@ impl Transaction {
         Ok(self.rows(sql, values).await?.into_iter().next())
     }
 
+    /// Whether others write at the same time, so that rows can be locked: SQLite has one writer at a time.
+    pub(crate) fn has_other_writers(&self) -> bool {
+        matches!(self, Self::Postgres(..))
+    }
+
     pub(crate) async fn commit(self) -> Result<(), Error> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await?,

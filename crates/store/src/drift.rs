@@ -27,8 +27,8 @@ impl Store {
         role: Option<PortRole>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE node SET port_role = $3, ports_read_at = $4, ports_suspect = 0
-            WHERE id = $1 AND fence = $2 AND owner IS NOT NULL";
+        const SQL: &str = "UPDATE node SET port_role = $3, ports_read_at = $4, ports_suspect = 0,
+            news = news + 1 WHERE id = $1 AND fence = $2 AND owner IS NOT NULL";
         let role = role.map(|role| role.name().to_owned());
         let mut write = self.write("expect_ports").await?;
         let values = values![claim.node, claim.fence, role, now];

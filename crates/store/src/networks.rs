@@ -28,12 +28,32 @@ use crate::value::values;
 /// The columns of whole networks, whose rows [`network_record`] reads.
 macro_rules! select_network {
     ($rest:expr) => {
-        concat!(
-            "SELECT id, name, kind, scope, project, vlan, vni, mtu, physical_network, created_at, \
-             (SELECT COUNT(*) FROM server_attachment \
-             WHERE server_attachment.network = network.id) AS servers FROM network ",
+        select_network!(
+            servers: "(SELECT COUNT(*) FROM server_attachment \
+             WHERE server_attachment.network = network.id)",
             $rest
         )
+    };
+    (servers: $servers:literal, $rest:expr) => {
+        concat!(
+            "SELECT id, name, kind, scope, project, vlan, vni, mtu, physical_network, created_at, ",
+            $servers,
+            " AS servers FROM network ",
+            $rest
+        )
+    };
+}
+
+/// Which network is meant by a name or an id: see [`Store::network`].
+macro_rules! named {
+    () => {
+        "WHERE (name = $1 OR id = $2) AND ($3 IS NULL OR project IS NULL OR project = $3)"
+    };
+}
+
+macro_rules! subnets_of_one {
+    () => {
+        "WHERE subnet.network = $1 ORDER BY subnet.created_at, subnet.id"
     };
 }
 
@@ -118,20 +138,42 @@ impl Store {
         viewer: Option<ProjectId>,
         name_or_id: &str,
     ) -> Result<NetworkRecord, Error> {
-        const SQL: &str = select_network!(
-            "WHERE (name = $1 OR id = $2) AND ($3 IS NULL OR project IS NULL OR project = $3)"
+        const SQL: &str = select_network!(named!());
+        const SUBNETS: &str = select_subnet!(subnets_of_one!());
+        self.one_network((SQL, SUBNETS), viewer, name_or_id).await
+    }
+
+    /// The same with zeros for how many servers and addresses there are: to count them costs more than
+    /// the rest, for each order and each node that is moved to its networks.
+    pub async fn network_uncounted(
+        &self,
+        viewer: Option<ProjectId>,
+        name_or_id: &str,
+    ) -> Result<NetworkRecord, Error> {
+        const SQL: &str = select_network!(servers: "CAST(0 AS BIGINT)", named!());
+        const SUBNETS: &str = select_subnet!(
+            counts: "CAST(0 AS BIGINT) AS allocated, CAST(0 AS BIGINT) AS reserved, \
+             CAST(0 AS BIGINT) AS used",
+            subnets_of_one!()
         );
-        const SUBNETS: &str =
-            select_subnet!("WHERE subnet.network = $1 ORDER BY subnet.created_at, subnet.id");
+        self.one_network((SQL, SUBNETS), viewer, name_or_id).await
+    }
+
+    async fn one_network(
+        &self,
+        (network, subnets): (&'static str, &'static str),
+        viewer: Option<ProjectId>,
+        name_or_id: &str,
+    ) -> Result<NetworkRecord, Error> {
         let id = as_id(name_or_id);
         let mut read = self.database().snapshot().await?;
-        let rows = read.rows(SQL, values![name_or_id, id, viewer]).await?;
+        let rows = read.rows(network, values![name_or_id, id, viewer]).await?;
         let mut found = rows
             .iter()
             .map(network_record)
             .collect::<Result<Vec<_>, _>>()?;
         let mut network = pick(&mut found, viewer, name_or_id)?;
-        for row in read.rows(SUBNETS, values![network.id]).await? {
+        for row in read.rows(subnets, values![network.id]).await? {
             network.subnets.push(subnet_record(&row)?);
         }
         read.roll_back().await?;

@@ -19,9 +19,6 @@ use crate::switch_ports::check_cables;
 use crate::value::{json, name, optional_json, sealed, values};
 use crate::wishes::goal_kind;
 
-/// Nodes that [`Store::available_among`] looks at.
-pub const AVAILABLE_AT_ONCE: usize = 16;
-
 /// A query for whole nodes, whose rows [`node_record`] reads.
 macro_rules! select_node {
     ($rest:literal) => {
@@ -42,6 +39,15 @@ macro_rules! select_node {
 }
 pub(crate) use select_node;
 
+/// The nodes that an order could have, in the words of the index `node_available`.
+pub(crate) const AVAILABLE: &str = select_node!(
+    "WHERE phase = 'available' AND clean = 1 AND goal_kind = 'available'
+     AND server IS NULL AND inventory IS NOT NULL
+     ORDER BY at_rest, created_at, id LIMIT $2 OFFSET $1"
+);
+
+const BY_ID: &str = select_node!("WHERE id = $1");
+
 impl Store {
     /// Registers a machine: enrolled, wanted available, due at once.
     ///
@@ -51,14 +57,17 @@ impl Store {
         refuse_repeated_mac(&node)?;
         let mut write = self.write("create_node").await?;
         match insert(&mut write, &node, now).await {
-            Ok(()) => write.commit().await?,
+            Ok(()) => {}
             Err(error) if error.is_unique_violation() => {
                 write.roll_back().await?;
                 return Err(self.who_has(&node).await?);
             }
             Err(error) => return Err(error),
         }
-        self.node_by_id(node.id).await
+        let row = write.row(BY_ID, values![node.id]).await?;
+        let stored = node_record(&row.ok_or_else(|| Error::not_found("node", node.id))?)?;
+        write.commit().await?;
+        Ok(stored)
     }
 
     /// The node with this name or id.
@@ -73,8 +82,7 @@ impl Store {
 
     /// The node with this id.
     pub async fn node_by_id(&self, id: NodeId) -> Result<NodeRecord, Error> {
-        const SQL: &str = select_node!("WHERE id = $1");
-        let row = self.database().row(SQL, values![id]).await?;
+        let row = self.database().row(BY_ID, values![id]).await?;
         node_record(&row.ok_or_else(|| Error::not_found("node", id))?)
     }
 
@@ -140,41 +148,20 @@ impl Store {
         Ok((nodes?, next))
     }
 
-    /// At most `limit` nodes that an order could have now, in order of registration.
+    /// At most `limit` nodes that an order could have now: those that wait in the agent, or are on their
+    /// way there, before those that are off, each in order of registration.
     pub async fn available_nodes(&self, limit: u32) -> Result<Vec<NodeRecord>, Error> {
-        const SQL: &str = select_node!(
-            "WHERE phase = 'available' AND clean = 1 AND goal_kind = 'available'
-             AND server IS NULL AND inventory IS NOT NULL
-             ORDER BY created_at, id LIMIT $1"
-        );
-        let rows = self.database().rows(SQL, values![limit]).await?;
-        rows.iter().map(node_record).collect()
+        self.available_nodes_after(0, limit).await
     }
 
-    /// The nodes that an order could have now, in order of registration: which they are costs a
-    /// hundredth of what there is to know about them.
-    pub async fn available_node_ids(&self) -> Result<Vec<NodeId>, Error> {
-        const SQL: &str = "SELECT id FROM node
-            WHERE phase = 'available' AND clean = 1 AND goal_kind = 'available'
-            AND server IS NULL AND inventory IS NOT NULL ORDER BY created_at, id";
-        let rows = self.database().rows(SQL, values![]).await?;
-        rows.iter().map(|row| row.parsed("id")).collect()
-    }
-
-    /// Those of the first [`AVAILABLE_AT_ONCE`] of `ids` that an order could have now, in any order.
-    pub async fn available_among(&self, ids: &[NodeId]) -> Result<Vec<NodeRecord>, Error> {
-        const SQL: &str = select_node!(
-            "WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-             AND phase = 'available' AND clean = 1 AND goal_kind = 'available'
-             AND server IS NULL AND inventory IS NOT NULL"
-        );
-        let Some(last) = ids.last() else {
-            return Ok(Vec::new());
-        };
-        // The places that are left are filled with one that is asked for already.
-        let places = ids.iter().chain(std::iter::repeat(last));
-        let values = places.take(AVAILABLE_AT_ONCE).map(|id| (*id).into());
-        let rows = self.database().rows(SQL, values.collect()).await?;
+    /// The same after the first `skip` of them.
+    pub async fn available_nodes_after(
+        &self,
+        skip: u32,
+        limit: u32,
+    ) -> Result<Vec<NodeRecord>, Error> {
+        let rows = self.database().rows(AVAILABLE, values![skip, limit]);
+        let rows = rows.await?;
         rows.iter().map(node_record).collect()
     }
 
@@ -213,7 +200,7 @@ impl Store {
 
     /// Writes down which machine a node is.
     pub async fn set_identity(&self, id: NodeId, identity: &MachineIdentity) -> Result<(), Error> {
-        const SQL: &str = "UPDATE node SET identity = $2 WHERE id = $1";
+        const SQL: &str = "UPDATE node SET identity = $2, news = news + 1 WHERE id = $1";
         let mut write = self.write("set_identity").await?;
         let identity = json("identity", identity)?;
         found(write.execute(SQL, values![id, identity]).await?, id)?;
@@ -226,7 +213,7 @@ impl Store {
         id: NodeId,
         abilities: &BootAbilities,
     ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE node SET boot_abilities = $2 WHERE id = $1";
+        const SQL: &str = "UPDATE node SET boot_abilities = $2, news = news + 1 WHERE id = $1";
         let mut write = self.write("set_boot_abilities").await?;
         let abilities = json("boot_abilities", abilities)?;
         found(write.execute(SQL, values![id, abilities]).await?, id)?;
@@ -243,11 +230,13 @@ impl Store {
         changes: NodeChanges,
         now: Timestamp,
     ) -> Result<(), Error> {
+        const NEWS: &str = "UPDATE node SET news = news + 1 WHERE id = $1";
         const BOOT_METHOD: &str = "UPDATE node SET boot_method = $2 WHERE id = $1";
         const STANDBY: &str = "UPDATE node SET standby = $2 WHERE id = $1";
         const RACK: &str = "UPDATE node SET rack = $2 WHERE id = $1";
         const ROOT_DISK: &str = "UPDATE node SET root_disk_hint = $2 WHERE id = $1";
         let mut write = self.write("change_node").await?;
+        found(write.execute(NEWS, values![id]).await?, id)?;
         if let Some(method) = changes.boot_method {
             let method = method.map(|method| method.name().to_owned());
             found(write.execute(BOOT_METHOD, values![id, method]).await?, id)?;

@@ -21,7 +21,7 @@ use crate::kexec;
 use crate::nodes::{node_record, select_node};
 use crate::overlay;
 use crate::powers;
-use crate::records::{Claim, Commit, NewEvent, Work};
+use crate::records::{Claim, Commit, NewEvent, NodeRecord, Work};
 use crate::standby;
 use crate::store::{Store, Write};
 use crate::value::{due, json, values};
@@ -32,6 +32,21 @@ const HISTORY_KEPT: i64 = 1000;
 /// How often a claim that another worker was quicker to is tried again at once.
 const CLAIM_TRIES: u32 = 16;
 
+/// Whether any node can be claimed.
+pub(crate) const FREE: &str = "SELECT id FROM node WHERE due_at <= $1 AND lease_until < $1 LIMIT 1";
+
+macro_rules! due_nodes {
+    ($lock:literal) => {
+        concat!(
+            "SELECT id FROM node WHERE due_at <= $1 AND lease_until < $1 ORDER BY due_at, id LIMIT $2",
+            $lock
+        )
+    };
+}
+
+/// The nodes that can be claimed, those first that have been due for longest.
+pub(crate) const DUE: &str = due_nodes!("");
+
 impl Store {
     /// Takes the node that has been due for longest and that nobody has, for `lease_ms`
     /// milliseconds. `None` if there is none.
@@ -41,19 +56,19 @@ impl Store {
         now: Timestamp,
         lease_ms: i64,
     ) -> Result<Option<Claim>, Error> {
-        let claims = self.claim_some_due(worker, now, lease_ms, 1).await?;
-        Ok(claims.into_iter().next())
+        let claimed = self.claim_some_due(worker, now, lease_ms, 1).await?;
+        Ok(claimed.into_iter().next().map(|(claim, _)| claim))
     }
 
-    /// The same for at most `most` nodes, in one commit. None only if there is none.
+    /// The same for at most `most` nodes, in one commit, each with what a reconcile needs to know about it.
+    /// None if there is none, or none that nobody else is taking at this moment.
     pub async fn claim_some_due(
         &self,
         worker: &str,
         now: Timestamp,
         lease_ms: i64,
         most: usize,
-    ) -> Result<Vec<Claim>, Error> {
-        const FREE: &str = "SELECT id FROM node WHERE due_at <= $1 AND lease_until < $1 LIMIT 1";
+    ) -> Result<Vec<Claimed>, Error> {
         for _ in 0..CLAIM_TRIES {
             // Most calls find nothing due, and need not queue with the writers to learn that.
             if self.database().row(FREE, values![now]).await?.is_none() {
@@ -65,8 +80,17 @@ impl Store {
                 write.roll_back().await?;
                 continue;
             }
+            let mut claimed = Vec::with_capacity(claims.len());
+            for claim in claims {
+                // One that does not read is no reason to leave the others.
+                let work = match read_work(&mut write, claim).await {
+                    Err(error) if error.is_outage() => return Err(error),
+                    work => work,
+                };
+                claimed.push((claim, work));
+            }
             write.commit_quietly().await?;
-            return Ok(claims);
+            return Ok(claimed);
         }
         Ok(Vec::new())
     }
@@ -144,34 +168,21 @@ impl Store {
     ///
     /// [`Error::LeaseLost`] if another worker has the node by now.
     pub async fn work(&self, claim: Claim) -> Result<Work, Error> {
-        const SQL: &str = select_node!("WHERE id = $1 AND fence = $2 AND owner IS NOT NULL");
         let mut read = self.database().snapshot().await?;
-        let row = read.row(SQL, values![claim.node, claim.fence]).await?;
-        let row = row.ok_or(Error::LeaseLost)?;
-        let newest = intents::newest(&mut read, claim.node).await?;
-        let agent = agent_seen(&mut read, claim.node).await?;
-        let mut node = node_record(&row)?;
-        let inventory = node.inventory.as_ref();
-        let kexec_failed = kexec::has_failed(&mut read, &node.spec.goal, inventory).await?;
-        node.spec.standby = standby::wanted(&mut read, node.standby, inventory).await?;
+        let work = read_work(&mut read, claim).await?;
         read.roll_back().await?;
+        Ok(work)
+    }
 
-        let pending = newest.clone().filter(|(intent, outcome)| {
-            *outcome == Outcome::Pending && intent.action.executor() == Executor::Conductor
-        });
-        Ok(Work {
-            node,
-            seen: Observed {
-                intent: newest.map(|(intent, outcome)| (intent.key, outcome)),
-                agent,
-                switched_on: row.integer("switched_on")? == 1,
-                os_up: row.optional_number("os_up")?.map(Generation),
-                kexec_failed,
-                ..Observed::default()
-            },
-            intent: pending.map(|(intent, _)| intent),
-            news: row.integer("news")?,
-        })
+    /// The present [`Work::news`] of a claimed node: as long as it is the same, so is all else that is worth
+    /// reading again, but for when its agent was last heard of and what is known of its power.
+    ///
+    /// [`Error::LeaseLost`] if another worker has the node by now.
+    pub async fn news_of(&self, claim: Claim) -> Result<i64, Error> {
+        const SQL: &str =
+            "SELECT news FROM node WHERE id = $1 AND fence = $2 AND owner IS NOT NULL";
+        let row = self.database().row(SQL, values![claim.node, claim.fence]);
+        row.await?.ok_or(Error::LeaseLost)?.integer("news")
     }
 
     /// Writes down how an intent of the conductor ended, unless it is no longer pending, in which
@@ -277,6 +288,9 @@ impl Store {
     }
 }
 
+/// A node that was claimed, with what a reconcile needs to know about it, or why that does not read.
+pub type Claimed = (Claim, Result<Work, Error>);
+
 /// What one turn of the conductor changes.
 #[derive(Clone, Debug)]
 pub struct Turn {
@@ -332,6 +346,69 @@ impl Work {
         }
         true
     }
+
+    /// What this is once `commit`, which was decided on it, is stored, if there is something for the
+    /// conductor to do then; it holds for as long as there are no other news. `None` if it is to be read:
+    /// with the phase, more changes than the state.
+    pub fn after(self, commit: Commit) -> Option<Self> {
+        let Commit {
+            before,
+            next,
+            intent,
+            ..
+        } = commit;
+        let intent = intent.filter(|intent| intent.action.executor() == Executor::Conductor)?;
+        if next.phase != before.phase || next.at_rest() || commit.kexec.is_some() {
+            return None;
+        }
+        let os_up = self
+            .seen
+            .os_up
+            .filter(|_| !has_switched_off(&before, &next));
+        Some(Self {
+            seen: Observed {
+                intent: Some((intent.key.clone(), Outcome::Pending)),
+                agent: self.seen.agent,
+                os_up,
+                kexec_failed: self.seen.kexec_failed,
+                ..Observed::default()
+            },
+            node: NodeRecord {
+                state: next,
+                ..self.node
+            },
+            intent: Some(intent),
+            news: self.news,
+        })
+    }
+}
+
+async fn read_work(read: &mut Transaction, claim: Claim) -> Result<Work, Error> {
+    const SQL: &str = select_node!("WHERE id = $1 AND fence = $2 AND owner IS NOT NULL");
+    let row = read.row(SQL, values![claim.node, claim.fence]).await?;
+    let row = row.ok_or(Error::LeaseLost)?;
+    let newest = intents::newest(read, claim.node).await?;
+    let agent = agent_seen(read, claim.node).await?;
+    let mut node = node_record(&row)?;
+    let inventory = node.inventory.as_ref();
+    let kexec_failed = kexec::has_failed(read, &node.spec.goal, inventory).await?;
+    node.spec.standby = standby::wanted(read, node.standby, inventory).await?;
+    let pending = newest.clone().filter(|(intent, outcome)| {
+        *outcome == Outcome::Pending && intent.action.executor() == Executor::Conductor
+    });
+    Ok(Work {
+        node,
+        seen: Observed {
+            intent: newest.map(|(intent, outcome)| (intent.key, outcome)),
+            agent,
+            switched_on: row.integer("switched_on")? == 1,
+            os_up: row.optional_number("os_up")?.map(Generation),
+            kexec_failed,
+            ..Observed::default()
+        },
+        intent: pending.map(|(intent, _)| intent),
+        news: row.integer("news")?,
+    })
 }
 
 /// Takes nodes that are due and that nobody has; none if others are quicker.
@@ -342,20 +419,21 @@ async fn claim(
     lease_ms: i64,
     most: usize,
 ) -> Result<Vec<Claim>, Error> {
-    const DUE: &str = "SELECT id FROM node WHERE due_at <= $1 AND lease_until < $1
-        ORDER BY due_at, id LIMIT $2";
-    // On PostgreSQL, whoever had to wait for the row looks at the conditions again.
+    // What another one is taking at this moment is not waited for.
+    const DUE_AND_UNLOCKED: &str = due_nodes!(" FOR UPDATE SKIP LOCKED");
     const SQL: &str = "UPDATE node SET owner = $2, lease_until = $3, fence = fence + 1
         WHERE id = $1 AND due_at <= $4 AND lease_until < $4 RETURNING fence";
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let rows = write.rows(DUE, values![now, most]).await?;
-    let due: Result<Vec<NodeId>, _> = rows.iter().map(|row| row.parsed("id")).collect();
-    let mut due = due?;
-    // Two workers that want the same nodes wait for each other in one order.
-    due.sort_unstable();
+    let due = if write.has_other_writers() {
+        DUE_AND_UNLOCKED
+    } else {
+        DUE
+    };
+    let due = write.rows(due, values![now, most]).await?;
     let until = now.as_millisecond().saturating_add(lease_ms);
     let mut claims = Vec::with_capacity(due.len());
-    for node in due {
+    for row in due {
+        let node: NodeId = row.parsed("id")?;
         let row = write.row(SQL, values![node, worker, until, now]).await?;
         if let Some(row) = row {
             let fence = row.integer("fence")?;
@@ -383,12 +461,26 @@ async fn end_intent(
 
 /// The agent that has called, if its boot is still allowed.
 async fn agent_seen(read: &mut Transaction, node: NodeId) -> Result<Option<AgentSeen>, Error> {
-    const SQL: &str = "SELECT id, last_seen, outdated FROM boot
-        WHERE node = $1 AND session IS NOT NULL AND last_seen IS NOT NULL";
-    let Some(row) = read.row(SQL, values![node]).await? else {
-        return Ok(None);
+    let row = read.row(standby::AGENT_OF, values![node]).await?;
+    row.as_ref().map(standby::agent_seen).transpose()
+}
+
+/// Stores a state; `$more` are columns that say parts of it for indexes, which are only written when they
+/// change: an index costs as much to keep as the row.
+macro_rules! store_state {
+    ($more:literal) => {
+        concat!(
+            "UPDATE node SET state = $3, ",
+            $more,
+            "owner = CASE WHEN $7 > 0 THEN owner END, lease_until = $7, \
+             fence = CASE WHEN $7 > 0 THEN fence + 1 ELSE fence END, \
+             due_at = CASE WHEN news = $4 THEN $5 ELSE $6 END, \
+             switched_on = CASE WHEN news = $4 THEN 0 ELSE switched_on END, \
+             os_up = CASE WHEN $8 = 1 THEN NULL ELSE os_up END \
+             WHERE id = $1 AND fence = $2 AND owner IS NOT NULL \
+             RETURNING server, goal_kind"
+        )
     };
-    standby::agent_seen(&row).map(Some)
 }
 
 /// Stores the state and gives the lease back, or keeps it, if the claim still holds.
@@ -400,15 +492,10 @@ async fn store_state(
 ) -> Result<Row, Error> {
     // With a new fence, a look at the machine's power state that was begun before finds that somebody
     // has worked on the node since.
-    const SQL: &str = "UPDATE node SET state = $3, phase = $4, at_rest = $5, clean = $6,
-        owner = CASE WHEN $10 > 0 THEN owner END, lease_until = $10,
-        fence = CASE WHEN $10 > 0 THEN fence + 1 ELSE fence END,
-        due_at = CASE WHEN news = $7 THEN $8 ELSE $9 END,
-        switched_on = CASE WHEN news = $7 THEN 0 ELSE switched_on END,
-        os_up = CASE WHEN $11 = 1 THEN NULL ELSE os_up END
-        WHERE id = $1 AND fence = $2 AND owner IS NOT NULL
-        RETURNING server, goal_kind";
+    const SQL: &str = store_state!("phase = $9, at_rest = $10, clean = $11, ");
+    const WITHIN_PHASE: &str = store_state!("");
     let Commit {
+        before,
         next,
         news,
         wake_at,
@@ -417,20 +504,28 @@ async fn store_state(
     let lease_until = turn
         .keep_ms
         .map_or(0, |lease| now.as_millisecond().saturating_add(lease));
-    let values = values![
+    let mut values = values![
         claim.node,
         claim.fence,
         json("state", next)?,
-        next.phase.name(),
-        next.at_rest(),
-        next.cleanliness == Cleanliness::Clean,
         *news,
         wake_at.map(due),
         now,
         lease_until,
-        i64::from(has_switched_off(&turn.commit.before, next)),
+        i64::from(has_switched_off(before, next)),
     ];
-    write.row(SQL, values).await?.ok_or(Error::LeaseLost)
+    let listed = |state: &NodeState| {
+        let clean = state.cleanliness == Cleanliness::Clean;
+        (state.phase, state.at_rest(), clean)
+    };
+    let row = if listed(before) == listed(next) {
+        write.row(WITHIN_PHASE, values).await?
+    } else {
+        let (phase, at_rest, clean) = listed(next);
+        values.extend(values![phase.name(), at_rest, clean]);
+        write.row(SQL, values).await?
+    };
+    row.ok_or(Error::LeaseLost)
 }
 
 /// Whether the machine has just been seen off. What a system has said until then says nothing of the one

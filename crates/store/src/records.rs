@@ -184,7 +184,8 @@ pub struct Work {
     pub seen: Observed,
     /// The open intent that the conductor is to carry out, if any (an agent's is not in here).
     pub intent: Option<Intent>,
-    /// The news counter when this was read: a commit compares it, so that no news is slept over.
+    /// The news counter when this was read: it rises with whatever is written of all this by others than
+    /// the commits of the claim. A commit compares it, so that no news is slept over.
     pub news: i64,
 }
 

@@ -1,7 +1,5 @@
 //! Which nodes wait for orders in the agent, and the agents that do.
 
-use std::collections::HashMap;
-
 use bessemer_core::Timestamp;
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::hardware::Inventory;
@@ -13,6 +11,10 @@ use crate::database::{Row, Transaction};
 use crate::store::Store;
 use crate::value::values;
 
+/// A query for the agent of a node, read by [`agent_seen`].
+pub(crate) const AGENT_OF: &str = "SELECT id, last_seen, outdated FROM boot
+    WHERE node = $1 AND session IS NOT NULL AND last_seen IS NOT NULL";
+
 impl Store {
     /// Lets the conductor look at every available node now: a flavor that had its nodes wait in the
     /// agent is gone.
@@ -22,13 +24,10 @@ impl Store {
         write.commit().await
     }
 
-    /// The agents that have called, by their nodes.
-    pub async fn agents(&self) -> Result<HashMap<NodeId, AgentSeen>, Error> {
-        const SQL: &str = "SELECT node, id, last_seen, outdated FROM boot
-            WHERE session IS NOT NULL AND last_seen IS NOT NULL";
-        let rows = self.database().rows(SQL, values![]).await?;
-        let agent = |row: &Row| Ok((row.parsed("node")?, agent_seen(row)?));
-        rows.iter().map(agent).collect()
+    /// The agent of this node that has called, if its boot is still allowed.
+    pub async fn agent_of(&self, node: NodeId) -> Result<Option<AgentSeen>, Error> {
+        let row = self.database().row(AGENT_OF, values![node]).await?;
+        row.as_ref().map(agent_seen).transpose()
     }
 
     /// Marks idle agents that were given another RAM disk than the one with this digest as to be

@@ -26,16 +26,22 @@ const MOST_SUBNETS: i64 = 16;
 /// A query for whole subnets, whose rows [`subnet_record`] reads.
 macro_rules! select_subnet {
     ($rest:expr) => {
-        concat!(
-            "SELECT subnet.id, subnet.network, network.name AS network_name, subnet.cidr, \
-             subnet.gateway, subnet.dns, subnet.routes, subnet.pools, subnet.created_at, \
-             (SELECT COUNT(*) FROM address WHERE address.subnet = subnet.id \
+        select_subnet!(
+            counts: "(SELECT COUNT(*) FROM address WHERE address.subnet = subnet.id \
              AND address.server IS NOT NULL) AS allocated, \
              (SELECT COUNT(*) FROM address WHERE address.subnet = subnet.id \
              AND address.server IS NULL) AS reserved, \
              (SELECT COUNT(*) FROM address WHERE address.subnet = subnet.id \
-             AND address.in_pool = 1) AS used FROM subnet \
-             JOIN network ON network.id = subnet.network ",
+             AND address.in_pool = 1) AS used",
+            $rest
+        )
+    };
+    (counts: $counts:literal, $rest:expr) => {
+        concat!(
+            "SELECT subnet.id, subnet.network, network.name AS network_name, subnet.cidr, \
+             subnet.gateway, subnet.dns, subnet.routes, subnet.pools, subnet.created_at, ",
+            $counts,
+            " FROM subnet JOIN network ON network.id = subnet.network ",
             $rest
         )
     };

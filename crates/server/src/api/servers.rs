@@ -38,6 +38,9 @@ use crate::site::Site;
 /// ends before that: with a node, or when there is none left.
 const PLACEMENTS: u32 = 100;
 
+/// Among how many free nodes it then begins at any.
+const BEGIN_AGAIN_WITHIN: u64 = 64;
+
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
@@ -220,7 +223,7 @@ async fn place(
         let from = match attempt {
             0 => turn.others(),
             // Another server's orders may have begun where ours did.
-            _ => site.keyring.random_below(u32::MAX.into()) as usize,
+            _ => site.keyring.random_below(BEGIN_AGAIN_WITHIN) as u32,
         };
         let candidates = placement::candidates(site, resolved, order.server, from).await?;
         if candidates.is_empty() {

@@ -28,7 +28,7 @@ use std::time::Duration;
 use bessemer_core::Timestamp;
 use bessemer_core::diagnosis::Evidence;
 use bessemer_core::lifecycle::{Executor, Intent, Outcome, kexec_outcome, step};
-use bessemer_store::{Claim, Commit, Committed, Ended, Error as StoreError, Turn, Work};
+use bessemer_store::{Claim, Claimed, Commit, Committed, Ended, Error as StoreError, Turn, Work};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,10 @@ const CONCURRENCY: usize = 64;
 
 /// How many nodes are claimed in one commit, at most.
 const CLAIMS_AT_ONCE: usize = 8;
+
+/// How long what was read of a node is decided on if there are no news of it: when its agent was last
+/// heard of is no news.
+const KNOWN_FOR: Duration = Duration::from_secs(1);
 
 /// The longest sleep without looking: news from another process is seen after this at the latest.
 const POLL: Duration = Duration::from_secs(1);
@@ -104,13 +108,13 @@ impl Conductor {
             if claims.is_empty() {
                 conductor.rest(&stop).await;
             }
-            for (claim, place) in claims.into_iter().zip(free) {
+            for ((claim, work), place) in claims.into_iter().zip(free) {
                 let (conductor, cut_off) = (conductor.clone(), cut_off.clone());
                 let stop = stop.clone();
                 let span = info_span!("reconcile", node = %claim.node, fence = claim.fence);
                 let turn = async move {
                     cut_off
-                        .run_until_cancelled(conductor.turn(claim, stop))
+                        .run_until_cancelled(conductor.turn(claim, work, stop))
                         .await;
                     drop(place);
                 };
@@ -138,7 +142,7 @@ impl Conductor {
     }
 
     /// At most `most` nodes that are due, and that nobody has.
-    async fn claim(&self, most: usize) -> Vec<Claim> {
+    async fn claim(&self, most: usize) -> Vec<Claimed> {
         let (store, lease) = (&self.site.store, LEASE.as_millis() as i64);
         let claims = store.claim_some_due(&self.worker, self.site.now(), lease, most);
         match claims.await {
@@ -171,8 +175,16 @@ impl Conductor {
     }
 
     /// One turn with a claimed node. Nothing new is begun after `stop`.
-    async fn turn(&self, mut claim: Claim, stop: CancellationToken) {
-        let result = self.reconcile(&mut claim, &stop).await;
+    async fn turn(
+        &self,
+        mut claim: Claim,
+        work: Result<Work, StoreError>,
+        stop: CancellationToken,
+    ) {
+        let result = match work {
+            Ok(work) => self.reconcile(&mut claim, Known::now(work), &stop).await,
+            Err(error) => Err(error),
+        };
         match result {
             // Its next step is often due at once.
             Ok(()) => self.site.bell.ring_here(),
@@ -199,22 +211,23 @@ impl Conductor {
     async fn reconcile(
         &self,
         claim: &mut Claim,
+        known: Known,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
         let mut begun = Instant::now();
-        let mut opened = None;
+        let mut known = Some(known);
         for left in (0..MOST_DECISIONS).rev() {
             self.site.metrics.reconciles.inc();
             let may_keep = left > 0 && !stop.is_cancelled();
-            let work = match opened.take() {
-                Some(work) => work,
-                None => self.site.store.work(*claim).await?,
+            let now = match known.take() {
+                Some(known) => known,
+                None => Known::now(self.site.store.work(*claim).await?),
             };
-            let (committed, next) = self.decide(*claim, work, begun, may_keep).await?;
+            let (committed, next) = self.decide(*claim, now, begun, may_keep).await?;
             match committed {
                 Committed::GivenBack => return Ok(()),
                 Committed::Kept(kept) => {
-                    (*claim, begun, opened) = (kept, Instant::now(), next);
+                    (*claim, begun, known) = (kept, Instant::now(), next);
                 }
                 Committed::Overtaken => debug!("overtaken by another intent; deciding again"),
             }
@@ -227,42 +240,46 @@ impl Conductor {
     async fn decide(
         &self,
         claim: Claim,
-        mut work: Work,
+        mut known: Known,
         begun: Instant,
         may_keep: bool,
-    ) -> Result<(Committed, Option<Work>), StoreError> {
-        self.look_at_ports(claim, &work).await?;
+    ) -> Result<(Committed, Option<Known>), StoreError> {
+        if known.work.node.ports_suspect {
+            self.look_at_ports(claim, &known.work).await?;
+            known = self.read(claim).await?;
+        }
         let mut ended = None;
-        if let Some(intent) = work.intent.clone() {
-            let how = self.act(claim, &work, intent, begun).await?;
-            match self.seen_after(claim, &how).await? {
-                (after, true) => (work, ended) = (after, Some(how)),
-                (after, false) => work = after,
-            }
+        if let Some(intent) = known.work.intent.clone() {
+            let how = self.act(claim, &known.work, intent, begun).await?;
+            known = self.unless_there_are_news(claim, known).await?;
+            ended = known.work.take_in(&how).then_some(how);
         }
-        if evidence::is_asked_for(&work.node.state, self.site.now()) {
-            let evidence = self.gather_evidence(claim, &work).await?;
+        if evidence::is_asked_for(&known.work.node.state, self.site.now()) {
+            let evidence = self.gather_evidence(claim, &known.work).await?;
             // What was waited for may have come meanwhile.
-            work = match ended.take() {
-                None => self.site.store.work(claim).await?,
-                Some(how) => {
-                    let (after, counts) = self.seen_after(claim, &how).await?;
-                    ended = counts.then_some(how);
-                    after
-                }
-            };
-            work.seen.evidence = evidence;
+            known = self.read(claim).await?;
+            ended = ended.filter(|how| known.work.take_in(how));
+            known.work.seen.evidence = evidence;
         }
-        let turn = self.step(&mut work, ended, may_keep);
-        let committed = self.commit(claim, &work, &turn).await?;
-        Ok((committed, opened(work, turn.commit)))
+        let turn = self.step(&mut known.work, ended, may_keep);
+        let committed = self.commit(claim, &known.work, &turn).await?;
+        Ok((committed, known.after(turn.commit)))
     }
 
-    /// What is to be decided on after an intent has ended, and whether that counts.
-    async fn seen_after(&self, claim: Claim, ended: &Ended) -> Result<(Work, bool), StoreError> {
-        let mut work = self.outlast(|| self.site.store.work(claim)).await?;
-        let counts = work.take_in(ended);
-        Ok((work, counts))
+    /// Reads all about a node that is held.
+    async fn read(&self, claim: Claim) -> Result<Known, StoreError> {
+        let work = self.outlast(|| self.site.store.work(claim)).await?;
+        Ok(Known::now(work))
+    }
+
+    /// What is known of a node that is held, or what there is to know by now if that is more.
+    async fn unless_there_are_news(&self, claim: Claim, known: Known) -> Result<Known, StoreError> {
+        if known.read_at.elapsed() > KNOWN_FOR
+            || self.outlast(|| self.site.store.news_of(claim)).await? != known.work.news
+        {
+            return self.read(claim).await;
+        }
+        Ok(known)
     }
 
     /// The next decision.
@@ -457,23 +474,30 @@ impl Conductor {
     }
 }
 
-/// The work on what has just been opened for the conductor, which need not be read to be carried out; all is
-/// read anew before anything is decided on how it ended. A node that has come to another phase is read
-/// first: more of it has changed than its state.
-fn opened(mut work: Work, commit: Commit) -> Option<Work> {
-    let Commit {
-        before,
-        next,
-        intent,
-        ..
-    } = commit;
-    let intent = intent.filter(|intent| intent.action.executor() == Executor::Conductor)?;
-    if next.phase != before.phase || drift::is_suspicious(&before, &next) {
-        return None;
+/// What is known of a node that is held.
+struct Known {
+    work: Work,
+    read_at: Instant,
+}
+
+impl Known {
+    fn now(work: Work) -> Self {
+        Self {
+            work,
+            read_at: Instant::now(),
+        }
     }
-    work.node.state = next;
-    work.intent = Some(intent);
-    Some(work)
+
+    /// What is known after a commit, if there is something to be carried out at once that needs nothing
+    /// else.
+    fn after(self, commit: Commit) -> Option<Self> {
+        if drift::is_suspicious(&commit.before, &commit.next) {
+            return None;
+        }
+        let read_at = self.read_at;
+        let work = self.work.after(commit)?;
+        Some(Self { work, read_at })
+    }
 }
 
 fn until(now: Timestamp, then: Timestamp) -> Duration {

@@ -33,6 +33,9 @@ use crate::thousand::available;
 const SOME: u16 = 40;
 const MANY: u16 = 500;
 
+/// How often one orders again: a turn is waited for for a minute.
+const MOST_TRIES: u32 = 10;
+
 /// Nodes that are written at the same time.
 const AT_ONCE: u16 = 16;
 
@@ -88,8 +91,12 @@ async fn create(store: &Store, number: u16, port: u16) {
 /// Makes whichever node is due one that is for rent.
 async fn make_available(store: &Store) {
     let now = Timestamp::now();
-    let claim = store.claim_due("setup", now, 60_000).await.unwrap();
-    let claim = claim.expect("one for each that was created");
+    // There is one for each that was created, which others may be looking at just now.
+    let claim = loop {
+        if let Some(claim) = store.claim_due("setup", now, 60_000).await.unwrap() {
+            break claim;
+        }
+    };
     let work = store.work(claim).await.unwrap();
     store.commit(claim, available(&work), now).await.unwrap();
 }
@@ -169,10 +176,12 @@ async fn rush(servers: [Client; 2], orders: u16) -> (Vec<Server>, Vec<Error>) {
         under_way.spawn(async move {
             let name = format!("web{number}");
             begin.wait().await;
+            let mut tries = 0;
             loop {
+                tries += 1;
                 match api.create_server(&order(&name), &name).await {
                     // On a busy machine, the last ones have to ask again.
-                    Err(error) if error.is_outage() => {}
+                    Err(error) if error.is_outage() && tries < MOST_TRIES => {}
                     result => return result,
                 }
             }

@@ -12,7 +12,7 @@ use crate::on_both;
 use crate::site::{Site, at, claim, enroll, inventory, mac, node_id, reach, state, to};
 
 on_both! {
-    addresses_are_the_lowest_free_ones
+    addresses_are_taken_in_turn_and_none_twice
     a_medium_may_be_inserted_until_it_was_seen_ejected
     many_boots_at_once_share_no_address
     a_token_opens_one_session
@@ -78,21 +78,21 @@ async fn prepare(store: &Store, number: u32, boot: u64, size: u8) -> Result<Ipv4
         .await
 }
 
-async fn addresses_are_the_lowest_free_ones(site: Site) {
+async fn addresses_are_taken_in_turn_and_none_twice(site: Site) {
     let store = site.open().await;
     for number in 1..=4 {
         enroll(&store, number).await;
     }
-    assert_eq!(prepare(&store, 1, 1, 3).await.unwrap(), address(10));
-    assert_eq!(prepare(&store, 2, 1, 3).await.unwrap(), address(11));
+    assert_eq!(prepare(&store, 1, 1, 3).await.unwrap(), address(11));
+    assert_eq!(prepare(&store, 2, 1, 3).await.unwrap(), address(12));
     assert_eq!(
         prepare(&store, 1, 1, 3).await.unwrap(),
-        address(10),
+        address(11),
         "the same boot"
     );
     assert_eq!(
         prepare(&store, 1, 2, 3).await.unwrap(),
-        address(10),
+        address(11),
         "the same node"
     );
     assert!(
@@ -103,14 +103,18 @@ async fn addresses_are_the_lowest_free_ones(site: Site) {
             .is_none(),
         "replaced"
     );
-    assert_eq!(prepare(&store, 3, 1, 3).await.unwrap(), address(12));
+    assert_eq!(
+        prepare(&store, 3, 1, 3).await.unwrap(),
+        address(10),
+        "from the start again"
+    );
     let full = prepare(&store, 4, 1, 3).await.err().unwrap();
     assert_eq!(
         full.to_string(),
         "provisioning pool has no free address left"
     );
     store.delete_node(node_id(2), true, at(30)).await.unwrap();
-    assert_eq!(prepare(&store, 4, 1, 3).await.unwrap(), address(11));
+    assert_eq!(prepare(&store, 4, 1, 3).await.unwrap(), address(12));
     // The pool has been made smaller: an address outside of it is given up.
     let smaller = address(40)..=address(41);
     let boot = BootId::of(node_id(4), 2);
@@ -313,11 +317,14 @@ async fn a_node_at_rest_gives_its_address_back(site: Site) {
     enroll(&store, 1).await;
     let boot = booting(&store, 1).await;
     store.hello(boot, "session", at(21)).await.unwrap();
+    let had = store.boot(boot).await.unwrap().expect("boots").address;
     reach(&store, Phase::Failed, Step::Rest, at(22)).await;
     assert!(store.boot(boot).await.unwrap().is_none());
     assert!(store.agent_session("session").await.unwrap().is_none());
     enroll(&store, 2).await;
-    assert_eq!(prepare(&store, 2, 1, 3).await.unwrap(), address(10));
+    let new = new_boot(2, BootId::of(node_id(2), 1));
+    let prepared = store.prepare_boot(new, had..=had, POOL_NAME, at(23)).await;
+    assert_eq!(prepared.unwrap(), had);
 }
 
 /// Takes a node to waiting for the agent of its first boot.
@@ -347,7 +354,7 @@ async fn a_medium_may_be_inserted_until_it_was_seen_ejected(site: Site) {
             method,
             ..new_boot(1, boot)
         };
-        let prepared = store.prepare_boot(new, pool(3), POOL_NAME, at(20)).await;
+        let prepared = store.prepare_boot(new, pool(1), POOL_NAME, at(20)).await;
         assert_eq!(prepared.unwrap(), address(10));
     };
     by(BootMethod::Pxe).await;

@@ -57,7 +57,7 @@ async fn claim_all(store: Store, worker: String) -> Vec<bessemer_core::id::NodeI
             return nodes;
         }
         assert!(claims.len() <= most);
-        nodes.extend(claims.iter().map(|claim| claim.node));
+        nodes.extend(claims.iter().map(|(claim, _)| claim.node));
     }
 }
 

@@ -7,7 +7,7 @@ use bessemer_core::Timestamp;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Action, Outcome, Phase, Step, kexec_outcome, step};
-use bessemer_store::{Commit, Error, Learned, NewBoot, Store, Work};
+use bessemer_store::{Commit, Committed, Error, Learned, NewBoot, Store, Turn, Work};
 
 use crate::site::{LEASE, image, inventory, mac};
 
@@ -62,7 +62,28 @@ async fn conductor_moves(store: &Store, now: Timestamp) -> Result<(), Error> {
         kexec,
         events: vec![],
     };
-    store.commit(claim, commit, now).await
+    let foreseen = work.after(commit.clone());
+    let turn = Turn {
+        commit,
+        ended: None,
+        keep_ms: Some(LEASE),
+    };
+    let Committed::Kept(kept) = store.commit_turn(claim, &turn, now).await? else {
+        panic!("it was to be kept");
+    };
+    if let Some(foreseen) = foreseen {
+        is_what_is_stored(foreseen, &store.work(kept).await?);
+    }
+    store.give_back(kept).await
+}
+
+/// What was foreseen to be known after a commit is what there is to read.
+fn is_what_is_stored(foreseen: Work, stored: &Work) {
+    assert_eq!(foreseen.seen, stored.seen);
+    assert_eq!(foreseen.intent, stored.intent);
+    assert_eq!(foreseen.news, stored.news);
+    assert_eq!(foreseen.node.state, stored.node.state);
+    assert_eq!(foreseen.node.spec, stored.node.spec);
 }
 
 async fn carry_out(

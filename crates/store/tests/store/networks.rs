@@ -405,6 +405,10 @@ async fn a_network_in_use_is_not_deleted(site: Site) {
     store.place(order(1, 1), at(2000)).await.unwrap();
     let used = store.network(None, "tenant").await.unwrap();
     assert_eq!((used.servers, used.subnets[0].allocated), (1, 1));
+    let uncounted = store.network_uncounted(None, "tenant").await.unwrap();
+    assert_eq!((uncounted.id, uncounted.servers), (used.id, 0));
+    assert_eq!(uncounted.subnets[0].plan, used.subnets[0].plan);
+    assert_eq!(uncounted.subnets[0].allocated, 0);
     assert_eq!(
         conflict(store.delete_network(network()).await).1,
         "the network is in use by server `server1`: delete the server first"

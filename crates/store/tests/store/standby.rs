@@ -29,19 +29,19 @@ async fn idle_agents_are_marked_few_at_a_time_and_ordered_ones_never(site: Site)
     run_until(&store, node, Phase::Available, &mut now).await;
     let idle = store.node_by_id(node).await.unwrap();
     assert_eq!(idle.state.step, Step::Standby);
-    let agents = store.agents().await.unwrap();
-    let agent = agents[&node];
+    let seen = async || store.agent_of(node).await.unwrap().expect("has called");
+    let agent = seen().await;
     assert!(!agent.replace);
 
     // When it was heard of is stored if that is news.
     let later = now + jiff::SignedDuration::from_secs(5);
     let heard = [(agent.boot, later), (agent.boot, now)];
     store.touch_agents(&heard).await.unwrap();
-    assert_eq!(store.agents().await.unwrap()[&node].last_seen, later);
+    assert_eq!(seen().await.last_seen, later);
 
     assert_eq!(store.replace_idle_agents("new", 0, now).await.unwrap(), 0);
     assert_eq!(store.replace_idle_agents("new", 4, now).await.unwrap(), 1);
-    assert!(store.agents().await.unwrap()[&node].replace);
+    assert!(seen().await.replace);
     assert_eq!(store.replace_idle_agents("new", 4, now).await.unwrap(), 0);
     let claimed = claim(&store, now).await;
     let work = store.work(claimed).await.unwrap();
@@ -55,7 +55,7 @@ async fn idle_agents_are_marked_few_at_a_time_and_ordered_ones_never(site: Site)
     };
     store.commit(claimed, commit, now).await.unwrap();
     run_until(&store, node, Phase::Available, &mut now).await;
-    let replaced = store.agents().await.unwrap()[&node];
+    let replaced = seen().await;
     assert!(replaced.boot != agent.boot && !replaced.replace);
 
     store.place(order(1, 1), now).await.unwrap();

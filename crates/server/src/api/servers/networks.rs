@@ -47,7 +47,8 @@ pub(super) async fn resolve(
     for (index, request) in requests.iter().enumerate() {
         let field = format!("networks[{index}]");
         // What the project may use, whoever orders for it.
-        let found = site.store.network(Some(caller.project()), &request.network);
+        let viewer = Some(caller.project());
+        let found = site.store.network_uncounted(viewer, &request.network);
         let network = reference(&format!("{field}.network"), found.await)?;
         check_apart(&field, &ordered, &network)?;
         check_addresses(site, caller, &field, &network, &request.addresses).await?;

@@ -7,7 +7,7 @@ use bessemer_core::id::{ImageId, ServerId};
 use bessemer_core::lifecycle::{Deployment, Goal, NodeSpec, Observed, Step};
 use bessemer_core::plan::{Plan, foretell};
 use bessemer_core::root_disk::{self, NoRootDisk};
-use bessemer_store::{AVAILABLE_AT_ONCE, NewLocalNetwork, NodeRecord};
+use bessemer_store::{NewLocalNetwork, NodeRecord};
 
 use super::carriers::keep_carriers;
 use super::order::Resolved;
@@ -20,7 +20,13 @@ use crate::site::Site;
 pub(super) const BESIDE_IMAGE: u64 = 2 << 20;
 
 /// Candidates given to the store: more than one, since others may take the first ones meanwhile.
-const ENOUGH: usize = 8;
+const ENOUGH: usize = 4;
+
+/// Free nodes that are read at first: enough where they are all alike.
+const FIRST_PAGE: u32 = 4;
+
+/// Free nodes that are read at once when those before did not do.
+const LAST_PAGE: u32 = 256;
 
 /// A free node that the order can have.
 pub(super) struct Candidate {
@@ -34,39 +40,17 @@ pub(super) struct Candidate {
 }
 
 /// Free nodes that the order can have, the quickest first; none if no free node is of its flavor, or else
-/// why none of them can be had. Looked for from the free node number `from` on, in order of
-/// registration: orders that arrive together begin at different ones.
+/// why none of them can be had. The first `from` are only looked at if no other will do: orders that
+/// arrive together begin at different ones.
 pub(super) async fn candidates(
     site: &Site,
     order: &Resolved,
     server: ServerId,
-    from: usize,
+    from: u32,
 ) -> Result<Vec<Candidate>, Refusal> {
-    let mut agents = site.store.agents().await?;
-    agents
-        .values_mut()
-        .for_each(|agent| site.heard.freshen(agent));
     let needed = order.image_size.saturating_add(BESIDE_IMAGE);
     may_fit(order, needed)?;
-    let mut ids = site.store.available_node_ids().await?;
-    let begin = from.checked_rem(ids.len()).unwrap_or_default();
-    ids.rotate_left(begin);
-    // Those that may wait in the agent first: they are the quickest.
-    ids.sort_by_key(|id| !agents.contains_key(id));
-    let mut good = Vec::new();
-    for some in ids.chunks(AVAILABLE_AT_ONCE) {
-        let mut nodes = site.store.available_among(some).await?;
-        nodes.retain(|node| has(node, &order.flavor.hardware));
-        nodes.sort_by_key(|node| some.iter().position(|id| *id == node.id));
-        if !nodes.is_empty() {
-            // Why these few will not do is only of interest if no other node will, either.
-            let found = suitable(site, order, nodes, needed).await;
-            good.extend(found.unwrap_or_default());
-        }
-        if good.len() >= ENOUGH {
-            break;
-        }
-    }
+    let mut good = some_suitable(site, order, from, needed).await?;
     if good.is_empty() {
         let mut all = site.store.available_nodes(MAX_CANDIDATES).await?;
         all.retain(|node| has(node, &order.flavor.hardware));
@@ -74,36 +58,82 @@ pub(super) async fn candidates(
             return Ok(Vec::new());
         }
         good = suitable(site, order, all, needed).await?;
+        good.truncate(ENOUGH);
     }
-    good.sort_by_key(|(node, ..)| {
-        node.state.step != Step::Standby || !agents.contains_key(&node.id)
-    });
-    good.truncate(ENOUGH);
-    let now = site.now();
     let mut planned = Vec::with_capacity(good.len());
-    for (node, root_disk, local_networks) in good {
-        let seen = Observed {
-            agent: agents.get(&node.id).copied(),
-            kexec_failed: kexec_failed(site, &node, order.image.id).await?,
-            ..Observed::default()
-        };
-        let deployment = Deployment {
-            server,
-            image: order.image.id,
-            image_bytes: order.image_bytes,
-            root_disk: Some(root_disk.clone()),
-            hand_over: order.flavor.hand_over,
-        };
-        planned.push(Candidate {
-            plan: plan(site, deployment, &node, &seen, now),
-            node,
-            root_disk,
-            local_networks,
-        });
+    for suitable in good {
+        planned.push(foreseen(site, order, server, suitable).await?);
     }
-    // An agent that has fallen silent costs a POST after all.
+    // Those whose agent waits come first; one that has fallen silent costs a POST after all.
     planned.sort_by_key(|candidate| candidate.plan.posts);
     Ok(planned)
+}
+
+/// Enough free nodes after the first `from` that the order can have, or as many as there are.
+async fn some_suitable(
+    site: &Site,
+    order: &Resolved,
+    from: u32,
+    needed: u64,
+) -> Result<Vec<Suitable>, Refusal> {
+    let (mut good, mut skip, mut page) = (Vec::new(), from, FIRST_PAGE);
+    loop {
+        let mut nodes = site.store.available_nodes_after(skip, page).await?;
+        let is_last = nodes.len() < page as usize;
+        nodes.retain(|node| has(node, &order.flavor.hardware));
+        if !nodes.is_empty() {
+            // Why these few will not do is only of interest if no other node will, either.
+            let found = suitable(site, order, nodes, needed).await;
+            good.extend(found.unwrap_or_default());
+        }
+        let ready = good.iter().filter(|(node, ..)| is_ready(node)).count();
+        if is_last || ready >= ENOUGH {
+            good.sort_by_key(|(node, ..)| node.state.step != Step::Standby);
+            good.truncate(ENOUGH);
+            return Ok(good);
+        }
+        skip = skip.saturating_add(page);
+        page = LAST_PAGE;
+    }
+}
+
+/// Whether a free node is not on its way into or out of the agent: in between, it is no quicker than any.
+fn is_ready(node: &NodeRecord) -> bool {
+    node.state.at_rest() || node.state.step == Step::Standby
+}
+
+/// What would happen to a node that the order can have.
+async fn foreseen(
+    site: &Site,
+    order: &Resolved,
+    server: ServerId,
+    (node, root_disk, local_networks): Suitable,
+) -> Result<Candidate, Refusal> {
+    let mut agent = None;
+    if node.state.step == Step::Standby {
+        agent = site.store.agent_of(node.id).await?;
+    }
+    if let Some(agent) = &mut agent {
+        site.heard.freshen(agent);
+    }
+    let seen = Observed {
+        agent,
+        kexec_failed: kexec_failed(site, &node, order.image.id).await?,
+        ..Observed::default()
+    };
+    let deployment = Deployment {
+        server,
+        image: order.image.id,
+        image_bytes: order.image_bytes,
+        root_disk: Some(root_disk.clone()),
+        hand_over: order.flavor.hand_over,
+    };
+    Ok(Candidate {
+        plan: plan(site, deployment, &node, &seen, site.now()),
+        node,
+        root_disk,
+        local_networks,
+    })
 }
 
 /// A free node, its root disk, and the order's VXLAN networks on its switches.

@@ -33,7 +33,7 @@ impl Placing {
     pub(super) async fn turn(&self) -> Result<Turn, Refusal> {
         match timeout(PATIENCE, self.0.clone().acquire_owned()).await {
             Ok(Ok(place)) => Ok(Turn {
-                others: AT_ONCE - 1 - self.0.available_permits().min(AT_ONCE - 1),
+                others: (AT_ONCE - 1 - self.0.available_permits().min(AT_ONCE - 1)) as u32,
                 _place: place,
             }),
             Ok(Err(_)) | Err(_) => Err(Refusal::new(
@@ -50,13 +50,13 @@ impl Placing {
 
 /// An order's turn to be placed.
 pub(super) struct Turn {
-    others: usize,
+    others: u32,
     _place: OwnedSemaphorePermit,
 }
 
 impl Turn {
     /// How many others had their turn when it began.
-    pub(super) fn others(&self) -> usize {
+    pub(super) fn others(&self) -> u32 {
         self.others
     }
 }
@@ -73,7 +73,7 @@ mod tests {
         let mut turns = Vec::new();
         for others in 0..AT_ONCE {
             let turn = turn(&placing).await;
-            assert_eq!(turn.others(), others);
+            assert_eq!(turn.others(), others as u32);
             turns.push(turn);
         }
         assert!(placing.turn().now_or_never().is_none(), "a fifth waits");
