@@ -3,7 +3,7 @@
 
 use rusqlite::Connection;
 
-use crate::{Location, Store, StoreOptions, nodes, reconcile};
+use crate::{Location, Store, StoreOptions, claims, nodes};
 
 /// How SQLite goes about a statement (<https://www.sqlite.org/eqp.html>).
 fn plan(connection: &Connection, sql: &str) -> String {
@@ -30,8 +30,8 @@ async fn claims_and_orders_look_at_few_nodes() {
     let connection = Connection::open(path).unwrap();
     for (sql, index) in [
         (nodes::AVAILABLE, "INDEX node_available"),
-        (reconcile::FREE, "COVERING INDEX node_by_due_at"),
-        (reconcile::DUE, "COVERING INDEX node_by_due_at"),
+        (claims::FREE, "COVERING INDEX node_by_due_at"),
+        (claims::DUE, "COVERING INDEX node_by_due_at"),
     ] {
         let plan = plan(&connection, sql);
         assert!(plan.contains(index), "{sql}: {plan}");
