@@ -416,7 +416,8 @@ pub fn same_secret(a: &str, b: &str) -> bool {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from_digit(half.into(), 16));
+    bytes.iter().flat_map(digits).flatten().collect()
 }
 
 impl Ring {

@@ -19,20 +19,19 @@ use crate::switch_ports::check_cables;
 use crate::value::{json, name, optional_json, sealed, values};
 use crate::wishes::goal_kind;
 
-/// A query for whole nodes, whose rows [`node_record`] reads.
+/// A query for whole nodes, whose rows [`node_record`] reads, best in this order.
 macro_rules! select_node {
     ($rest:literal) => {
         select_node!(inventory: "inventory", $rest)
     };
     (inventory: $inventory:literal, $rest:literal) => {
         concat!(
-            "SELECT id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_ipmi_key, \
-             bmc_trust, ports, port_groups, wirings, \
-             port_control, standby, goal, generation, abort, server, state, identity, ",
+            "SELECT id, identity, name, (SELECT rack.name FROM rack WHERE rack.id = node.rack) AS rack_name, \
+             bmc_url, bmc_username, bmc_password, bmc_ipmi_key, bmc_trust, ports, port_groups, \
+             wirings, generation, goal, port_control, abort, standby, state, ",
             $inventory,
-            ", os_up, news, boot_method, boot_abilities, root_disk_hint, port_role, \
-             ports_suspect, power, power_since, switched_on, bmc_silent_since, (SELECT rack.name FROM rack WHERE rack.id = node.rack) AS rack_name \
-             FROM node ",
+            ", server, boot_method, boot_abilities, root_disk_hint, port_role, ports_suspect, \
+             power, power_since, bmc_silent_since, created_at, switched_on, os_up, news FROM node ",
             $rest
         )
     };

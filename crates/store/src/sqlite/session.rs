@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Statement};
@@ -100,10 +101,14 @@ impl Session {
     ) -> Result<Vec<SqliteRow>, rusqlite::Error> {
         let mut found = Vec::new();
         let done = self.each(sql, values, |row, shape| {
-            let values = (0..shape.columns.len()).map(|index| Ok(owned(row.get_ref(index)?)));
+            let mut values = Vec::with_capacity(shape.columns.len());
+            for index in 0..shape.columns.len() {
+                values.push(owned(row.get_ref(index)?));
+            }
             found.push(SqliteRow {
-                values: values.collect::<Result<_, rusqlite::Error>>()?,
+                values,
                 shape: shape.clone(),
+                next: AtomicUsize::new(0),
             });
             Ok::<_, rusqlite::Error>(())
         });
@@ -180,6 +185,8 @@ fn bind(
 pub(crate) struct SqliteRow {
     values: Vec<Cell>,
     shape: Arc<Shape>,
+    /// After the column that was read last: most are read in the order in which they stand.
+    next: AtomicUsize,
 }
 
 /// What stands in a column.
@@ -194,8 +201,12 @@ pub(crate) enum Cell {
 impl SqliteRow {
     /// What stands in the column of this name, if there is one.
     pub(crate) fn cell(&self, column: &str) -> Option<&Cell> {
-        let mut names = self.shape.columns.iter();
-        self.values.get(names.position(|name| name == column)?)
+        let names = &self.shape.columns;
+        let next = self.next.load(Ordering::Relaxed);
+        let mut places = (next..names.len()).chain(0..next);
+        let place = places.find(|place| names[*place] == column)?;
+        self.next.store(place + 1, Ordering::Relaxed);
+        self.values.get(place)
     }
 }
 
