@@ -104,6 +104,8 @@ impl Conductor {
                 .chain(std::iter::from_fn(more))
                 .take(CLAIMS_AT_ONCE)
                 .collect();
+            // As a lease does, from before it is known to be there.
+            let begun = Instant::now();
             let claims = conductor.claim(free.len()).await;
             if claims.is_empty() {
                 conductor.rest(&stop).await;
@@ -114,7 +116,7 @@ impl Conductor {
                 let span = info_span!("reconcile", node = %claim.node, fence = claim.fence);
                 let turn = async move {
                     cut_off
-                        .run_until_cancelled(conductor.turn(claim, work, stop))
+                        .run_until_cancelled(conductor.turn(claim, work, begun, stop))
                         .await;
                     drop(place);
                 };
@@ -174,15 +176,19 @@ impl Conductor {
         }
     }
 
-    /// One turn with a claimed node. Nothing new is begun after `stop`.
+    /// One turn with a node that is held since `begun`. Nothing new is begun after `stop`.
     async fn turn(
         &self,
         mut claim: Claim,
         work: Result<Work, StoreError>,
+        begun: Instant,
         stop: CancellationToken,
     ) {
         let result = match work {
-            Ok(work) => self.reconcile(&mut claim, Known::now(work), &stop).await,
+            Ok(work) => {
+                let known = Known::now(work);
+                self.reconcile(&mut claim, known, begun, &stop).await
+            }
             Err(error) => Err(error),
         };
         match result {
@@ -207,14 +213,15 @@ impl Conductor {
         }
     }
 
-    /// Decides about a node until there is nothing more to do at once. `claim` is how it is held.
+    /// Decides about a node until there is nothing more to do at once. `claim` is how it is held, since
+    /// `begun`.
     async fn reconcile(
         &self,
         claim: &mut Claim,
         known: Known,
+        mut begun: Instant,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        let mut begun = Instant::now();
         let mut known = Some(known);
         for left in (0..MOST_DECISIONS).rev() {
             self.site.metrics.reconciles.inc();
@@ -223,11 +230,11 @@ impl Conductor {
                 Some(known) => known,
                 None => Known::now(self.site.store.work(*claim).await?),
             };
-            let (committed, next) = self.decide(*claim, now, begun, may_keep).await?;
+            let (committed, next, held) = self.decide(*claim, now, begun, may_keep).await?;
             match committed {
                 Committed::GivenBack => return Ok(()),
                 Committed::Kept(kept) => {
-                    (*claim, begun, known) = (kept, Instant::now(), next);
+                    (*claim, begun, known) = (kept, held, next);
                 }
                 Committed::Overtaken => debug!("overtaken by another intent; deciding again"),
             }
@@ -236,14 +243,14 @@ impl Conductor {
     }
 
     /// Carries out the open intent of a node that is held since `begun`, and decides how it goes on.
-    /// What is to be carried out next, if that is known.
+    /// What is to be carried out next, if that is known, and since when the node is held for it.
     async fn decide(
         &self,
         claim: Claim,
         mut known: Known,
         begun: Instant,
         may_keep: bool,
-    ) -> Result<(Committed, Option<Known>), StoreError> {
+    ) -> Result<(Committed, Option<Known>, Instant), StoreError> {
         if known.work.node.ports_suspect {
             self.look_at_ports(claim, &known.work).await?;
             known = self.read(claim).await?;
@@ -262,8 +269,11 @@ impl Conductor {
             known.work.seen.evidence = evidence;
         }
         let turn = self.step(&mut known.work, ended, may_keep);
+        // Not since the commit is known to stand: whoever stood still before that may have lost the node,
+        // and what has just been opened is carried out without looking.
+        let held = Instant::now();
         let committed = self.commit(claim, &known.work, &turn).await?;
-        Ok((committed, known.after(turn.commit)))
+        Ok((committed, known.after(turn.commit), held))
     }
 
     /// Reads all about a node that is held.
