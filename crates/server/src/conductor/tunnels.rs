@@ -130,7 +130,7 @@ async fn bring(
                 site.metrics.port_drifts.inc();
                 warn!("{}", event.message);
             }
-            let (next, now) = (next_look(conductor, &work), site.now());
+            let (next, now) = (next_look(conductor), site.now());
             let noted = site.store.tunnels_set(&work, next, &events, now).await;
             noted.map_err(store_failure)?;
             Ok(Some(work.wanted))
@@ -144,11 +144,11 @@ async fn bring(
     }
 }
 
-/// When the tunnels are looked at again, if there are any.
-fn next_look(conductor: &Conductor, work: &TunnelWork) -> Option<Timestamp> {
+/// When the tunnels are looked at again, be there none: a switch may come back with what it has saved
+/// when there were some.
+fn next_look(conductor: &Conductor) -> Option<Timestamp> {
     let every = u64::from(conductor.site.config.port_check);
-    let looks = every > 0 && !work.networks.is_empty();
-    looks.then(|| conductor.site.now() + Duration::from_secs(every))
+    (every > 0).then(|| conductor.site.now() + Duration::from_secs(every))
 }
 
 /// What there is to tell if tunnels had to be changed although nothing else was wanted of them.
