@@ -16,6 +16,7 @@ use crate::Error;
 use crate::database::Database;
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
+use crate::store::Outages;
 
 /// The schema, one numbered text each for both databases.
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -44,15 +45,15 @@ impl std::fmt::Debug for Location {
     }
 }
 
-/// Opens the database and brings its schema up to date.
-pub(crate) async fn open(location: &Location) -> Result<Database, Error> {
+/// Opens the database and brings its schema up to date. `outages` is asked before reads.
+pub(crate) async fn open(location: &Location, outages: Option<Outages>) -> Result<Database, Error> {
     match location {
-        Location::Sqlite(path) => open_sqlite(path).await,
+        Location::Sqlite(path) => open_sqlite(path, outages).await,
         Location::Postgres(url) => open_postgres(url).await,
     }
 }
 
-async fn open_sqlite(path: &Path) -> Result<Database, Error> {
+async fn open_sqlite(path: &Path, outages: Option<Outages>) -> Result<Database, Error> {
     create_private(path)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -71,7 +72,8 @@ async fn open_sqlite(path: &Path) -> Result<Database, Error> {
     })?;
     migrate_sqlite(&mut schema).await?;
     // Opened before that one is closed: the last one to close folds the write-ahead log.
-    let sqlite = Sqlite::open(path.to_owned(), PATIENCE).map_err(|error| cannot_open(&error))?;
+    let sqlite = Sqlite::open(path.to_owned(), PATIENCE, outages);
+    let sqlite = sqlite.map_err(|error| cannot_open(&error))?;
     schema.close().await?;
     Ok(Database::Sqlite(sqlite))
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use self::batch::Writer;
 use self::pool::{Lent, Opening, Pool};
 use crate::Error;
+use crate::store::{GatePoint, Outages, When};
 use crate::value::Value;
 
 pub(crate) use self::batch::SqliteTransaction;
@@ -34,12 +35,17 @@ pub(crate) struct Sqlite {
     writer: Arc<Writer>,
     readers: Pool,
     patience: Duration,
+    outages: Option<Outages>,
 }
 
 impl Sqlite {
     /// The file at `path`, whose schema is up to date. Whoever waits for a connection, or for the
-    /// write lock of another process, waits for `patience`.
-    pub(crate) fn open(path: PathBuf, patience: Duration) -> Result<Self, rusqlite::Error> {
+    /// write lock of another process, waits for `patience`. `outages` is asked before reads.
+    pub(crate) fn open(
+        path: PathBuf,
+        patience: Duration,
+        outages: Option<Outages>,
+    ) -> Result<Self, rusqlite::Error> {
         let readers = Opening {
             path: path.clone(),
             // Only while another process recovers or closes the file, which is a matter of
@@ -56,7 +62,20 @@ impl Sqlite {
             writer: Arc::new(Writer::open(writer, patience)?),
             readers: Pool::new(readers, READERS),
             patience,
+            outages,
         })
+    }
+
+    /// A connection to read by.
+    async fn reader(&self) -> Result<Lent, Error> {
+        const READING: GatePoint = GatePoint {
+            name: "read",
+            when: When::Reading,
+        };
+        match &self.outages {
+            Some(outages) if outages(READING) => Err(sqlx::Error::PoolTimedOut.into()),
+            _ => self.readers.lend(self.patience).await,
+        }
     }
 
     /// Begins a transaction that writes.
@@ -66,7 +85,7 @@ impl Sqlite {
 
     /// Begins a transaction that reads, and sees one moment throughout.
     pub(crate) async fn snapshot(&self) -> Result<SqliteTransaction, Error> {
-        let reader = self.readers.lend(self.patience).await?;
+        let reader = self.reader().await?;
         Ok(SqliteTransaction::snapshot(reader)?)
     }
 
@@ -76,7 +95,7 @@ impl Sqlite {
         sql: &'static str,
         values: Vec<Value>,
     ) -> Result<Vec<SqliteRow>, Error> {
-        let mut reader: Lent = self.readers.lend(self.patience).await?;
+        let mut reader = self.reader().await?;
         Ok(reader.rows(sql, values)?)
     }
 
@@ -87,7 +106,7 @@ impl Sqlite {
         values: Vec<Value>,
         mut take: impl FnMut(&rusqlite::Row<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let mut reader = self.readers.lend(self.patience).await?;
+        let mut reader = self.reader().await?;
         reader.each(sql, values, |row, _| take(row))
     }
 

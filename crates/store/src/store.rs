@@ -62,7 +62,9 @@ pub type Gate = Arc<dyn Fn(GatePoint) -> bool + Send + Sync>;
 /// Takes the database away at a commit point, the way a broken connection would.
 ///
 /// It is called where a [`Gate`] is. When it returns true, the method that is committing fails: before
-/// the commit, nothing is written; after it, all is, and whoever committed does not know.
+/// the commit, nothing is written; after it, all is, and whoever committed does not know. It is also
+/// called before each read of an embedded database, which then fails: what is asked for over a
+/// connection fails in tests when that is cut.
 pub type Outages = Arc<dyn Fn(GatePoint) -> bool + Send + Sync>;
 
 /// Looks at what a conductor has decided about a node just before that is committed, while the node is
@@ -72,15 +74,17 @@ pub type Witness = Arc<dyn Fn(Claim, &Commit) + Send + Sync>;
 /// A moment at which a server can die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GatePoint {
-    /// The method that commits, such as `commit` or `place`.
+    /// The method that commits, such as `commit` or `place`; `read` before a read.
     pub name: &'static str,
-    /// Which side of the commit.
+    /// Which side of the commit, if it is one.
     pub when: When,
 }
 
-/// A side of a commit.
+/// A side of a commit, or a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum When {
+    /// Something is about to be read outside of a transaction that writes.
+    Reading,
     /// Nothing of it is in the database yet.
     Before,
     /// All of it is.
@@ -92,7 +96,7 @@ impl Store {
     ///
     /// [`Error::Setup`] if it cannot be opened, or was made by a newer version.
     pub async fn open(location: &Location, options: StoreOptions) -> Result<Self, Error> {
-        let database = open::open(location).await?;
+        let database = open::open(location, options.outages.clone()).await?;
         let news = watch::Sender::new(0);
         let others = match &database {
             Database::Sqlite(_) => None,

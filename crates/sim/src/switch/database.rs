@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bessemer_core::overlay::Tunnel;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -69,6 +70,30 @@ impl Database {
         u16::try_from(tag).ok().filter(|_| !trunks)
     }
 
+    /// The VXLAN tunnels: each of its ports whose interface is one.
+    pub(super) fn tunnels(&self) -> BTreeSet<Tunnel> {
+        let interfaces = self
+            .0
+            .get("Interface")
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        interfaces.filter_map(|row| self.tunnel(row)).collect()
+    }
+
+    /// The tunnel that an interface is, and the VLAN of its port.
+    fn tunnel(&self, interface: &Row) -> Option<Tunnel> {
+        let option = |name: &str| {
+            let options = interface.get("options")?[1].as_array()?;
+            options.iter().find(|pair| pair[0] == *name)?[1].as_str()
+        };
+        (interface.get("type")? == "vxlan").then_some(())?;
+        Some(Tunnel {
+            vni: option("key")?.parse().ok()?,
+            vlan: self.access_vlan(interface["name"].as_str()?)?,
+            remote: option("remote_ip")?.parse().ok()?,
+        })
+    }
+
     /// What the switch is to do is in effect.
     pub(super) fn follow(&mut self) {
         for row in self
@@ -93,8 +118,22 @@ impl Database {
     pub(super) fn transact(&mut self, operations: &[Value]) -> Result<Vec<Value>, Refusal> {
         let mut named = BTreeMap::new();
         let each = operations.iter();
-        each.map(|operation| self.carry_out(operation, &mut named))
-            .collect()
+        let results = each.map(|operation| self.carry_out(operation, &mut named));
+        let results = results.collect::<Result<_, _>>()?;
+        // Rows of these tables are there for as long as something refers to them (RFC 7047, section 3.2).
+        self.forget_unless_named("Port", "Bridge", "ports");
+        self.forget_unless_named("Interface", "Port", "interfaces");
+        Ok(results)
+    }
+
+    /// Deletes the rows of `table` that `column` of no row of `by` names.
+    fn forget_unless_named(&mut self, table: &str, by: &str, column: &str) {
+        let rows = self.0.get(by).into_iter().flat_map(BTreeMap::values);
+        let named = rows.flat_map(|row| elements(row.get(column).unwrap_or(&Value::Null)));
+        let named: BTreeSet<_> = named.map(|uuid| uuid[1].clone().to_string()).collect();
+        if let Some(rows) = self.0.get_mut(table) {
+            rows.retain(|_, row| named.contains(&row["_uuid"][1].to_string()));
+        }
     }
 
     fn carry_out(
@@ -178,10 +217,10 @@ impl Database {
     }
 }
 
-/// The elements of a `<set>`, which may be written bare if it has one.
+/// The elements of a `<set>`, which may be written bare if it has one, or the pairs of a `<map>`.
 fn elements(value: &Value) -> Vec<Value> {
     match value.as_array().map(Vec::as_slice) {
-        Some([kind, Value::Array(elements)]) if kind == "set" => elements.clone(),
+        Some([kind, Value::Array(elements)]) if kind == "set" || kind == "map" => elements.clone(),
         _ if value.is_null() => Vec::new(),
         _ => vec![value.clone()],
     }
@@ -190,12 +229,7 @@ fn elements(value: &Value) -> Vec<Value> {
 /// Whether two values are equal: sets and maps come in any order.
 fn same(one: &Value, other: &Value) -> bool {
     let parts = |value: &Value| -> BTreeSet<String> {
-        match value.as_array().map(Vec::as_slice) {
-            Some([kind, Value::Array(pairs)]) if kind == "map" => {
-                pairs.iter().map(Value::to_string).collect()
-            }
-            _ => elements(value).iter().map(Value::to_string).collect(),
-        }
+        elements(value).iter().map(Value::to_string).collect()
     };
     parts(one) == parts(other)
 }
@@ -211,6 +245,7 @@ fn holds(row: &Row, condition: &Value) -> bool {
                 .iter()
                 .all(|each| all.contains(each))
         }
+        Some("!=") => !same(column, &condition[2]),
         _ => same(column, &condition[2]),
     }
 }

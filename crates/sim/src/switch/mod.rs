@@ -6,12 +6,13 @@
 
 mod database;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bessemer_core::overlay::Tunnel;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,6 +55,8 @@ struct Inner {
     state: Mutex<State>,
     /// The only VLAN of each port, as it is in effect.
     vlans: BTreeMap<String, watch::Sender<Option<u16>>>,
+    /// The tunnels, as they are in effect.
+    tunnels: watch::Sender<BTreeSet<Tunnel>>,
     observer: OnceLock<PortObserver>,
     changed: Notify,
     /// Connections and requests.
@@ -64,6 +67,8 @@ struct State {
     stored: Database,
     /// What it starts with when its power returns.
     saved: Database,
+    /// What it was delivered with.
+    delivered: Database,
     faults: SwitchFaults,
 }
 
@@ -86,10 +91,12 @@ impl SimulatedSwitch {
         let inner = Arc::new(Inner {
             state: Mutex::new(State {
                 saved: stored.clone(),
+                delivered: stored.clone(),
                 stored,
                 faults: SwitchFaults::default(),
             }),
             vlans: vlans.collect(),
+            tunnels: watch::Sender::default(),
             observer: OnceLock::new(),
             changed: Notify::new(),
             approaches: AtomicU64::new(0),
@@ -111,6 +118,11 @@ impl SimulatedSwitch {
     /// The only VLAN that `port` carries, and every change of it. `None` if there is no such port.
     pub fn vlan(&self, port: &str) -> Option<watch::Receiver<Option<u16>>> {
         self.inner.vlans.get(port).map(watch::Sender::subscribe)
+    }
+
+    /// The VXLAN tunnels that are in effect.
+    pub fn tunnels(&self) -> BTreeSet<Tunnel> {
+        self.inner.tunnels.borrow().clone()
     }
 
     /// Has `observer` told when a client has moved a port. Only the first one counts.
@@ -145,6 +157,15 @@ impl SimulatedSwitch {
         {
             let mut state = self.inner.lock();
             state.stored = state.saved.clone();
+        }
+        self.inner.settle(false);
+    }
+
+    /// Somebody has it forget everything: it is as it was delivered.
+    pub fn reset(&self) {
+        {
+            let mut state = self.inner.lock();
+            state.stored = state.delivered.clone();
         }
         self.inner.settle(false);
     }
@@ -265,6 +286,7 @@ impl Inner {
         state.stored.follow();
         let database = state.stored.clone();
         drop(state);
+        self.tunnels.send_replace(database.tunnels());
         for (port, vlan) in &self.vlans {
             let wanted = database.access_vlan(port);
             let moved = vlan.send_if_modified(|vlan| std::mem::replace(vlan, wanted) != wanted);

@@ -2,11 +2,12 @@
 //! everything must be in order.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{NodeState, Phase, Standby};
 use bessemer_sim::agent::zeros;
+use bessemer_sim::switch::SimulatedSwitch;
 use bessemer_wire::api::{Node, ServerStatus};
 use bessemer_wire::event::Event;
 use serde_json::{Value, json};
@@ -14,12 +15,20 @@ use serde_json::{Value, json};
 use crate::faults;
 use crate::judge::PARKED;
 use crate::networks;
-use crate::story::{DECIDED_WITHIN, give_back, register, until};
-use crate::world::{SHARED, World};
+use crate::offer::{OVERLAY, SHARED, order};
+use crate::rows;
+use crate::story::{DECIDED_WITHIN, give_back, place, register, until};
+use crate::world::{PROVISIONING, World};
 
 /// The longest that a node may be on its way when nothing goes wrong: every deadline of every attempt
 /// of two phases, by the site's clock.
 const ON_ITS_WAY: Duration = Duration::from_secs(3600);
+
+/// Of a look whether switches are as they should be by now.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// The networks of what is ordered when nothing goes wrong any more.
+const LAST_ORDERS: [&str; 3] = [OVERLAY, OVERLAY, SHARED];
 
 /// States of a node's history that are asked for: as many as are kept.
 const MOST: u32 = 1000;
@@ -41,12 +50,54 @@ pub(crate) async fn end(world: &World) {
     if !put_in_order(world, &nodes, Phase::Active).await {
         return;
     }
+    let forgets = world.kind.forgets_at_the_end;
+    if forgets {
+        if !last_orders_are_served(world, &nodes).await {
+            return;
+        }
+        // Switches come back as they were delivered, with nobody's port in anybody's network ...
+        switches_lose_their_ports(world, SimulatedSwitch::reset);
+        switches_are_as_they_should_be(world, &nodes).await;
+        world.switches.iter().for_each(SimulatedSwitch::save);
+    }
     give_all_back(world).await;
     if settle_all(world, &nodes).await && put_in_order(world, &nodes, Phase::Available).await {
+        if forgets {
+            // ... and as they were before all servers were given back.
+            switches_lose_their_ports(world, SimulatedSwitch::forget);
+        }
+        switches_are_as_they_should_be(world, &nodes).await;
         nothing_is_left(world, &nodes).await;
-        ports_are_where_they_belong(world, &nodes).await;
         events_tell_what_is(world).await;
     }
+}
+
+/// Nothing goes wrong any more: whoever orders gets a server. Whether that is so.
+async fn last_orders_are_served(world: &World, nodes: &[NodeId]) -> bool {
+    let mut ordered = Vec::new();
+    for (number, network) in LAST_ORDERS.iter().enumerate() {
+        let name = format!("last-{number}");
+        // There may be none free: then that is what people are told.
+        ordered.extend(place(world, &name, &order(&name, "kexec", network)).await);
+    }
+    // What was asked for is decided upon after this.
+    tokio::time::sleep(DECIDED_WITHIN).await;
+    if !settle_all(world, nodes).await {
+        return false;
+    }
+    // What was decided is written down after this.
+    tokio::time::sleep(DECIDED_WITHIN).await;
+    let servers = world.ask("servers", async |api| api.servers().await).await;
+    for server in servers.unwrap_or_default() {
+        let is_last = ordered.iter().any(|last| last.id == server.id);
+        if is_last && server.status != ServerStatus::Active {
+            world.judge.object(format!(
+                "server {} is ordered when nothing goes wrong any more, and is {:?}: {}",
+                server.name, server.status, server.reason
+            ));
+        }
+    }
+    true
 }
 
 /// Waits until all nodes have settled; whether they have.
@@ -206,27 +257,66 @@ async fn networks_are_free(world: &World) {
                 "addresses of {name} are taken, and nobody has a server: {usage:?}"
             ));
         }
-        if name != SHARED && !networks::delete(world, name).await {
+        let is_everybodys = [SHARED, OVERLAY].contains(&name.as_str());
+        if !is_everybodys && !networks::delete(world, name).await {
             judge.object(format!("network {name} stays, and nobody has a server"));
         }
     }
 }
 
-/// The port of a machine that is off is in nobody's network, whatever the switch has forgotten meanwhile.
-async fn ports_are_where_they_belong(world: &World, nodes: &[NodeId]) {
-    for (machine, node) in world.machines.iter().zip(nodes) {
-        let Some(seen) = node_of(world, *node).await else {
+fn switches_lose_their_ports(world: &World, how: impl Fn(&SimulatedSwitch)) {
+    world.judge.tell("--- switches forget");
+    world.judge.ports_are_forgotten(|_| true);
+    world.switches.iter().for_each(how);
+}
+
+/// Soon, ports are in the networks of their servers, or in nobody's, and tunnels between the switches of a
+/// network's servers, whatever switches have forgotten meanwhile.
+async fn switches_are_as_they_should_be(world: &World, nodes: &[NodeId]) {
+    let began = Instant::now();
+    let mut wrong = Vec::new();
+    while began.elapsed() < ON_ITS_WAY {
+        wrong = wrong_at_switches(world, nodes).await;
+        if wrong.is_empty() {
             return;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    wrong.iter().for_each(|wrong| world.judge.object(wrong));
+}
+
+/// What is not at the switches as the rows say, in words.
+async fn wrong_at_switches(world: &World, nodes: &[NodeId]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let Some(rows) = rows::read(world).await else {
+        return vec!["nobody knows what switches are to carry".to_owned()];
+    };
+    let states = world.judge.states().borrow().clone();
+    for (number, node) in nodes.iter().enumerate() {
+        let wanted = match &states[node] {
+            state if state.phase == Phase::Active => rows.vlans_of(*node),
+            state if state.standby => vec![PROVISIONING],
+            _ => vec![PARKED],
         };
-        let mut vlan = world.switch.vlan(&machine.name).expect("its port");
-        let parked = vlan.wait_for(|vlan| *vlan == Some(PARKED) || seen.state.standby);
-        if tokio::time::timeout(ON_ITS_WAY, parked).await.is_err() {
-            let (name, vlan) = (&machine.name, *vlan.borrow());
-            world.judge.object(format!(
-                "{name} is for rent, and its port stays in VLAN {vlan:?}"
+        let name = &world.machines[number].name;
+        let vlan = world.switch_of(number).vlan(name).expect("its port");
+        let vlan = *vlan.borrow();
+        if !vlan.is_some_and(|vlan| wanted.contains(&vlan)) {
+            wrong.push(format!(
+                "{name}: its port stays in VLAN {vlan:?}, and is to be in {wanted:?}"
             ));
         }
     }
+    for (switch, wanted) in world.switches.iter().zip(rows.tunnels()) {
+        let tunnels = switch.tunnels();
+        if tunnels != wanted {
+            let url = switch.url();
+            wrong.push(format!(
+                "the switch at {url} stays with tunnels {tunnels:?}, and is to have {wanted:?}"
+            ));
+        }
+    }
+    wrong
 }
 
 /// The events, read from the first to the last, tell where every node and server is.
@@ -255,14 +345,14 @@ async fn events_tell_what_is(world: &World) {
     let told: HashMap<_, _> = events
         .iter()
         .filter(|event| ["node.step", "node.phase", "node.failed"].contains(&event.kind.as_str()))
-        .filter_map(|event| Some((event.node?, place(&event.data))))
+        .filter_map(|event| Some((event.node?, whereabouts(&event.data))))
         .collect();
     let nodes = world
         .ask("nodes", async |api| api.nodes(None, false).await)
         .await;
     for node in nodes.unwrap_or_default() {
         history_is_told(world, &node, &events).await;
-        let is = place(&json!(node.state));
+        let is = whereabouts(&json!(node.state));
         if told.get(&node.id) != Some(&is) {
             let told = told.get(&node.id);
             world
@@ -281,7 +371,7 @@ async fn history_is_told(world: &World, node: &Node, events: &[Event]) {
     let told: Vec<_> = events
         .iter()
         .filter(moves)
-        .map(|event| place(&event.data))
+        .map(|event| whereabouts(&event.data))
         .collect();
     let id = node.id.to_string();
     let history = world
@@ -290,7 +380,7 @@ async fn history_is_told(world: &World, node: &Node, events: &[Event]) {
     let mut been: Vec<_> = history
         .unwrap_or_default()
         .iter()
-        .map(|entry| place(&json!(entry.state)))
+        .map(|entry| whereabouts(&json!(entry.state)))
         .collect();
     // Another reason for the same place is no move.
     been.dedup();
@@ -335,7 +425,7 @@ fn servers_in(world: &World, events: &[Event]) {
 }
 
 /// Where a node is, as an event or a state tells it.
-fn place(data: &Value) -> Value {
+fn whereabouts(data: &Value) -> Value {
     let parts = ["phase", "step", "attempt", "tries", "generation"];
     parts.iter().map(|part| data[*part].clone()).collect()
 }

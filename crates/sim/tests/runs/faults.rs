@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bessemer_sim::agent::Inside;
+use bessemer_sim::switch::{SimulatedSwitch, SwitchFaults};
 
 use crate::database::Database;
 use crate::dice::Dice;
@@ -366,7 +367,7 @@ pub(crate) async fn strike_site(world: &World, rules: &[Rule<SiteFault>]) {
     for rule in rules {
         tokio::time::sleep(rule.after).await;
         world.judge.tell(format!("site: {rule:?}"));
-        let approaches = world.switch.approaches();
+        let approaches = switch_of(world, rule).approaches();
         strike(world, rule).await;
         let struck = has_struck(world, rule, approaches);
         strikes::count(rule.kind, struck);
@@ -376,15 +377,20 @@ pub(crate) async fn strike_site(world: &World, rules: &[Rule<SiteFault>]) {
     }
 }
 
-/// Whether a fault of the site has struck by now, since when the switch had been approached so often.
+/// The switch that a fault is for, if it is for one.
+fn switch_of<'w>(world: &'w World, rule: &Rule<SiteFault>) -> &'w SimulatedSwitch {
+    world.switch_of(rule.times as usize)
+}
+
+/// Whether a fault of the site has struck by now, since when its switch had been approached so often.
 fn has_struck(world: &World, rule: &Rule<SiteFault>, approaches: u64) -> bool {
-    let switch = world.switch.faults();
+    let switch = switch_of(world, rule).faults();
     let server = &world.servers[rule.of];
     match rule.kind {
         SiteFault::SwitchRefuses => switch.refusals < rule.times,
         SiteFault::SwitchLosesAnswers => switch.lost_answers < rule.times,
         SiteFault::SwitchSilent | SiteFault::SwitchHangsUp | SiteFault::SwitchStalls => {
-            world.switch.approaches() > approaches
+            switch_of(world, rule).approaches() > approaches
         }
         SiteFault::DatabaseGone | SiteFault::CommitLost | SiteFault::ServerPaused => {
             server.is_struck(rule.kind)
@@ -400,7 +406,7 @@ fn has_struck(world: &World, rule: &Rule<SiteFault>, approaches: u64) -> bool {
 async fn strike(world: &World, rule: &Rule<SiteFault>) {
     let server = &world.servers[rule.of];
     let (times, lasts) = (rule.times, rule.lasts);
-    let switch = &world.switch;
+    let switch = switch_of(world, rule);
     match rule.kind {
         SiteFault::SwitchRefuses => {
             switch.set_faults(|faults| faults.refusals = times);
@@ -429,7 +435,9 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
             switch.save();
             tokio::time::sleep(lasts).await;
             // What it carries until somebody looks is nobody's fault.
-            world.judge.ports_are_forgotten();
+            world
+                .judge
+                .ports_are_forgotten(|port| switch.vlan(port).is_some());
             switch.forget();
         }
         SiteFault::DatabaseGone => {
@@ -463,8 +471,11 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
             server.start().await;
         }
         SiteFault::ServerPaused => {
-            server.pause(times * 5, lasts);
-            tokio::time::sleep(lasts).await;
+            // Where there is another server, it takes over and has time to go on.
+            let has_other = world.servers.len() > 1;
+            let pause = lasts + Duration::from_secs(100) * u32::from(has_other);
+            server.pause(times * 5, pause, has_other && times > 2);
+            tokio::time::sleep(pause).await;
         }
         SiteFault::ServerRestarted => {
             server.stop().await;
@@ -485,9 +496,9 @@ async fn jump(jump: crate::clock::Jump, by: Duration, sign: i64) {
 /// Nothing goes wrong any more at this site.
 pub(crate) async fn mend_all(world: &World) {
     world.machines.iter().for_each(mend);
-    world
-        .switch
-        .set_faults(|faults| *faults = bessemer_sim::switch::SwitchFaults::default());
+    for switch in &world.switches {
+        switch.set_faults(|faults| *faults = SwitchFaults::default());
+    }
     for server in &world.servers {
         server.leave_alone();
     }

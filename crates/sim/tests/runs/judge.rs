@@ -25,6 +25,9 @@ pub(crate) const TENANTS: u16 = 100;
 /// The VLANs of those that they make themselves.
 pub(crate) const POOL: RangeInclusive<u16> = 200..=203;
 
+/// The VLANs that VXLAN networks have on a switch.
+pub(crate) const TUNNELED: RangeInclusive<u16> = 3000..=3003;
+
 /// The VLAN that nobody is in. Who is there by the fault of a machine that cannot be switched off is cut off
 /// from everybody, and that is as it should be.
 pub(crate) const PARKED: u16 = 4094;
@@ -51,6 +54,8 @@ struct Inner {
     fences: HashMap<NodeId, i64>,
     /// Servers that nobody has asked to be deleted or rebuilt, by their node, once active.
     kept: HashMap<NodeId, ServerId>,
+    /// Servers that somebody has asked to be switched.
+    switched: HashSet<ServerId>,
     /// Servers that somebody has asked to be deleted, whatever becomes of them until that is heard.
     given_up: HashSet<ServerId>,
 }
@@ -179,10 +184,10 @@ impl Judge {
         }
     }
 
-    /// Until somebody moves them, what ports carry is nobody's fault.
-    pub(crate) fn ports_are_forgotten(&self) {
+    /// Until somebody moves them, what the ports of these machines carry is nobody's fault.
+    pub(crate) fn ports_are_forgotten(&self, of: impl Fn(&str) -> bool) {
         let mut inner = self.inner.lock().unwrap();
-        let machines = inner.machines.iter_mut();
+        let machines = inner.machines.iter_mut().filter(|seen| of(&seen.name));
         machines.for_each(|machine| machine.port_is_forgotten = true);
     }
 
@@ -190,6 +195,11 @@ impl Judge {
     pub(crate) fn given_up(&self, server: ServerId) {
         self.inner.lock().unwrap().given_up.insert(server);
         self.written_anew(server);
+    }
+
+    /// From now on this server may be switched off and on.
+    pub(crate) fn may_be_switched(&self, server: ServerId) {
+        self.inner.lock().unwrap().switched.insert(server);
     }
 
     /// What is on the disks of this server may be lost until it is active again.
@@ -224,8 +234,26 @@ impl Judge {
                 "{name}: a tenant's system has started while its port is in VLAN {vlan:?}"
             ));
         }
+        if inside == Inside::Nothing {
+            self.may_be_off(machine);
+        }
         if inside == Inside::Agent && is_tenants(vlan) && !excused {
             self.object(format!("{name}: an agent speaks from a tenant's network"));
+        }
+    }
+
+    /// A machine whose server is active is not switched off unless somebody asks for it.
+    fn may_be_off(&self, machine: usize) {
+        let inner = self.inner.lock().unwrap();
+        let Seen { name, node, .. } = &inner.machines[machine];
+        let kept = node.and_then(|node| inner.kept.get(&node));
+        let wrong = kept.filter(|server| !inner.switched.contains(server));
+        let wrong = wrong.map(|server| {
+            format!("{name}: switched off, and nobody has asked server {server} to be")
+        });
+        drop(inner);
+        if let Some(wrong) = wrong {
+            self.object(wrong);
         }
     }
 
@@ -474,5 +502,5 @@ fn is_no_place_of_ours(vlan: Option<u16>) -> bool {
 
 /// Whether this is the VLAN of a tenant's network.
 fn is_tenants(vlan: Option<u16>) -> bool {
-    vlan.is_some_and(|vlan| vlan == TENANTS || POOL.contains(&vlan))
+    vlan.is_some_and(|vlan| vlan == TENANTS || POOL.contains(&vlan) || TUNNELED.contains(&vlan))
 }

@@ -18,6 +18,7 @@ mod firmware;
 mod image;
 mod judge;
 mod networks;
+mod offer;
 #[path = "../../../store/tests/store/postgres.rs"]
 mod postgres;
 mod process;

@@ -13,19 +13,13 @@ use crate::world::World;
 const TRIES: u32 = 12;
 const PAUSE: Duration = Duration::from_secs(20);
 
-/// The network number `number` of a tenant.
-#[derive(Debug, Clone)]
-pub(crate) struct OwnNetwork {
-    pub(crate) name: String,
-    pub(crate) kind: NetworkKind,
-}
-
-/// Makes a network with a number from the site's pool; `None` if it is refused.
+/// Makes the network number `number` of a tenant, with a VLAN or VNI from the site's pool; its name, or
+/// `None` if it is refused.
 pub(crate) async fn make(
     world: &World,
     kind: NetworkKind,
     (machine, number): (usize, u32),
-) -> Option<OwnNetwork> {
+) -> Option<String> {
     let name = format!("n{machine}-{number}");
     let request = NetworkCreate {
         name: name.clone(),
@@ -45,7 +39,7 @@ pub(crate) async fn make(
         found => found,
     };
     world.ask(&what, make).await?;
-    Some(OwnNetwork { name, kind })
+    Some(name)
 }
 
 fn subnet(machine: usize, number: u32) -> SubnetCreate {

@@ -58,14 +58,32 @@ struct Planned {
     death: Option<u32>,
     /// How often it still has nothing to do until it dies.
     death_asleep: Option<u32>,
-    pause: Option<(u32, Duration)>,
+    pause: Option<Pause>,
     loss: Option<u32>,
-    /// Until when, by the site's clock, nothing can be committed.
+    /// Until when, by the site's clock, nothing can be committed, or read from an embedded database.
     away_until: Duration,
     /// Whether the newest of each of these has struck.
     paused: bool,
     lost: bool,
     missed: bool,
+}
+
+/// A server is to stand still.
+struct Pause {
+    /// Only where a decision about a node has just been committed: what it holds then is somebody else's
+    /// when it goes on, if that is long enough.
+    after_decisions: bool,
+    left: u32,
+    lasts: Duration,
+}
+
+impl Pause {
+    /// Counts a commit point; for how long to stand still there.
+    fn at(&mut self, point: GatePoint) -> Option<Duration> {
+        let is_decision = point.name == "commit" && point.when == When::After;
+        let counts = is_decision || !self.after_decisions;
+        (counts && is_due(&mut self.left)).then_some(self.lasts)
+    }
 }
 
 /// Counts a commit point; whether it is the one.
@@ -76,7 +94,7 @@ fn is_due(left: &mut u32) -> bool {
 }
 
 impl Control {
-    fn lets_pass(&self) -> bool {
+    fn lets_pass(&self, point: GatePoint) -> bool {
         if self.dead.load(Ordering::SeqCst) {
             return false;
         }
@@ -87,8 +105,7 @@ impl Control {
             self.died.notify_one();
             return false;
         }
-        let pause = plan.pause.as_mut();
-        let pause = pause.and_then(|(left, pause)| is_due(left).then_some(*pause));
+        let pause = plan.pause.as_mut().and_then(|pause| pause.at(point));
         if pause.is_some() {
             plan.pause = None;
             plan.paused = true;
@@ -113,7 +130,7 @@ impl Control {
 
     fn is_away(&self, point: GatePoint) -> bool {
         let mut plan = self.plan.lock().unwrap();
-        if point.when == When::Before {
+        if point.when != When::After {
             let away = self.clock.elapsed() < plan.away_until;
             plan.missed |= away;
             return away;
@@ -174,7 +191,7 @@ impl Slot {
         let (gate, outages) = (control.clone(), control.clone());
         let (judge, number) = (self.judge.clone(), self.number);
         let store = StoreOptions {
-            gate: Some(Arc::new(move |_| gate.lets_pass())),
+            gate: Some(Arc::new(move |point| gate.lets_pass(point))),
             outages: Some(Arc::new(move |point| outages.is_away(point))),
             witness: Some(Arc::new(move |claim, commit| {
                 judge.decided(number, claim, commit)
@@ -298,12 +315,18 @@ impl Slot {
         ended.await.unwrap();
     }
 
-    /// It stands still at the commit point after so many more, for this long.
-    pub(crate) fn pause(&self, points: u32, pause: Duration) {
-        self.plan(|plan| (plan.pause, plan.paused) = (Some((points, pause)), false));
+    /// It stands still at the commit point after so many more, or at the next decision after so many
+    /// more, for this long.
+    pub(crate) fn pause(&self, left: u32, lasts: Duration, after_decisions: bool) {
+        let pause = Pause {
+            after_decisions,
+            left,
+            lasts,
+        };
+        self.plan(|plan| (plan.pause, plan.paused) = (Some(pause), false));
     }
 
-    /// It cannot commit anything for this long.
+    /// It cannot commit anything for this long, and read nothing from an embedded database.
     pub(crate) fn lose_database(&self, for_: Duration) {
         let until = self.clock.elapsed() + for_;
         self.plan(|plan| (plan.away_until, plan.missed) = (until, false));

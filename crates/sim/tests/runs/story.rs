@@ -12,9 +12,10 @@ use tokio::time::timeout;
 
 use crate::dice::Dice;
 use crate::faults::{self, MachineFault, Rule};
-use crate::networks::{self, OwnNetwork};
+use crate::networks;
+use crate::offer::{OVERLAY, SHARED, order};
 use crate::strikes;
-use crate::world::{SHARED, World, order};
+use crate::world::World;
 
 /// Runs that a machine lives through, one after the other.
 pub(crate) const LIVES: u64 = 8;
@@ -24,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The longest, by the site's clock, until a conductor decides upon what was asked for.
 pub(crate) const DECIDED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The same while much goes wrong: servers are away for minutes, and turns that run last as long.
+const DECIDED_AFTER_ALL: Duration = Duration::from_secs(600);
 
 /// Each so manieth order is sent twice under one key.
 const ASKS_AGAIN: u32 = 3;
@@ -50,6 +54,8 @@ pub(crate) enum Act {
     /// Order a server.
     Order {
         flavor: &'static str,
+        /// The network that is for everybody, for who has none of their own.
+        network: &'static str,
         /// At the same moment, somebody else orders the like, and gives it back if they get it.
         has_rival: bool,
     },
@@ -89,6 +95,10 @@ impl Story {
         let mut more = Dice::of(seed, 200 + machine as u64);
         let lives = (0..LIVES).map(|_| Life::of(&mut dice, machine));
         let mut lives: Vec<_> = lives.map(|life| life.with_networks(&mut more)).collect();
+        let mut tunnels = Dice::of(seed, 300 + machine as u64);
+        lives
+            .iter_mut()
+            .for_each(|life| life.with_tunnels(&mut tunnels));
         // More deployments, and twice the work: at some sites.
         if seed % 8 == 1 {
             lives.iter_mut().for_each(|life| life.look_after(&mut more));
@@ -106,7 +116,12 @@ impl Life {
         }
         let flavor = *dice.pick(&["kexec", "kexec", "cycle"]);
         let has_rival = dice.percent(20);
-        acts.push(Act::Order { flavor, has_rival });
+        let network = SHARED;
+        acts.push(Act::Order {
+            flavor,
+            network,
+            has_rival,
+        });
         wait(dice, &mut acts, 80, Act::AwaitServer);
         if dice.percent(10) {
             acts.push(Act::Switch(*dice.pick(&POWER)));
@@ -134,6 +149,16 @@ impl Life {
             self.acts.push(Act::DeleteNetwork);
         }
         self
+    }
+
+    /// The same, perhaps on the network with tunnels.
+    fn with_tunnels(&mut self, dice: &mut Dice) {
+        let is_so = dice.percent(30);
+        for act in self.acts.iter_mut().filter(|_| is_so) {
+            if let Act::Order { network, .. } = act {
+                *network = OVERLAY;
+            }
+        }
     }
 
     /// Perhaps there is an operator who sees to it that there is a machine to have.
@@ -179,7 +204,7 @@ struct Actor<'w> {
     server: Option<(String, ServerId, NodeId)>,
     ordered: u32,
     /// The network of their own, if they have one, and how many they have made.
-    network: Option<OwnNetwork>,
+    network: Option<String>,
     networks: u32,
 }
 
@@ -245,11 +270,14 @@ impl Actor<'_> {
             Act::AwaitNode => self.await_node().await,
             Act::Order {
                 flavor,
+                network,
                 has_rival: true,
             } => {
-                tokio::join!(self.order(flavor), rival);
+                tokio::join!(self.order(flavor, network), rival);
             }
-            Act::Order { flavor, .. } => self.order(flavor).await,
+            Act::Order {
+                flavor, network, ..
+            } => self.order(flavor, network).await,
             Act::LookAfter => self.look_after().await,
             Act::MakeNetwork(kind) => {
                 self.networks += 1;
@@ -258,7 +286,7 @@ impl Actor<'_> {
             }
             Act::DeleteNetwork => {
                 if let Some(network) = self.network.take() {
-                    networks::delete_soon(self.world, &network.name).await;
+                    networks::delete_soon(self.world, &network).await;
                 }
             }
             Act::AwaitServer => self.await_server().await,
@@ -290,13 +318,11 @@ impl Actor<'_> {
         self.await_node().await;
     }
 
-    async fn order(&mut self, flavor: &str) {
+    async fn order(&mut self, flavor: &str, network: &str) {
         self.ordered += 1;
         let name = format!("s{}-{}", self.machine, self.ordered);
         let own = self.network.as_ref();
-        // There is nothing to lead tunnels to where there is one switch.
-        let own = own.filter(|network| network.kind == NetworkKind::Vlan);
-        let network = own.map_or(SHARED, |network| &network.name);
+        let network = own.map_or(network, String::as_str);
         let request = order(&name, flavor, network);
         let ordered = place(self.world, &name, &request).await;
         if let Some(server) = ordered
@@ -321,16 +347,20 @@ impl Actor<'_> {
         let Some((_, server, node)) = &self.server else {
             return;
         };
-        until(self.world, *node, PATIENCE, |state| {
+        let ended = until(self.world, *node, PATIENCE, |state| {
             has_ended(state, *server)
-        })
-        .await;
+        });
+        if !ended.await {
+            decided_by_now(self.world, *node).await;
+        }
     }
 
     async fn rebuild(&self) {
         let Some((name, server, _)) = &self.server else {
             return;
         };
+        // It may become active before this is heard.
+        self.world.judge.may_be_switched(*server);
         self.world.judge.written_anew(*server);
         let rebuild = ServerRebuild::default();
         let what = format!("rebuild {name}");
@@ -343,9 +373,10 @@ impl Actor<'_> {
     }
 
     async fn switch(&self, power: PowerVerb) {
-        let Some((name, ..)) = &self.server else {
+        let Some((name, server, _)) = &self.server else {
             return;
         };
+        self.world.judge.may_be_switched(*server);
         let request = ServerPowerRequest {
             power,
             force: true,
@@ -402,7 +433,7 @@ async fn rival(world: &World, machine: usize, number: u32, act: Act) {
 }
 
 /// Orders a server under a name that nobody else takes; it, if there was one to have.
-async fn place(world: &World, name: &str, request: &ServerCreate) -> Option<Server> {
+pub(crate) async fn place(world: &World, name: &str, request: &ServerCreate) -> Option<Server> {
     let what = format!("order {name}");
     let order = async |api: &bessemer_client::Client| {
         let ordered = api.create_server(request, name).await;
@@ -427,6 +458,26 @@ pub(crate) async fn give_back(world: &World, name: &str) {
         result => result,
     };
     world.ask(&what, deleted).await;
+}
+
+/// By now a conductor has heard of what is wanted of a node, however long it takes after that: what was
+/// wanted is not for this one to wait for any more.
+async fn decided_by_now(world: &World, node: NodeId) {
+    let id = node.to_string();
+    let asked = world.ask("node", async |api| api.node(&id).await);
+    let Some(node) = asked.await.map(bessemer_client::Document::into_value) else {
+        return;
+    };
+    // Somebody may have wanted something else a moment ago.
+    let taken_up = until(world, node.id, DECIDED_AFTER_ALL, |state| {
+        state.generation >= node.generation
+    });
+    if !taken_up.await {
+        let (name, wanted, state) = (&node.name, node.generation, &node.state);
+        world.judge.object(format!(
+            "{name}: nobody has decided on generation {wanted}: {state:?}"
+        ));
+    }
 }
 
 /// Whether an order has come to its end: its server is active, or its deployment has failed.

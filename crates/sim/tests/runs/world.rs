@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use bessemer_client::{Client, Error};
 use bessemer_core::boot_method::BootMethod;
-use bessemer_core::lifecycle::{HandOver, Standby, Timing};
-use bessemer_core::network::NetworkKind;
-use bessemer_core::subnet::AddressPool;
+use bessemer_core::lifecycle::{Standby, Timing};
 use bessemer_server::config::{
     Api, BootMedia, Config, DatabaseUrl, DhcpMode, Fabric, ImageTransport, PhoneHome, Provisioning,
 };
@@ -20,10 +18,7 @@ use bessemer_sim::machine::{
 };
 use bessemer_sim::redfish::{Bmc, BmcServer, Credentials, Transport};
 use bessemer_sim::switch::SimulatedSwitch;
-use bessemer_wire::api::{
-    BmcCreate, BmcTrust, FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate,
-    NetworkRequest, NodeCreate, NodePortCreate, ServerCreate, SubnetCreate, SwitchCreate,
-};
+use bessemer_wire::api::{BmcCreate, BmcTrust, NodeCreate, NodePortCreate};
 use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -34,24 +29,21 @@ use crate::database::Database;
 use crate::dice::Dice;
 use crate::faults::MachineFault;
 use crate::firmware::{make_ramdisk, offered};
-use crate::image::image;
-use crate::judge::{Judge, PARKED, POOL, TENANTS};
+use crate::judge::{Judge, PARKED, POOL};
+use crate::offer::{self, SWITCHES};
 use crate::process::Slot;
-
-/// The network that all tenants may use.
-pub(crate) const SHARED: &str = "tenants";
 
 const USERNAME: &str = "operator";
 const PASSWORD: &str = "a bmc's password";
-const PROVISIONING: u16 = 10;
-const PUBLIC_KEY: &str = "ssh-ed25519 \
-    AAAAC3NzaC1lZDI1NTE5AAAAIP5kGDqPvXwzYUGQxNLPRQ8qMYBvZYZlP1iE0Nng2Q1R somebody@example";
+
+/// The VLAN of agents.
+pub(crate) const PROVISIONING: u16 = 10;
 
 /// Between two questions of somebody who got no answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often an answer is waited for: minutes.
-const TRIES: u32 = 300;
+pub(crate) const TRIES: u32 = 300;
 
 /// What kind of site a seed makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +52,16 @@ pub(crate) struct Kind {
     /// Whether that is a cluster of its own, which may be stopped.
     pub(crate) has_own_cluster: bool,
     pub(crate) servers: usize,
+    /// Whether its switches forget what they carry when nothing else goes wrong any more.
+    pub(crate) forgets_at_the_end: bool,
 }
 
 pub(crate) struct World {
+    pub(crate) kind: Kind,
     pub(crate) judge: Arc<Judge>,
     pub(crate) servers: Vec<Slot>,
-    pub(crate) switch: SimulatedSwitch,
+    /// As many as [`SWITCHES`], with the machines cabled to them in turn.
+    pub(crate) switches: Vec<SimulatedSwitch>,
     pub(crate) machines: Vec<Machine>,
     /// Its database, if it is PostgreSQL.
     pub(crate) database: Option<Database>,
@@ -145,17 +141,21 @@ impl World {
             Client::new(&format!("http://{listen}"), Some(&token)).unwrap()
         });
         let clients: Vec<_> = clients.collect();
-        let names: Vec<_> = (0..machines).map(name_of).collect();
         let any_port = SocketAddr::from((own_address(), 0));
-        let switch = SimulatedSwitch::start(any_port, &names, PARKED)
-            .await
-            .unwrap();
-        let told = judge.clone();
-        switch.observe(Box::new(move |port, vlan| told.moved(port, vlan)));
+        let mut switches = Vec::new();
+        for number in 0..SWITCHES.len() {
+            let cabled = (number..machines).step_by(SWITCHES.len());
+            let ports: Vec<_> = cabled.map(name_of).collect();
+            let switch = SimulatedSwitch::start(any_port, &ports, PARKED).await;
+            let (switch, told) = (switch.unwrap(), judge.clone());
+            switch.observe(Box::new(move |port, vlan| told.moved(port, vlan)));
+            switches.push(switch);
+        }
         let mut world = Self {
+            kind,
             judge,
             servers,
-            switch,
+            switches,
             machines: Vec::new(),
             database,
             site_faults: AtomicU32::new(0),
@@ -163,7 +163,7 @@ impl World {
             dice: Mutex::new(Dice::of(seed, 1)),
             _folder: folder,
         };
-        world.offer().await;
+        offer::offer(&world.clients[0], &world.switches).await;
         for number in 0..machines {
             let machine = world.machine(number, any_port).await;
             world.machines.push(machine);
@@ -178,7 +178,7 @@ impl World {
         let size = machine.inventory().drives[0].capacity_bytes;
         File::create(&disk).unwrap().set_len(size).unwrap();
         let host = Arc::new(Host::new(&machine, vec![disk]).expect("a NIC and a drive"));
-        let vlan = self.switch.vlan(&name).expect("a port");
+        let vlan = self.switch_of(number).vlan(&name).expect("a port");
         let link = Link::new(vlan.clone(), PROVISIONING, PARKED);
         host.plug_in(link.clone());
         let post = number as u32 + 1;
@@ -201,6 +201,11 @@ impl World {
             post,
             awaited: Mutex::default(),
         }
+    }
+
+    /// The switch that a machine is cabled to.
+    pub(crate) fn switch_of(&self, machine: usize) -> &SimulatedSwitch {
+        &self.switches[machine % self.switches.len()]
     }
 
     /// What DHCP and the boot file tell a machine whose port is in the provisioning network.
@@ -234,59 +239,9 @@ impl World {
         })
     }
 
-    /// What servers are made of.
-    async fn offer(&self) {
-        let api = &self.clients[0];
-        let switch = serde_json::json!({
-            "name": "leaf1", "driver": "ovsdb", "address": self.switch.url(),
-        });
-        let switch: SwitchCreate = serde_json::from_value(switch).unwrap();
-        api.create_switch(&switch).await.unwrap();
-        api.create_network(&network()).await.unwrap();
-        let key = KeyPairCreate {
-            name: "me".into(),
-            public_key: PUBLIC_KEY.into(),
-        };
-        api.create_key(&key).await.unwrap();
-        let hardware = serde_json::json!({
-            "architecture": "x86_64", "threads": 4, "memory_mib": 16384,
-            "disks": [{"count": 1, "size_gib": 1}],
-        });
-        for (name, hand_over) in [
-            ("kexec", HandOver::TryKexec),
-            ("cycle", HandOver::PowerCycle),
-        ] {
-            let flavor = FlavorCreate {
-                name: name.into(),
-                hardware: Some(serde_json::from_value(hardware.clone()).unwrap()),
-                from_node: None,
-                standby: false,
-                hand_over,
-                root_disk_hint: None,
-            };
-            api.create_flavor(&flavor).await.unwrap();
-        }
-        let (path, sha256) = image();
-        let request = ImageCreate {
-            name: "small".into(),
-            source: Some(path.to_str().unwrap().into()),
-            sha256: Some(sha256.into()),
-            ..ImageCreate::default()
-        };
-        api.create_image(&request).await.unwrap();
-        for _ in 0..TRIES {
-            let image = api.image("small").await.unwrap();
-            assert_ne!(image.status, ImageStatus::Failed, "{:?}", image.message);
-            if image.status == ImageStatus::Ready {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the image does not get ready");
-    }
-
     /// What registers a machine.
     pub(crate) fn registration(&self, machine: usize, standby: Standby) -> NodeCreate {
+        let switch = SWITCHES[machine % SWITCHES.len()];
         let machine = &self.machines[machine];
         NodeCreate {
             name: machine.name.clone(),
@@ -298,7 +253,7 @@ impl World {
                 ipmi_key: None,
             },
             ports: vec![NodePortCreate {
-                switch: Some("leaf1".into()),
+                switch: Some(switch.into()),
                 switch_port: Some(machine.name.clone()),
                 ..NodePortCreate::bare(machine.host.mac)
             }],
@@ -372,46 +327,6 @@ fn hardware(number: usize) -> Inventory {
             serial_number: format!("RUNDISK{number:04}"),
             capacity_bytes: 1 << 30,
         }],
-    }
-}
-
-fn network() -> NetworkCreate {
-    NetworkCreate {
-        name: SHARED.into(),
-        kind: NetworkKind::Vlan,
-        scope: None,
-        project: None,
-        vlan: Some(TENANTS),
-        vni: None,
-        mtu: None,
-        physical_network: None,
-        subnets: vec![SubnetCreate {
-            cidr: "192.168.100.0/24".parse().unwrap(),
-            gateway: Some(Ipv4Addr::new(192, 168, 100, 1).into()),
-            dns: vec![],
-            routes: vec![],
-            pools: Some(vec![AddressPool {
-                first: Ipv4Addr::new(192, 168, 100, 10).into(),
-                last: Ipv4Addr::new(192, 168, 100, 99).into(),
-            }]),
-        }],
-    }
-}
-
-/// An order of what the site offers, on this network.
-pub(crate) fn order(name: &str, flavor: &str, network: &str) -> ServerCreate {
-    ServerCreate {
-        name: name.into(),
-        flavor: flavor.into(),
-        image: "small".into(),
-        networks: vec![NetworkRequest {
-            network: network.into(),
-            addresses: vec![],
-            port: None,
-            mode: None,
-        }],
-        keys: vec!["me".into()],
-        user_data: None,
     }
 }
 

@@ -23,7 +23,7 @@ fn file() -> (TempDir, PathBuf, Sqlite) {
         .execute_batch("CREATE TABLE thing (name TEXT NOT NULL PRIMARY KEY)")
         .unwrap();
     drop(connection);
-    let sqlite = Sqlite::open(path.clone(), PATIENCE).unwrap();
+    let sqlite = Sqlite::open(path.clone(), PATIENCE, None).unwrap();
     (folder, path, sqlite)
 }
 
