@@ -81,7 +81,7 @@ fn open(interface: &str) -> nix::Result<OwnedFd> {
 }
 
 /// Answers solicitations until the socket fails; dropping the future stops it.
-pub async fn serve(socket: UdpSocket) -> Result<()> {
+pub async fn serve(socket: &UdpSocket) -> Result<()> {
     let failed = |source| Error::Socket {
         service: "the router advertisement",
         action: "receive",
@@ -90,7 +90,7 @@ pub async fn serve(socket: UdpSocket) -> Result<()> {
     };
     let mut pace = Pace::new(Instant::now());
     loop {
-        let received = socket.async_io(Interest::READABLE, || receive(&socket));
+        let received = socket.async_io(Interest::READABLE, || receive(socket));
         let asker = received.await.map_err(failed)?;
         let Some(asker) = asker.filter(|_| pace.allows(Instant::now())) else {
             continue;

@@ -58,10 +58,10 @@ async fn trouble_with_one_client_is_told_once_and_does_not_stop_the_others() {
         pxe_bios_file: "bios".into(),
         pxe_uefi_file: "uefi".into(),
     };
-    let sockets = Sockets {
+    let sockets: &'static Sockets = Box::leak(Box::new(Sockets {
         dhcp: server,
         boot_server: None,
-    };
+    }));
     let running = tokio::spawn(serve(sockets, config, directory, move |event| {
         sender.send(event).unwrap();
     }));

@@ -52,7 +52,7 @@ impl Server {
         let (sender, events) = unbounded_channel();
         let running = tokio::spawn(async move {
             let tell = move |event| drop(sender.send(event));
-            serve(socket, files, AllBut(STRANGER), tell).await.unwrap();
+            serve(&socket, files, AllBut(STRANGER), tell).await.unwrap();
         });
         Self {
             address,

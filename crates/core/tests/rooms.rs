@@ -132,9 +132,10 @@ fn only_the_outermost_rooms_read_the_clock() {
 fn rooms_know_only_the_rooms_below_them() {
     let below: &[(&str, &[&str])] = &[
         ("core", &[]),
+        ("tasks", &[]),
         ("tls", &[]),
         ("wire", &["core"]),
-        ("store", &["core", "wire"]),
+        ("store", &["core", "tasks", "wire"]),
         ("bmc", &["core", "tls"]),
         ("fabric", &["core", "tls"]),
         ("boot", &["core"]),

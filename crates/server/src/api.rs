@@ -54,12 +54,17 @@ pub use self::servers::{Placing, Surveys};
 pub fn router(site: Site) -> Router {
     let (router, document) = documented().split_for_parts();
     let pages = SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json"));
+    let supervisor = site.supervisor.clone();
+    let panicked = move |payload| {
+        supervisor.count();
+        observe::panicked(payload)
+    };
     router
         .merge(monitor::document(&openapi::finished(document)))
         .merge(pages)
         .layer(DefaultBodyLimit::max(extract::MAX_BODY))
         .layer(Extension(events::Streams::default()))
-        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(site.clone(), audit::write_down))
         .layer(from_fn_with_state(site.clone(), observe::observe))
         .with_state(site)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bessemer_core::id::NodeId;
 use bessemer_store::{Store, Wake};
 use tokio::sync::Notify;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -92,7 +92,10 @@ impl AgentBells {
 }
 
 /// Rings here what others have rung, until `stop`.
-pub(crate) async fn hear_others(site: Site, mut woken: Receiver<Wake>, stop: CancellationToken) {
+pub(crate) async fn hear_others(site: Site, stop: CancellationToken) {
+    let Some(mut woken) = site.store.woken() else {
+        return;
+    };
     loop {
         let heard = tokio::select! {
             heard = woken.recv() => heard,

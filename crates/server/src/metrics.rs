@@ -110,7 +110,7 @@ metrics! {
     event_streams: Gauge = "bessemer_event_streams",
 }
 
-/// What the store tells when somebody asks.
+/// What others tell when somebody asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored<'a> {
     /// Nodes by phase.
@@ -121,6 +121,10 @@ pub struct Stored<'a> {
     pub servers: u64,
     /// Transactions that this server has committed.
     pub commits: u64,
+    /// Panics that this server has caught.
+    pub panics: u64,
+    /// Tasks that have panicked and wait to be started again.
+    pub tasks_down: usize,
 }
 
 impl Metrics {
@@ -131,6 +135,8 @@ impl Metrics {
             powers,
             servers,
             commits,
+            panics,
+            tasks_down,
         } = stored;
         let mut text = String::with_capacity(8 << 10);
         head(&mut text, "bessemer_nodes", "Nodes by phase.", "gauge");
@@ -156,6 +162,10 @@ impl Metrics {
         let help = "Transactions that this server has committed to its database.";
         let name = "bessemer_store_commits_total";
         line(&mut text, name, help, "Counter", commits);
+        let help = "Panics that this server has caught: each is a bug, and the log has where.";
+        line(&mut text, "bessemer_panics_total", help, "Counter", panics);
+        let help = "Tasks of this server that have panicked and wait to be started again.";
+        line(&mut text, "bessemer_tasks_down", help, "Gauge", tasks_down);
         self.render_fields(&mut text);
         self.requests.render(&mut text);
         text
@@ -254,6 +264,8 @@ mod tests {
             powers,
             servers: 2,
             commits: 17,
+            panics: 3,
+            tasks_down: 1,
         });
         for expected in [
             "# TYPE bessemer_nodes gauge\nbessemer_nodes{phase=\"available\"} 3\n",
@@ -262,6 +274,8 @@ mod tests {
             "\nbessemer_bmcs_unreachable 2\n",
             "# TYPE bessemer_servers gauge\nbessemer_servers 2\n",
             "# TYPE bessemer_store_commits_total counter\nbessemer_store_commits_total 17\n",
+            "# TYPE bessemer_panics_total counter\nbessemer_panics_total 3\n",
+            "# TYPE bessemer_tasks_down gauge\nbessemer_tasks_down 1\n",
             "# HELP bessemer_conductor_reconciles_total Decisions that the conductor has taken \
              about nodes.\n# TYPE bessemer_conductor_reconciles_total counter\n\
              bessemer_conductor_reconciles_total 1\n",

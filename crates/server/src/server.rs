@@ -9,6 +9,7 @@ use axum::Router;
 use axum::serve::Listener;
 use bessemer_core::id::{ProjectId, TokenId};
 use bessemer_store::{Location, Store, StoreOptions, TokenRecord};
+use bessemer_tasks::Supervisor;
 use bessemer_tls::{Fingerprint, SelfSigned};
 use bessemer_wire::api::Role;
 use tokio::net::TcpListener;
@@ -148,6 +149,7 @@ impl Server {
             None => Some(Alone::in_folder(&config.data)?),
             Some(_) => None,
         };
+        let supervisor = options.store.supervisor.clone();
         let store = open_store(&config, options.store).await?;
         let keyring = Arc::new(sealing::keyring_for(&store, &config.data).await?);
         let images_folder = config.data.join("images");
@@ -155,6 +157,7 @@ impl Server {
         let parts = Parts {
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
+            supervisor: supervisor.clone(),
             connections: open_files::connections_of_a_port(),
         };
         let (phone_home_listener, phone_home_base) = match &config.phone_home {
@@ -189,6 +192,7 @@ impl Server {
             bmcs: Arc::new(BmcPool::new(keyring.clone())),
             keyring,
             metrics: Arc::new(Metrics::default()),
+            supervisor,
             progress: ProgressBoard::default(),
             sightings: Sightings::new(Uuid::new_v4()),
             ramdisk: Ramdisk::new(booted),
@@ -229,29 +233,24 @@ impl Server {
         }
         site.store.excuse_agents(site.now()).await?;
         let latest = clock::look_at_start(&site).await?;
-        parts
-            .tracker
-            .spawn(clock::watch(site.clone(), latest, parts.stop.clone()));
-        parts
-            .tracker
-            .spawn(agents::store_heard(site.clone(), parts.stop.clone()));
+        parts.keep("the watch over the clock", &site, move |site, stop| {
+            clock::watch(site, latest, stop)
+        });
+        parts.keep(
+            "storing when agents were heard of",
+            &site,
+            agents::store_heard,
+        );
         if site.config.provisioning.is_some() {
-            parts
-                .tracker
-                .spawn(ramdisk::renew(site.clone(), parts.stop.clone()));
+            parts.keep("the watch over the RAM disk", &site, ramdisk::renew);
         }
-        if let Some(woken) = site.store.woken() {
-            let stop = parts.stop.clone();
-            let hearing = bells::hear_others(site.clone(), woken, stop);
-            parts.tracker.spawn(hearing);
-            let resuming = bells::resume_after_outages(site.clone(), parts.stop.clone());
-            parts.tracker.spawn(resuming);
-            let keeping = shared::keep(site.clone(), parts.stop.clone());
-            parts.tracker.spawn(keeping);
+        if site.store.has_others() {
+            parts.keep("hearing other servers", &site, bells::hear_others);
+            let resuming = bells::resume_after_outages;
+            parts.keep("going on after outages", &site, resuming);
+            parts.keep("sharing what was seen of nodes", &site, shared::keep);
         }
-        parts
-            .tracker
-            .spawn(sealing::watch(site.clone(), parts.stop.clone()));
+        parts.keep("sealing secrets anew", &site, sealing::watch);
         start_conductor(&parts, &site, alone);
         Ok(server)
     }
@@ -272,12 +271,15 @@ impl Server {
         let (listener, agent_address) = listen("agents", at(provisioning.agent_port)).await?;
         let (boot_listener, boot_address) =
             listen("boot files", at(provisioning.boot_port)).await?;
-        let tls = TlsListener::new(listener, certificate.server_config()?).map_err(|source| {
-            StartError::Listen {
-                what: "agents",
-                address: agent_address,
-                source,
-            }
+        let tls = TlsListener::new(
+            listener,
+            certificate.server_config()?,
+            parts.supervisor.clone(),
+        )
+        .map_err(|source| StartError::Listen {
+            what: "agents",
+            address: agent_address,
+            source,
         })?;
         let in_clear = provisioning.image_transport == ImageTransport::Http;
         let chunk_service = in_clear.then_some(boot_address);
@@ -344,6 +346,7 @@ fn files_of_a_boot(config: &Config) -> Vec<PathBuf> {
 pub(crate) struct Parts {
     stop: CancellationToken,
     tracker: TaskTracker,
+    supervisor: Supervisor,
     /// The most that a port may have, whatever its own bound is.
     connections: usize,
 }
@@ -355,24 +358,50 @@ impl Parts {
             connections: bounds.connections.min(self.connections),
             ..bounds
         };
+        let supervisor = self.supervisor.clone();
         self.tracker.spawn(async move {
-            let serving = serving::serve(listener, router, bounds, stop.clone());
+            let serving = serving::serve(listener, router, bounds, stop.clone(), supervisor);
             end_in_time(serving, stop).await;
         });
     }
 
-    /// Runs a boot service until the server stops; `loss` is what its end means.
-    pub(crate) fn run(
+    /// Keeps the task `name` going until the server stops, which it sees by itself.
+    fn keep<F>(
         &self,
-        loss: &'static str,
-        service: impl Future<Output = Result<(), bessemer_boot::Error>> + Send + 'static,
-    ) {
-        let stop = self.stop.clone();
+        name: &'static str,
+        site: &Site,
+        mut start: impl FnMut(Site, CancellationToken) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (site, stop, supervisor) = (site.clone(), self.stop.clone(), self.supervisor.clone());
         self.tracker.spawn(async move {
+            let start = || start(site.clone(), stop.clone());
+            supervisor.keep_until(&stop, name, start).await;
+        });
+    }
+
+    /// Runs the boot service `name` until the server stops; `loss` is what its end means.
+    pub(crate) fn run<F>(
+        &self,
+        name: &'static str,
+        loss: &'static str,
+        mut start: impl FnMut() -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<(), bessemer_boot::Error>> + Send + 'static,
+    {
+        let (stop, supervisor) = (self.stop.clone(), self.supervisor.clone());
+        self.tracker.spawn(async move {
+            let start = || {
+                let service = start();
+                async move {
+                    if let Err(error) = service.await {
+                        error!(%error, "{name} ended: {loss}");
+                    }
+                }
+            };
             tokio::select! {
-                result = service => if let Err(error) = result {
-                    error!(%error, "a boot service ended: {loss}");
-                },
+                () = supervisor.keep_until(&stop, name, start) => {}
                 () = stop.cancelled() => {}
             }
         });
@@ -399,12 +428,14 @@ async fn start_api(parts: &Parts, site: &Site) -> Result<SocketAddr, StartError>
         (Some(certificate), Some(key)) => {
             let names = [config.listen.ip().to_string()];
             let tls = SelfSigned::load_or_create(certificate, key, &names)?.server_config()?;
-            let listener =
-                TlsListener::new(listener, tls).map_err(|source| StartError::Listen {
+            let supervisor = parts.supervisor.clone();
+            let listener = TlsListener::new(listener, tls, supervisor).map_err(|source| {
+                StartError::Listen {
                     what: "the API",
                     address,
                     source,
-                })?;
+                }
+            })?;
             parts.serve(listener, router, Bounds::API);
         }
         _ => parts.serve(PlainListener(listener), router, Bounds::API),
@@ -417,8 +448,10 @@ fn start_conductor(parts: &Parts, site: &Site, alone: Option<Alone>) {
     let worker = Uuid::new_v4().to_string();
     let conductor = Conductor::new(site.clone(), worker);
     let running = conductor.run(parts.stop.clone());
+    let supervisor = parts.supervisor.clone();
     parts.tracker.spawn(async move {
-        running.await;
+        // Its parts are kept going one by one.
+        supervisor.catch("the conductor", running).await.ok();
         drop(alone);
     });
 }

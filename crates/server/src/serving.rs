@@ -20,6 +20,7 @@ use axum::http::Extensions;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::serve::Listener;
+use bessemer_tasks::Supervisor;
 use futures_util::{StreamExt, stream};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -122,10 +123,11 @@ impl Listener for PlainListener {
 
 /// Serves `router` on `listener` until `stop`, and then until the requests under way have ended.
 pub(crate) async fn serve<L>(
-    mut listener: L,
+    listener: L,
     router: Router,
     bounds: Bounds,
     stop: CancellationToken,
+    supervisor: Supervisor,
 ) where
     L: Listener<Addr = SocketAddr>,
 {
@@ -135,33 +137,59 @@ pub(crate) async fn serve<L>(
         })),
         None => router,
     };
-    let places = Arc::new(Semaphore::new(bounds.connections));
-    let peers = Peers::default();
-    let carried = TaskTracker::new();
-    loop {
-        let accepted = async {
-            // Never closed, so there is always a place some time.
-            let place = places.clone().acquire_owned().await.ok();
-            (place, listener.accept().await)
-        };
-        let (place, (stream, peer)) = tokio::select! {
-            accepted = accepted => accepted,
-            () = stop.cancelled() => break,
-        };
-        let Some(share) = peers.take(peer.ip(), bounds.of_one_peer) else {
-            tracing::debug!(%peer, "it has too many connections already");
-            continue;
-        };
-        let (router, stop) = (router.clone(), stop.clone());
-        carried.spawn(async move {
-            let _held = (place, share);
-            carry(stream, peer, router, bounds, stop).await;
-        });
-    }
+    let door = Door {
+        listener: tokio::sync::Mutex::new(listener),
+        router,
+        bounds,
+        stop: stop.clone(),
+        places: Arc::new(Semaphore::new(bounds.connections)),
+        peers: Peers::default(),
+        carried: TaskTracker::new(),
+    };
+    let accepting = supervisor.keep_until(&stop, "accepting connections", || door.accept());
+    accepting.await;
     // Whoever comes next may have the port.
-    drop(listener);
-    carried.close();
-    carried.wait().await;
+    drop(door.listener);
+    door.carried.close();
+    door.carried.wait().await;
+}
+
+/// Where connections come in, and those that have.
+struct Door<L> {
+    listener: tokio::sync::Mutex<L>,
+    router: Router,
+    bounds: Bounds,
+    stop: CancellationToken,
+    places: Arc<Semaphore>,
+    peers: Peers,
+    carried: TaskTracker,
+}
+
+impl<L: Listener<Addr = SocketAddr>> Door<L> {
+    /// Lets connections in until `stop`.
+    async fn accept(&self) {
+        let mut listener = self.listener.lock().await;
+        loop {
+            let accepted = async {
+                // Never closed, so there is always a place some time.
+                let place = self.places.clone().acquire_owned().await.ok();
+                (place, listener.accept().await)
+            };
+            let (place, (stream, peer)) = tokio::select! {
+                accepted = accepted => accepted,
+                () = self.stop.cancelled() => return,
+            };
+            let Some(share) = self.peers.take(peer.ip(), self.bounds.of_one_peer) else {
+                tracing::debug!(%peer, "it has too many connections already");
+                continue;
+            };
+            let (router, stop, bounds) = (self.router.clone(), self.stop.clone(), self.bounds);
+            self.carried.spawn(async move {
+                let _held = (place, share);
+                carry(stream, peer, router, bounds, stop).await;
+            });
+        }
+    }
 }
 
 /// Carries one connection to its end.
@@ -273,7 +301,13 @@ mod tests {
             .route("/slow", post(|body: String| async move { body }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let serving = tokio::spawn(serve(PlainListener(listener), router, bounds, stop.clone()));
+        let serving = tokio::spawn(serve(
+            PlainListener(listener),
+            router,
+            bounds,
+            stop.clone(),
+            Supervisor::default(),
+        ));
         (address, stop, serving)
     }
 
@@ -471,7 +505,8 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let listener = FromElsewhere(PlainListener(listener));
         let router = Router::new().route("/", get(|| async { "here" }));
-        tokio::spawn(serve(listener, router, bounds, CancellationToken::new()));
+        let stop = CancellationToken::new();
+        tokio::spawn(serve(listener, router, bounds, stop, Supervisor::default()));
         let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         let mut first = TcpStream::connect(address).await.unwrap();
         first.write_all(request).await.unwrap();

@@ -8,6 +8,7 @@ use bessemer_core::Timestamp;
 use bessemer_core::id::{BootId, NodeId};
 use bessemer_core::lifecycle::NodeSpec;
 use bessemer_store::{NodeRecord, Store};
+use bessemer_tasks::Supervisor;
 use bessemer_wire::agent::Progress;
 
 use crate::api::{Placing, Surveys};
@@ -35,6 +36,8 @@ pub struct Site {
     pub images: ImageLibrary,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Keeps tasks going that panic, and counts that.
+    pub supervisor: Supervisor,
     /// What agents are doing at this moment.
     pub progress: ProgressBoard,
     /// The clients of the management controllers.

@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bessemer_tasks::Supervisor;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -32,15 +33,23 @@ pub(crate) struct TlsListener {
 
 impl TlsListener {
     /// Accepts on `listener` with `config` from now on.
-    pub(crate) fn new(listener: TcpListener, config: ServerConfig) -> io::Result<Self> {
+    pub(crate) fn new(
+        listener: TcpListener,
+        config: ServerConfig,
+        supervisor: Supervisor,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(MAX_HANDSHAKES);
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let accepting = tokio::spawn(accept(listener, acceptor, sender)).abort_handle();
+        let accepting = tokio::spawn(async move {
+            let listener = Mutex::new(listener);
+            let start = || accept(&listener, &acceptor, &sender);
+            supervisor.keep("accepting TLS connections", start).await;
+        });
         Ok(Self {
             address,
             ready,
-            accepting,
+            accepting: accepting.abort_handle(),
         })
     }
 }
@@ -52,14 +61,15 @@ impl Drop for TlsListener {
 }
 
 async fn accept(
-    mut listener: TcpListener,
-    acceptor: TlsAcceptor,
-    sender: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
+    listener: &Mutex<TcpListener>,
+    acceptor: &TlsAcceptor,
+    sender: &mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
 ) {
+    let mut listener = listener.lock().await;
     let places = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     while let Ok(place) = places.clone().acquire_owned().await {
         // axum's accept waits and goes on after errors such as too many open files.
-        let (stream, peer) = axum::serve::Listener::accept(&mut listener).await;
+        let (stream, peer) = axum::serve::Listener::accept(&mut *listener).await;
         prepare(&stream);
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
         tokio::spawn(async move {

@@ -3,6 +3,8 @@
 mod api_support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use api_support::{Api, PUBLIC_KEY};
 use bessemer_store::{Gate, Location, Store, StoreOptions, When};
@@ -143,4 +145,28 @@ async fn on_another_store(api: &Api) -> Vec<AuditEntry> {
         .await
         .unwrap();
     store.audit_after(0, 1000).await.unwrap()
+}
+
+/// What writes the trail goes on after a panic, with what it had left behind.
+#[tokio::test]
+async fn a_panic_loses_no_outcome() {
+    let panics = Arc::new(AtomicU32::new(0));
+    let counted = panics.clone();
+    let gate: Gate = Arc::new(move |point| {
+        let first = (point.name, point.when) == ("audit_outcome", When::Before)
+            && counted.fetch_add(1, Ordering::SeqCst) == 0;
+        assert!(!first, "planted");
+        true
+    });
+    let api = Api::start_through(gate).await;
+    let key = json!({ "name": "laptop", "public_key": PUBLIC_KEY });
+    api.post("/v1/keys", key).await.expect(201);
+    // Reading the trail would write it: it is the task that has to.
+    while panics.load(Ordering::SeqCst) < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let written = entries(&api).await;
+    let made = written.iter().find(|entry| entry["path"] == "/v1/keys");
+    assert_eq!(made.unwrap()["outcome"]["status"], 201);
+    assert_eq!(api.site.supervisor.panics(), 1);
 }

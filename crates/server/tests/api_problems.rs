@@ -241,6 +241,40 @@ async fn oversized_bodies_are_refused() {
 }
 
 #[tokio::test]
+async fn a_task_that_panics_is_seen_from_outside() {
+    let api = Api::start().await;
+    let supervisor = api.site.supervisor.clone();
+    let keeper = supervisor.clone();
+    let task = tokio::spawn(async move {
+        let start = || async { std::panic::panic_any("planted") };
+        keeper.keep("the watch over a test", start).await;
+    });
+    let get = |path: &'static str| api.send(api.request(Method::GET, path));
+    // It is down for a second first, then for two, and so on.
+    let health = loop {
+        let health = get("/healthz").await.expect(200);
+        if health["status"] != "ok" {
+            break health;
+        }
+    };
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["down"], json!(["the watch over a test"]));
+    let metrics = get("/metrics").await.text;
+    assert!(metrics.contains("\nbessemer_tasks_down "), "{metrics}");
+    assert!(
+        !metrics.contains("\nbessemer_panics_total 0\n"),
+        "{metrics}"
+    );
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    let health = get("/healthz").await.expect(200);
+    assert_eq!(
+        (&health["status"], health.get("down")),
+        (&json!("ok"), None)
+    );
+}
+
+#[tokio::test]
 async fn what_watches_over_the_server_needs_no_token() {
     let api = Api::start().await;
     api.get("/v1/nodes").await.expect(200);
@@ -252,6 +286,8 @@ async fn what_watches_over_the_server_needs_no_token() {
         "bessemer_nodes{phase=\"available\"} 0",
         "bessemer_servers 0",
         "bessemer_conductor_reconciles_total 0",
+        "bessemer_panics_total 0",
+        "bessemer_tasks_down 0",
         "_count{method=\"GET\",route=\"/v1/nodes\",status=\"200\"} 1",
     ] {
         assert!(

@@ -176,6 +176,8 @@ impl Outcomes {
 
 /// Writes outcomes down as they come, for as long as the store is there.
 pub(crate) async fn keep_writing(outcomes: Arc<Outcomes>, store: Weak<Inner>) {
+    // Some may have been left behind by a task before this one.
+    outcomes.some.notify_one();
     loop {
         outcomes.some.notified().await;
         sleep(GATHERING).await;

@@ -2,10 +2,11 @@
 //! waits for news.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bessemer_tasks::Supervisor;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -48,6 +49,8 @@ pub struct StoreOptions {
     pub outages: Option<Outages>,
     /// Called with every decision about a node before it is committed. See [`Witness`].
     pub witness: Option<Witness>,
+    /// Who keeps the store's own tasks going.
+    pub supervisor: Supervisor,
 }
 
 /// Stops a server exactly at a commit point, the way `kill -9` would.
@@ -98,14 +101,21 @@ impl Store {
     pub async fn open(location: &Location, options: StoreOptions) -> Result<Self, Error> {
         let database = open::open(location, options.outages.clone()).await?;
         let news = watch::Sender::new(0);
+        let supervisor = options.supervisor.clone();
         let others = match &database {
             Database::Sqlite(_) => None,
-            Database::Postgres(database) => Some(Others::on(database, news.clone())),
+            Database::Postgres(database) => {
+                Some(Others::on(database, news.clone(), supervisor.clone()))
+            }
         };
         let inner = Arc::new_cyclic(|inner| {
             let outcomes = Arc::new(Outcomes::default());
             let mut tasks = JoinSet::new();
-            tasks.spawn(audit::keep_writing(outcomes.clone(), inner.clone()));
+            let (own, store) = (outcomes.clone(), Weak::clone(inner));
+            tasks.spawn(async move {
+                let start = || audit::keep_writing(own.clone(), store.clone());
+                supervisor.keep("writing the audit trail", start).await;
+            });
             Inner {
                 database,
                 options,

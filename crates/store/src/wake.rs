@@ -9,11 +9,13 @@
 //! A SQLite file has one server, which wakes itself.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_core::id::NodeId;
+use bessemer_tasks::Supervisor;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Mutex, broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -75,13 +77,27 @@ pub(crate) struct Others {
 
 impl Others {
     /// Begins to tell and to listen. What is heard of raises `news`.
-    pub(crate) fn on(database: &Postgres, news: watch::Sender<u64>) -> Self {
+    pub(crate) fn on(
+        database: &Postgres,
+        news: watch::Sender<u64>,
+        supervisor: Supervisor,
+    ) -> Self {
         let (notes, waiting) = mpsc::channel(WAITING);
+        let waiting = Arc::new(Mutex::new(waiting));
         let heard = broadcast::Sender::new(WAITING);
         let own = Uuid::new_v4();
         let mut tasks = JoinSet::new();
-        tasks.spawn(tell(database.clone(), own, waiting));
-        tasks.spawn(listen(database.clone(), own, heard.clone(), news));
+        let (told, keeper) = (database.clone(), supervisor.clone());
+        tasks.spawn(async move {
+            let start = || tell(told.clone(), own, waiting.clone());
+            keeper.keep("waking other servers", start).await;
+        });
+        let (listened, passed_on) = (database.clone(), heard.clone());
+        tasks.spawn(async move {
+            let start = || listen(listened.clone(), own, passed_on.clone(), news.clone());
+            let name = "the connection that listens to other servers";
+            supervisor.keep(name, start).await;
+        });
         Self {
             notes,
             heard,
@@ -124,7 +140,8 @@ impl Store {
 }
 
 /// Tells what has come together since the last message.
-async fn tell(database: Postgres, own: Uuid, mut waiting: mpsc::Receiver<Note>) {
+async fn tell(database: Postgres, own: Uuid, waiting: Arc<Mutex<mpsc::Receiver<Note>>>) {
+    let mut waiting = waiting.lock().await;
     let mut notes = Vec::new();
     while waiting.recv_many(&mut notes, AGENTS_IN_A_MESSAGE).await > 0 {
         let mut message = Message {

@@ -134,7 +134,7 @@ pub(super) fn open(interface: &str, port: u16) -> nix::Result<OwnedFd> {
 /// its disk, but not again within a minute for the same event of the same client; in a flood, for
 /// the flood.
 pub async fn serve(
-    sockets: Sockets,
+    sockets: &Sockets,
     config: Config,
     directory: impl Directory,
     tell: impl Fn(Event) + Send + Sync,

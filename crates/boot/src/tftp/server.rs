@@ -131,7 +131,7 @@ pub async fn bind(address: SocketAddrV4) -> Result<UdpSocket> {
 
 /// Serves `files` until the socket fails; dropping the future ends every transfer.
 pub async fn serve(
-    socket: UdpSocket,
+    socket: &UdpSocket,
     files: Files,
     guard: impl Guard,
     tell: impl Fn(Event) + Send + Sync + Clone + 'static,

@@ -489,7 +489,7 @@ fn retry_later(spec: &NodeSpec, state: &NodeState, failure: &Failure, now: Times
     }
 }
 
-fn give_up(
+pub(super) fn give_up(
     spec: &NodeSpec,
     seen: &Observed,
     state: &NodeState,
@@ -510,6 +510,13 @@ fn give_up(
     if state.phase == Phase::Available && state.standby {
         return standby::give_up(spec, state, failure.message, now);
     }
+    let mut decision = enter(spec, seen, state, Phase::Failed, now);
+    decision.next.reason = failed_because(state, failure);
+    decision
+}
+
+/// Why a node fails that was in this state.
+pub(super) fn failed_because(state: &NodeState, failure: Failure) -> Reason {
     let mut reason = Reason::new(format!(
         "{} failed at `{}` (attempt {} of {})",
         state.phase.name(),
@@ -521,9 +528,7 @@ fn give_up(
     .expected_seen(doing(state.step), failure.message)
     .remedy(remedy(state.phase, failure.class));
     reason.next = Some("nothing by itself".into());
-    let mut decision = enter(spec, seen, state, Phase::Failed, now);
-    decision.next.reason = reason;
-    decision
+    reason
 }
 
 /// An operator has stopped what the node was doing: it is made safe like one that failed.

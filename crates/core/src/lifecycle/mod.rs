@@ -9,6 +9,7 @@
 //! - `spec`, `state`, `intent`, `observed`: the data;
 //! - `script`: what the phases consist of, one list of steps each: **start reading there**;
 //! - `advance`: how one step is judged: waited for, done, tried again, given up;
+//! - `abandon`: what becomes of a node that nothing can be decided about;
 //! - `hand_over`: by `kexec`, by a power cycle, or by the second if the first does not work;
 //! - `standby`: waiting in the agent for an order, and what ends that;
 //! - `words`: what people are told about it;
@@ -27,6 +28,7 @@
 //!   only after power-off;
 //! - an image is written only by an agent that has just proven to be alive.
 
+mod abandon;
 mod advance;
 mod hand_over;
 mod intent;
@@ -38,6 +40,7 @@ mod standby;
 mod state;
 mod words;
 
+pub use abandon::abandon;
 pub use hand_over::kexec_outcome;
 pub use intent::{Action, Executor, Intent, IntentKey, Leave, Outcome, PortRole, PowerState};
 pub use observed::{AgentSeen, Observed};

@@ -4,6 +4,7 @@
 
 mod absences;
 mod model;
+mod panics;
 mod rules;
 mod standby;
 mod verbs;

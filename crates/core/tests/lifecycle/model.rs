@@ -5,8 +5,9 @@ use bessemer_core::cause::Cause;
 use bessemer_core::hardware::MachineIdentity;
 use bessemer_core::id::{BootId, Generation, ImageId, NodeId, ServerId};
 use bessemer_core::lifecycle::{
-    Action, AgentSeen, Cleanliness, Deployment, Executor, Goal, HandOver, Intent, Leave, NodeSpec,
-    NodeState, Observed, Outcome, Phase, PortControl, PortRole, Step, Timing, step,
+    Action, AgentSeen, Cleanliness, Decision, Deployment, Executor, Goal, HandOver, Intent, Leave,
+    NodeSpec, NodeState, Observed, Outcome, Phase, PortControl, PortRole, Step, Timing, abandon,
+    step,
 };
 use bessemer_core::plan::foretell;
 use bessemer_core::reason::{Failure, FailureClass};
@@ -236,6 +237,18 @@ impl History {
             step(&self.spec, &self.seen, &self.state, self.now),
             "not pure"
         );
+        self.takes(decision);
+    }
+
+    /// One turn in which the conductor panics.
+    pub(crate) fn panics(&mut self) {
+        let decision = abandon(&self.spec, &self.state, "panicked", self.now);
+        assert_eq!(decision.next.generation, self.spec.generation);
+        self.takes(decision);
+    }
+
+    /// Checks a decision, and takes it as the store does.
+    fn takes(&mut self, decision: Decision) {
         let next = &decision.next;
         if !next.at_rest() {
             assert!(
@@ -471,7 +484,7 @@ impl History {
             until: self.now + SignedDuration::from_secs(300),
             failure: Failure::transient(Cause::BmcUnreachable, "x"),
         };
-        match choice % 31 {
+        match choice % 32 {
             0..=4 => {
                 self.intent_ends(true, Outcome::Done);
                 self.agent_calls();
@@ -506,6 +519,7 @@ impl History {
             27 => self.is_switched_on(),
             28 => self.is_deferred(deferred),
             29 => self.seen.heard_since = Some(self.now),
+            30 => self.panics(),
             _ => self.pass(5),
         }
         self.turn();

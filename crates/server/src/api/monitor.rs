@@ -22,11 +22,15 @@ pub(super) fn routes() -> OpenApiRouter<Site> {
         .routes(routes!(metrics))
 }
 
-/// The server is well.
+/// The server answers, and its database does.
 #[derive(Serialize, ToSchema)]
 struct Health {
-    /// Always `ok`: otherwise the answer is a problem.
+    /// `ok`; or `degraded` while something is `down`. Anything worse is a problem document.
     status: &'static str,
+    /// Tasks of the server that have panicked and are started again within a minute. Each is a bug: the log has
+    /// where. Absent if there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    down: Vec<&'static str>,
     /// The server's version.
     version: &'static str,
 }
@@ -36,8 +40,10 @@ struct Health {
     responses((status = 200, body = Health)))]
 async fn health(State(site): State<Site>) -> Answer<Health> {
     site.store.token_count().await?;
+    let down = site.supervisor.down();
     Ok(Json(Health {
-        status: "ok",
+        status: if down.is_empty() { "ok" } else { "degraded" },
+        down,
         version: env!("CARGO_PKG_VERSION"),
     }))
 }
@@ -60,6 +66,8 @@ async fn metrics(State(site): State<Site>) -> Result<impl IntoResponse, Refusal>
         powers,
         servers,
         commits: site.store.commits(),
+        panics: site.supervisor.panics(),
+        tasks_down: site.supervisor.down().len(),
     });
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }

@@ -2,6 +2,7 @@
 //! other DHCP servers.
 
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_boot::{advertisement, dhcp, tftp};
@@ -34,17 +35,31 @@ impl BootServices {
         };
         let mode = config.mode;
         let own = own_address(interface);
-        let sockets = dhcp::bind(interface, mode)?;
-        let (directory, teller) = (self.clone(), self.clone());
+        let sockets = Arc::new(dhcp::bind(interface, mode)?);
+        let services = self.clone();
         parts.run(
+            "the DHCP server",
             "no machine boots from the network until the server is restarted",
-            dhcp::serve(sockets, config, directory, move |event| {
-                teller.tell_dhcp(event, own);
-            }),
+            move || {
+                let (sockets, config) = (sockets.clone(), config.clone());
+                let (directory, teller) = (services.clone(), services.clone());
+                let tell = move |event| teller.tell_dhcp(event, own);
+                async move { dhcp::serve(&sockets, config, directory, tell).await }
+            },
         );
         self.start_tftp(parts).await?;
         match advertisement::bind(interface) {
-            Ok(socket) => parts.run("iPXE waits for IPv6", advertisement::serve(socket)),
+            Ok(socket) => {
+                let socket = Arc::new(socket);
+                parts.run(
+                    "the router advertisement",
+                    "iPXE waits for IPv6",
+                    move || {
+                        let socket = socket.clone();
+                        async move { advertisement::serve(&socket).await }
+                    },
+                );
+            }
             Err(error) => warn!("{error}"),
         }
         // Beside another server, that one would be found again and again.
@@ -66,17 +81,23 @@ impl BootServices {
             }
         };
         let address = SocketAddrV4::new(self.provisioning.address, TFTP_PORT);
-        let socket = tftp::bind(address).await?;
-        let (guard, teller) = (self.clone(), self.clone());
+        let socket = Arc::new(tftp::bind(address).await?);
+        let services = self.clone();
         parts.run(
+            "the TFTP server",
             "no machine boots by PXE until the server is restarted",
-            tftp::serve(socket, files, guard, move |event| teller.tell_tftp(&event)),
+            move || {
+                let (socket, files) = (socket.clone(), files.clone());
+                let (guard, teller) = (services.clone(), services.clone());
+                let tell = move |event| teller.tell_tftp(&event);
+                async move { tftp::serve(&socket, files, guard, tell).await }
+            },
         );
         Ok(())
     }
 
     fn start_watch(&self, parts: &Parts, interface: &str, mac: MacAddress) {
-        let teller = self.clone();
+        let services = self.clone();
         let watch = dhcp::Watch {
             interface: interface.to_owned(),
             own: self.provisioning.address,
@@ -84,17 +105,21 @@ impl BootServices {
             every: WATCH_INTERVAL,
         };
         parts.run(
-            "other DHCP servers are not noticed",
-            dhcp::watch(watch, move |stranger| {
-                let server = stranger.server;
-                teller.tell(
-                    "boot.other_dhcp_server",
-                    &server.to_string(),
-                    "another DHCP server answers on the provisioning network: turn it off, or set \
-                     `provisioning.dhcp = \"proxy\"`",
-                    json!({ "server": server }),
-                );
-            }),
+            "the watch for other DHCP servers",
+            "they are not noticed",
+            move || {
+                let teller = services.clone();
+                dhcp::watch(watch.clone(), move |stranger| {
+                    let server = stranger.server;
+                    teller.tell(
+                        "boot.other_dhcp_server",
+                        &server.to_string(),
+                        "another DHCP server answers on the provisioning network: turn it off, or set \
+                         `provisioning.dhcp = \"proxy\"`",
+                        json!({ "server": server }),
+                    );
+                })
+            },
         );
     }
 

@@ -1,7 +1,6 @@
 //! Carrying intents out: check, act, verify. Each one may be carried out twice without harm, and
 //! whatever touches a machine first makes sure that it is the right one.
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use bessemer_bmc::{Bmc, PowerAction};
@@ -9,11 +8,11 @@ use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, Phase, PortRole};
 use bessemer_core::reason::{Failure, FailureClass};
 use bessemer_store::NodeRecord;
-use futures_util::FutureExt;
+use bessemer_tasks::Panicked;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Conductor, boot, power, tunnels};
+use super::{Conductor, PANICKED, boot, power, tunnels};
 use crate::failure::store_failure;
 
 /// How long after its deadline what carries an intent out may take to say why it is not done.
@@ -35,10 +34,11 @@ pub(super) async fn carry_out(
     let deadline = Instant::now() + limit;
     let last_word = deadline + LAST_WORD;
     // What is shared is behind locks that bear a panic of their holder.
-    let acting = AssertUnwindSafe(act(conductor, node, intent, deadline)).catch_unwind();
+    let supervisor = &conductor.site.supervisor;
+    let acting = supervisor.catch("an intent", act(conductor, node, intent, deadline));
     let result = match tokio::time::timeout_at(last_word, acting).await {
         Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(panicked()),
+        Ok(Err(Panicked)) => Err(panicked()),
         Err(_) => Err(Failure::transient(
             too_slow(&intent.action),
             format!("not done within {} s", limit.as_secs()),
@@ -56,11 +56,9 @@ pub(super) async fn carry_out(
     }
 }
 
-/// Without this a node would be tried again whenever its lease runs out, for ever and with no reason. The panic
-/// itself is in the log, by the process's panic hook.
+/// Trying again does not help.
 fn panicked() -> Failure {
-    let message = "this server panicked while it did this: its log has where";
-    Failure::new(FailureClass::Bug, Cause::InternalError, message)
+    Failure::new(FailureClass::Bug, Cause::InternalError, PANICKED)
 }
 
 /// Who it was that did not come to an end in time.

@@ -27,8 +27,9 @@ use std::time::Duration;
 
 use bessemer_core::Timestamp;
 use bessemer_core::diagnosis::Evidence;
-use bessemer_core::lifecycle::{Executor, Intent, Outcome, kexec_outcome, step};
+use bessemer_core::lifecycle::{Executor, Intent, Outcome, abandon, kexec_outcome, step};
 use bessemer_store::{Claim, Claimed, Commit, Committed, Ended, Error as StoreError, Turn, Work};
+use bessemer_tasks::Panicked;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,10 @@ const POLL: Duration = Duration::from_secs(1);
 /// The shortest time between two tries to reach a database that is away.
 const OUTAGE_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is said of a node at which this server has panicked. The panic itself is in the log, by the
+/// process's panic hook.
+const PANICKED: &str = "this server panicked while it did this: its log has where";
+
 /// How long running turns may take to end when the server stops. What is cut off is resumed.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -88,41 +93,28 @@ impl Conductor {
     /// Moves nodes until `stop` is cancelled, then lets the turns that run come to their end.
     pub async fn run(self, stop: CancellationToken) {
         let conductor = Arc::new(self);
-        conductor.consoles.resume().await;
+        let supervisor = conductor.site.supervisor.clone();
+        let resuming = conductor.consoles.resume();
+        // Nothing depends on it.
+        supervisor
+            .catch("listening to consoles", resuming)
+            .await
+            .ok();
         let turns = TaskTracker::new();
         let cut_off = CancellationToken::new();
-        turns.spawn(drift::watch(conductor.clone(), stop.clone()));
-        turns.spawn(tunnels::watch(conductor.clone(), stop.clone()));
-        turns.spawn(power_checks::watch(conductor.clone(), stop.clone()));
+        conductor.keep(&turns, &stop, "the watch over switch ports", drift::watch);
+        conductor.keep(&turns, &stop, "the watch over tunnels", tunnels::watch);
+        conductor.keep(
+            &turns,
+            &stop,
+            "the watch over power states",
+            power_checks::watch,
+        );
         let places = Arc::new(Semaphore::new(CONCURRENCY));
-        while !stop.is_cancelled() {
-            let Ok(first) = places.clone().acquire_owned().await else {
-                break;
-            };
-            let more = || places.clone().try_acquire_owned().ok();
-            let free: Vec<_> = std::iter::once(first)
-                .chain(std::iter::from_fn(more))
-                .take(CLAIMS_AT_ONCE)
-                .collect();
-            // As a lease does, from before it is known to be there.
-            let begun = Instant::now();
-            let claims = conductor.claim(free.len()).await;
-            if claims.is_empty() {
-                conductor.rest(&stop).await;
-            }
-            for ((claim, work), place) in claims.into_iter().zip(free) {
-                let (conductor, cut_off) = (conductor.clone(), cut_off.clone());
-                let stop = stop.clone();
-                let span = info_span!("reconcile", node = %claim.node, fence = claim.fence);
-                let turn = async move {
-                    cut_off
-                        .run_until_cancelled(conductor.turn(claim, work, begun, stop))
-                        .await;
-                    drop(place);
-                };
-                turns.spawn(turn.instrument(span));
-            }
-        }
+        let claiming = supervisor.keep_until(&stop, "the conductor", || {
+            conductor.claim_turns(&places, &turns, &stop, &cut_off)
+        });
+        claiming.await;
         turns.close();
         if tokio::time::timeout(DRAIN, turns.wait()).await.is_err() {
             warn!(
@@ -134,6 +126,62 @@ impl Conductor {
         conductor.leave().await;
         conductor.consoles.stop().await;
         conductor.site.bmcs.close().await;
+    }
+
+    /// Keeps one of the watches going beside the turns.
+    fn keep<F>(
+        self: &Arc<Self>,
+        turns: &TaskTracker,
+        stop: &CancellationToken,
+        name: &'static str,
+        watch: fn(Arc<Self>, CancellationToken) -> F,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (conductor, stop) = (self.clone(), stop.clone());
+        turns.spawn(async move {
+            let start = || watch(conductor.clone(), stop.clone());
+            let supervisor = &conductor.site.supervisor;
+            supervisor.keep_until(&stop, name, start).await;
+        });
+    }
+
+    /// Claims nodes that are due, and begins a turn with each, until `stop` is cancelled.
+    async fn claim_turns(
+        self: &Arc<Self>,
+        places: &Arc<Semaphore>,
+        turns: &TaskTracker,
+        stop: &CancellationToken,
+        cut_off: &CancellationToken,
+    ) {
+        while !stop.is_cancelled() {
+            let Ok(first) = places.clone().acquire_owned().await else {
+                break;
+            };
+            let more = || places.clone().try_acquire_owned().ok();
+            let free: Vec<_> = std::iter::once(first)
+                .chain(std::iter::from_fn(more))
+                .take(CLAIMS_AT_ONCE)
+                .collect();
+            // As a lease does, from before it is known to be there.
+            let begun = Instant::now();
+            let claims = self.claim(free.len()).await;
+            if claims.is_empty() {
+                self.rest(stop).await;
+            }
+            for ((claim, work), place) in claims.into_iter().zip(free) {
+                let (conductor, cut_off) = (self.clone(), cut_off.clone());
+                let stop = stop.clone();
+                let span = info_span!("reconcile", node = %claim.node, fence = claim.fence);
+                let turn = async move {
+                    cut_off
+                        .run_until_cancelled(conductor.turn(claim, work, begun, stop))
+                        .await;
+                    drop(place);
+                };
+                turns.spawn(turn.instrument(span));
+            }
+        }
     }
 
     /// Gives back what it still has, so that others need not wait for its leases to run out.
@@ -184,12 +232,21 @@ impl Conductor {
         begun: Instant,
         stop: CancellationToken,
     ) {
-        let result = match work {
-            Ok(work) => {
-                let known = Known::now(work);
-                self.reconcile(&mut claim, known, begun, &stop).await
+        let supervisor = &self.site.supervisor;
+        // What is shared is behind locks that bear a panic of their holder.
+        let reconciling = async {
+            let known = Known::now(work?);
+            self.reconcile(&mut claim, known, begun, &stop).await
+        };
+        let result = match supervisor.catch("a turn", reconciling).await {
+            Ok(result) => result,
+            Err(Panicked) => {
+                let abandoning = supervisor.catch("giving a node up", self.abandon(claim));
+                match abandoning.await {
+                    Ok(result) => result,
+                    Err(Panicked) => return self.site.metrics.reconcile_errors.inc(),
+                }
             }
-            Err(error) => Err(error),
         };
         match result {
             // Its next step is often due at once.
@@ -240,6 +297,28 @@ impl Conductor {
             }
         }
         self.site.store.give_back(*claim).await
+    }
+
+    /// Gives up a node at which this server has panicked. Otherwise it would be tried again whenever its
+    /// lease runs out, for ever and with no reason.
+    async fn abandon(&self, claim: Claim) -> Result<(), StoreError> {
+        let work = self.site.store.work(claim).await?;
+        let (now, before) = (self.site.now(), work.node.state.clone());
+        let decision = abandon(&self.site.spec(&work.node), &before, PANICKED, now);
+        let turn = Turn {
+            ended: None,
+            keep_ms: None,
+            commit: Commit {
+                kexec: None,
+                events: tell::events(&work.node, &before, &decision.next),
+                before,
+                next: decision.next,
+                intent: decision.intent,
+                wake_at: decision.wake_at,
+                news: work.news,
+            },
+        };
+        self.commit(claim, &work, &turn).await.map(drop)
     }
 
     /// Carries out the open intent of a node that is held since `begun`, and decides how it goes on.

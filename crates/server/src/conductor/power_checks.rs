@@ -135,7 +135,13 @@ impl Checks {
             self.running.spawn(async move {
                 let look = async {
                     sleep_until(at).await;
-                    checks.look(watch).await;
+                    let supervisor = &checks.conductor.site.supervisor;
+                    let looking = checks.look(watch);
+                    // The next round looks again.
+                    supervisor
+                        .catch("a look at a machine's power state", looking)
+                        .await
+                        .ok();
                 };
                 checks.stop.run_until_cancelled(look).await;
             });

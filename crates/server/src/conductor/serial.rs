@@ -121,7 +121,7 @@ impl SerialConsoles {
             listening.stop.cancel();
         }
         let stop = self.stop.child_token();
-        let listener = Watch {
+        let watch = Watch {
             site: self.site.clone(),
             node: node.clone(),
             server,
@@ -130,7 +130,7 @@ impl SerialConsoles {
         let span = info_span!("serial", node = %node.id);
         let limit = self.limit(state);
         self.tasks
-            .spawn(listener.run(stop.clone(), limit).instrument(span));
+            .spawn(watch.keep(stop.clone(), limit).instrument(span));
         let listening = Listening {
             server,
             generation: state.generation,
@@ -181,12 +181,21 @@ enum Ended {
 }
 
 impl Watch {
-    async fn run(self, stop: CancellationToken, limit: Instant) {
+    /// Listens until it is over, whatever happens.
+    async fn keep(self, stop: CancellationToken, limit: Instant) {
+        let supervisor = &self.site.supervisor;
+        let start = || self.run(&stop, limit);
+        supervisor
+            .keep_until(&stop, "listening to a console", start)
+            .await;
+    }
+
+    async fn run(&self, stop: &CancellationToken, limit: Instant) {
         let mut pause = FIRST_PAUSE;
         while !stop.is_cancelled() && Instant::now() < limit {
             let opened = Instant::now();
-            if let Some(console) = self.open(&stop).await {
-                if let Ended::Over = self.listen(console, &stop, limit).await {
+            if let Some(console) = self.open(stop).await {
+                if let Ended::Over = self.listen(console, stop, limit).await {
                     return;
                 }
             } else if stop.is_cancelled() {

@@ -132,6 +132,7 @@ impl Api {
         let config: Config = toml::from_str(config).unwrap();
         config.check().unwrap();
         let location = Location::Sqlite(folder.path().join("bessemer.db"));
+        let supervisor = options.supervisor.clone();
         let store = Store::open(&location, options).await.unwrap();
         let keyring = Arc::new(Keyring::of_folder(folder.path(), true).unwrap());
         let site = Site {
@@ -140,6 +141,7 @@ impl Api {
             keyring,
             images: ImageLibrary::open(&folder.path().join("images")).unwrap(),
             metrics: Arc::new(Metrics::default()),
+            supervisor,
             progress: ProgressBoard::default(),
             sightings: Sightings::new(Uuid::new_v4()),
             ramdisk: Ramdisk::new(Vec::new()),

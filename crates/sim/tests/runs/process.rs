@@ -196,6 +196,7 @@ impl Slot {
             witness: Some(Arc::new(move |claim, commit| {
                 judge.decided(number, claim, commit)
             })),
+            ..StoreOptions::default()
         };
         let config = self.config.lock().unwrap().clone();
         let limit = Instant::now() + LIMIT;

@@ -226,3 +226,24 @@ async fn looked_by_any(site: &Site, more: u64) {
     })
     .await;
 }
+
+/// A look that panics is a look that was lost: the next round looks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_panics_does_not_end_the_watch() {
+    let panics = Arc::new(AtomicU64::new(0));
+    let counted = panics.clone();
+    let gate: Gate = Arc::new(move |point| {
+        let first = point.name == "power_seen" && counted.fetch_add(1, Ordering::SeqCst) == 0;
+        assert!(!first, "planted");
+        true
+    });
+    let site = site(Some(gate)).await;
+    let node = site.available().await;
+    node.machine.power_on().await.unwrap();
+    site.wait("it to be noticed", async || {
+        let told = happened(&site, "node.power_changed").await;
+        (!told.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(site.server().site.supervisor.panics(), 1);
+}
