@@ -9,7 +9,7 @@ use bessemer_core::subnet::IpSubnet;
 
 use crate::Error;
 use crate::addresses::address_of;
-use crate::database::{Row, Transaction};
+use crate::database::{Numbered, Row, Transaction, numbered};
 use crate::page;
 use crate::records::{AddressHistoryEntry, AddressHistoryFilter};
 use crate::store::Store;
@@ -50,26 +50,17 @@ pub(crate) async fn append(
     lines: &[Line],
     now: Timestamp,
 ) -> Result<(), Error> {
-    const NUMBERS: &str =
-        "UPDATE counter SET value = value + $1 WHERE name = 'address_history' RETURNING value";
-    const INSERT: &str = "INSERT INTO address_history (sequence, address, subnet, number, network,
-        network_name, project, server, server_name, node, since)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-    const FORGET: &str = "DELETE FROM address_history WHERE until < $1";
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let count = i64::try_from(lines.len()).unwrap_or(i64::MAX);
-    let row = transaction.row(NUMBERS, values![count]).await?;
-    let row = row.ok_or(Error::Corrupt {
-        what: "counter",
-        message: "there is no row `address_history`".into(),
-    })?;
-    let first = row.integer("value")? - count + 1;
-    for (sequence, line) in (first..).zip(lines) {
+    const INSERT: Numbered = numbered!(
+        "address_history",
+        "address_history",
+        "address, subnet, number, network, network_name, project, server, server_name, node, since",
+        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10",
+        "$11",
+        ""
+    );
+    for line in lines {
         let holder = line.holder.as_ref();
         let values = values![
-            sequence,
             address_of(line.cidr, line.number)?,
             line.subnet,
             line.number,
@@ -81,10 +72,13 @@ pub(crate) async fn append(
             holder.map(|(.., node)| *node),
             now
         ];
-        transaction.execute(INSERT, values).await?;
+        if transaction.insert_numbered(&INSERT, values).await? == 0 {
+            return Err(Error::Corrupt {
+                what: "counter",
+                message: "there is no row `address_history`".into(),
+            });
+        }
     }
-    let before = now.as_millisecond().saturating_sub(KEPT);
-    transaction.execute(FORGET, values![before]).await?;
     Ok(())
 }
 
@@ -103,14 +97,17 @@ pub(crate) async fn close(
     Ok(())
 }
 
-/// Ends the lines of a server.
+/// Ends the lines of a server, and forgets those that ended too long ago.
 pub(crate) async fn close_all(
     transaction: &mut Transaction,
     server: ServerId,
     now: Timestamp,
 ) -> Result<(), Error> {
     const SQL: &str = "UPDATE address_history SET until = $2 WHERE server = $1 AND until IS NULL";
+    const FORGET: &str = "DELETE FROM address_history WHERE until < $1";
     transaction.execute(SQL, values![server, now]).await?;
+    let before = now.as_millisecond().saturating_sub(KEPT);
+    transaction.execute(FORGET, values![before]).await?;
     Ok(())
 }
 

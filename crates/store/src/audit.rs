@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::error;
 
 use crate::Error;
-use crate::database::{Row, Transaction};
+use crate::database::{Numbered, Row, Transaction, numbered};
 use crate::store::{Inner, Store};
 use crate::value::{name, values};
 
@@ -275,18 +275,15 @@ async fn insert_request(
 ) -> Result<(), Error> {
     // The counter's row stays locked until the commit, so numbers become visible in order. It may be
     // there already, if whoever committed it was dropped before hearing of it; so may an outcome.
-    const NUMBER: &str =
-        "UPDATE counter SET value = value + 1 WHERE name = 'audit' RETURNING value";
-    const SQL: &str = "INSERT INTO audit_request (sequence, request, asked_at, token, token_name,
-        role, project, method, path, peer) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-        ON CONFLICT (request) DO NOTHING";
-    let number = transaction.row(NUMBER, values![]).await?;
-    let number = number.ok_or_else(|| Error::Corrupt {
-        what: "counter",
-        message: "there is no row `audit`".into(),
-    })?;
+    const INSERT: Numbered = numbered!(
+        "audit",
+        "audit_request",
+        "request, asked_at, token, token_name, role, project, method, path, peer",
+        "$1, $2, $3, $4, $5, $6, $7, $8, $9",
+        "$10",
+        "ON CONFLICT (request) DO NOTHING"
+    );
     let values = values![
-        number.integer("value")?,
         &request.request,
         request.at,
         request.token,
@@ -297,7 +294,7 @@ async fn insert_request(
         &request.path,
         request.peer.map(|peer| peer.to_string())
     ];
-    transaction.execute(SQL, values).await?;
+    transaction.insert_numbered(&INSERT, values).await?;
     Ok(())
 }
 

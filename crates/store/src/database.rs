@@ -42,6 +42,72 @@ pub(crate) enum Cells<'r> {
     Postgres(&'r PgRow),
 }
 
+/// A statement that inserts a row under the next number of a counter, whose row stays locked from then on:
+/// made by [`numbered`].
+pub(crate) struct Numbered {
+    /// Takes the number.
+    number: &'static str,
+    /// Inserts the row; the number is the last parameter.
+    insert: &'static str,
+    /// Both at once, for PostgreSQL: the counter is locked until the commit, so each way there and back
+    /// that lies between is one that everybody waits for.
+    at_once: &'static str,
+}
+
+impl Numbered {
+    #[doc(hidden)]
+    pub(crate) const fn of(
+        number: &'static str,
+        insert: &'static str,
+        at_once: &'static str,
+    ) -> Self {
+        Self {
+            number,
+            insert,
+            at_once,
+        }
+    }
+}
+
+/// The [`Numbered`] that inserts into `$table` its `sequence`, the next of counter `$counter`, and
+/// `$values` as `$columns`. `$number` is the parameter after those.
+macro_rules! numbered {
+    ($counter:literal, $table:literal, $columns:literal, $values:literal, $number:literal, $rest:literal) => {
+        $crate::database::Numbered::of(
+            concat!(
+                "UPDATE counter SET value = value + 1 WHERE name = '",
+                $counter,
+                "' RETURNING value"
+            ),
+            concat!(
+                "INSERT INTO ",
+                $table,
+                " (",
+                $columns,
+                ", sequence) VALUES (",
+                $values,
+                ", ",
+                $number,
+                ") ",
+                $rest
+            ),
+            concat!(
+                "WITH number AS (UPDATE counter SET value = value + 1 WHERE name = '",
+                $counter,
+                "' RETURNING value) INSERT INTO ",
+                $table,
+                " (",
+                $columns,
+                ", sequence) SELECT ",
+                $values,
+                ", number.value FROM number ",
+                $rest
+            ),
+        )
+    };
+}
+pub(crate) use numbered;
+
 /// Binds `values` to `sql` and runs it by `method` on `executor` of PostgreSQL.
 macro_rules! run {
     ($sql:expr, $values:expr, $method:ident, $executor:expr) => {{
@@ -159,6 +225,22 @@ impl Transaction {
                 database.meanwhile(done).await?.rows_affected()
             }
         })
+    }
+
+    /// Inserts a row under the next number of a counter; how many rows that were, which is none if it
+    /// gives way to one that is there.
+    pub(crate) async fn insert_numbered(
+        &mut self,
+        insert: &Numbered,
+        mut values: Vec<Value>,
+    ) -> Result<u64, Error> {
+        if let Self::Postgres(..) = self {
+            return self.execute(insert.at_once, values).await;
+        }
+        let number = self.row(insert.number, Vec::new()).await?;
+        let number = number.ok_or_else(|| corrupt("counter", "it has no such row"))?;
+        values.push(number.integer("value")?.into());
+        self.execute(insert.insert, values).await
     }
 
     /// Every row that a statement gives.

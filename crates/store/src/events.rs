@@ -11,7 +11,7 @@ use bessemer_core::id::{NodeId, ProjectId, ServerId};
 use bessemer_wire::event::Event;
 
 use crate::Error;
-use crate::database::{Row, Transaction};
+use crate::database::{Numbered, Row, Transaction, numbered};
 use crate::records::NewEvent;
 use crate::store::Store;
 use crate::value::{json, values};
@@ -52,34 +52,30 @@ pub(crate) async fn append(
     events: &[NewEvent],
     now: Timestamp,
 ) -> Result<(), Error> {
-    const NUMBERS: &str =
-        "UPDATE counter SET value = value + $1 WHERE name = 'event' RETURNING value";
-    const INSERT: &str = "INSERT INTO event
-        (sequence, happened_at, kind, node, server, project, message, data)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    if events.is_empty() {
-        return Ok(());
-    }
-    let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
-    let row = transaction.row(NUMBERS, values![count]).await?;
-    let last = row.ok_or(Error::Corrupt {
-        what: "counter",
-        message: "there is no row `event`".into(),
-    })?;
-    let first = last.integer("value")? - count + 1;
-    for (sequence, event) in (first..).zip(events) {
-        let data = json("data", &event.data)?;
+    const INSERT: Numbered = numbered!(
+        "event",
+        "event",
+        "happened_at, kind, node, server, project, message, data",
+        "$1, $2, $3, $4, $5, $6, $7",
+        "$8",
+        ""
+    );
+    for event in events {
         let values = values![
-            sequence,
             now,
             event.kind,
             event.node,
             event.server,
             event.project,
             &event.message,
-            data
+            json("data", &event.data)?
         ];
-        transaction.execute(INSERT, values).await?;
+        if transaction.insert_numbered(&INSERT, values).await? == 0 {
+            return Err(Error::Corrupt {
+                what: "counter",
+                message: "there is no row `event`".into(),
+            });
+        }
     }
     Ok(())
 }

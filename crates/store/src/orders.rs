@@ -91,6 +91,8 @@ async fn place(write: &mut Write, order: &Order, now: Timestamp) -> Result<Place
     if let Some(server) = remember(write, order.project, idempotency, order.server, now).await? {
         return Ok(Placed::Again(server));
     }
+    // Before the subnets are held: from there on others wait.
+    forget_old_keys(write, now).await?;
     let mut candidates = order.candidates.iter();
     if candidates.any(|each| !each.local_networks.is_empty()) {
         networks::lock(write).await?;
@@ -107,7 +109,6 @@ async fn place(write: &mut Write, order: &Order, now: Timestamp) -> Result<Place
         node,
     };
     attach(write, order, &mut subnets, holder, now).await?;
-    forget_old_keys(write, now).await?;
     let message = format!("server `{}` is ordered", order.name);
     let whose = (node, order.server, order.project);
     append(

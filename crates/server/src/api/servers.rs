@@ -221,7 +221,8 @@ async fn place(
 ) -> Result<Option<Placed>, Refusal> {
     for attempt in 0..PLACEMENTS {
         let from = match attempt {
-            0 => turn.others(),
+            // Those that are placed at the same time find no node twice.
+            0 => turn.place() * placement::ENOUGH,
             // Another server's orders may have begun where ours did.
             _ => site.keyring.random_below(BEGIN_AGAIN_WITHIN) as u32,
         };

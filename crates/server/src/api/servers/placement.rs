@@ -20,7 +20,7 @@ use crate::site::Site;
 pub(super) const BESIDE_IMAGE: u64 = 2 << 20;
 
 /// Candidates given to the store: more than one, since others may take the first ones meanwhile.
-const ENOUGH: usize = 4;
+pub(super) const ENOUGH: u32 = 4;
 
 /// Free nodes that are read at first: enough where they are all alike.
 const FIRST_PAGE: u32 = 4;
@@ -58,7 +58,7 @@ pub(super) async fn candidates(
             return Ok(Vec::new());
         }
         good = suitable(site, order, all, needed).await?;
-        good.truncate(ENOUGH);
+        good.truncate(ENOUGH as usize);
     }
     let mut planned = Vec::with_capacity(good.len());
     for suitable in good {
@@ -87,9 +87,9 @@ async fn some_suitable(
             good.extend(found.unwrap_or_default());
         }
         let ready = good.iter().filter(|(node, ..)| is_ready(node)).count();
-        if is_last || ready >= ENOUGH {
+        if is_last || ready >= ENOUGH as usize {
             good.sort_by_key(|(node, ..)| node.state.step != Step::Standby);
-            good.truncate(ENOUGH);
+            good.truncate(ENOUGH as usize);
             return Ok(good);
         }
         skip = skip.saturating_add(page);

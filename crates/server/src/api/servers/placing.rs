@@ -2,9 +2,10 @@
 //!
 //! An order is a dozen questions to the database and one long transaction, and orders for the same
 //! network wait for each other in it. A thousand that all go on a little at a time would all be late;
-//! so a few are placed at a time, in the order of their arrival, and each begins at another free node.
+//! so a few are placed at a time, in the order of their arrival, and each looks at other free nodes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,21 +21,31 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lets orders in.
 #[derive(Clone)]
-pub struct Placing(Arc<Semaphore>);
+pub struct Placing(Arc<Places>);
+
+struct Places {
+    free: Arc<Semaphore>,
+    /// A bit for each place that is taken.
+    taken: AtomicU64,
+}
 
 impl Default for Placing {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        Self(Arc::new(Places {
+            free: Arc::new(Semaphore::new(AT_ONCE)),
+            taken: AtomicU64::new(0),
+        }))
     }
 }
 
 impl Placing {
     /// Waits for a turn, which lasts until the value is dropped.
     pub(super) async fn turn(&self) -> Result<Turn, Refusal> {
-        match timeout(PATIENCE, self.0.clone().acquire_owned()).await {
-            Ok(Ok(place)) => Ok(Turn {
-                others: (AT_ONCE - 1 - self.0.available_permits().min(AT_ONCE - 1)) as u32,
-                _place: place,
+        match timeout(PATIENCE, self.0.free.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Turn {
+                place: self.take_lowest(),
+                placing: self.clone(),
+                _permit: permit,
             }),
             Ok(Err(_)) | Err(_) => Err(Refusal::new(
                 Kind::Unavailable,
@@ -46,18 +57,36 @@ impl Placing {
             .remedy("Order again in a minute, under the same Idempotency-Key.")),
         }
     }
+
+    /// Who has a permit finds a place.
+    fn take_lowest(&self) -> u32 {
+        let taken = &self.0.taken;
+        let take = |taken: u64| Some(taken | (1 << taken.trailing_ones()));
+        let before = taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
+        before.unwrap_or_else(|before| before).trailing_ones()
+    }
 }
 
 /// An order's turn to be placed.
 pub(super) struct Turn {
-    others: u32,
-    _place: OwnedSemaphorePermit,
+    place: u32,
+    placing: Placing,
+    /// Given back after the place.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Turn {
-    /// How many others had their turn when it began.
-    pub(super) fn others(&self) -> u32 {
-        self.others
+    /// Which of the places it has: the lowest that was free. Orders that are placed at the same time have
+    /// different ones.
+    pub(super) fn place(&self) -> u32 {
+        self.place
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let place = 1 << self.place;
+        self.placing.0.taken.fetch_and(!place, Ordering::SeqCst);
     }
 }
 
@@ -71,14 +100,17 @@ mod tests {
     async fn who_comes_alone_begins_at_the_first_and_who_is_too_many_waits() {
         let placing = Placing::default();
         let mut turns = Vec::new();
-        for others in 0..AT_ONCE {
+        for place in 0..AT_ONCE {
             let turn = turn(&placing).await;
-            assert_eq!(turn.others(), others as u32);
+            assert_eq!(turn.place(), place as u32);
             turns.push(turn);
         }
         assert!(placing.turn().now_or_never().is_none(), "a fifth waits");
-        turns.clear();
-        assert_eq!(turn(&placing).await.others(), 0);
+        turns.remove(1);
+        let next = turn(&placing).await;
+        assert_eq!(next.place(), 1, "no two have the same");
+        drop((turns, next));
+        assert_eq!(turn(&placing).await.place(), 0);
     }
 
     async fn turn(placing: &Placing) -> Turn {
