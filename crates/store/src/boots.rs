@@ -333,10 +333,11 @@ async fn wake_present(
     Ok(state.filter(|state| state.boot(node) == boot).map(|_| node))
 }
 
-/// Waits for this write's turn to choose an address; the number of the turn.
+/// Waits for this write's turn to choose an address; how many had theirs before.
 async fn take_turn(write: &mut Write) -> Result<i64, Error> {
     let row = write.row(TAKE_TURNS, values![]).await?;
-    row.map_or(Ok(0), |row| row.integer("value"))
+    let turns = row.map_or(Ok(1), |row| row.integer("value"))?;
+    Ok(turns - 1)
 }
 
 /// An address of the pool that no boot has: each turn looks from another one on, so that the first one

@@ -83,16 +83,16 @@ async fn addresses_are_taken_in_turn_and_none_twice(site: Site) {
     for number in 1..=4 {
         enroll(&store, number).await;
     }
-    assert_eq!(prepare(&store, 1, 1, 3).await.unwrap(), address(11));
-    assert_eq!(prepare(&store, 2, 1, 3).await.unwrap(), address(12));
+    assert_eq!(prepare(&store, 1, 1, 3).await.unwrap(), address(10));
+    assert_eq!(prepare(&store, 2, 1, 3).await.unwrap(), address(11));
     assert_eq!(
         prepare(&store, 1, 1, 3).await.unwrap(),
-        address(11),
+        address(10),
         "the same boot"
     );
     assert_eq!(
         prepare(&store, 1, 2, 3).await.unwrap(),
-        address(11),
+        address(10),
         "the same node"
     );
     assert!(
@@ -105,8 +105,8 @@ async fn addresses_are_taken_in_turn_and_none_twice(site: Site) {
     );
     assert_eq!(
         prepare(&store, 3, 1, 3).await.unwrap(),
-        address(10),
-        "from the start again"
+        address(12),
+        "the first is taken"
     );
     let full = prepare(&store, 4, 1, 3).await.err().unwrap();
     assert_eq!(
@@ -114,14 +114,14 @@ async fn addresses_are_taken_in_turn_and_none_twice(site: Site) {
         "provisioning pool has no free address left"
     );
     store.delete_node(node_id(2), true, at(30)).await.unwrap();
-    assert_eq!(prepare(&store, 4, 1, 3).await.unwrap(), address(12));
+    assert_eq!(prepare(&store, 4, 1, 3).await.unwrap(), address(11));
     // The pool has been made smaller: an address outside of it is given up.
     let smaller = address(40)..=address(41);
     let boot = BootId::of(node_id(4), 2);
     let moved = store
         .prepare_boot(new_boot(4, boot), smaller, POOL_NAME, at(20))
         .await;
-    assert_eq!(moved.unwrap(), address(40));
+    assert_eq!(moved.unwrap(), address(41), "in turn");
     let found = store
         .boot_by_mac(mac(4))
         .await
@@ -129,7 +129,7 @@ async fn addresses_are_taken_in_turn_and_none_twice(site: Site) {
         .expect("has a boot");
     assert_eq!(
         (found.boot, found.node, found.address),
-        (boot, node_id(4), address(40))
+        (boot, node_id(4), address(41))
     );
     assert!(store.boot_by_mac(mac(9)).await.unwrap().is_none());
 }
