@@ -162,9 +162,13 @@ async fn a_panic_loses_no_outcome() {
     let key = json!({ "name": "laptop", "public_key": PUBLIC_KEY });
     api.post("/v1/keys", key).await.expect(201);
     // Reading the trail would write it: it is the task that has to.
-    while panics.load(Ordering::SeqCst) < 2 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let panicked = async {
+        while panics.load(Ordering::SeqCst) < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(60), panicked);
+    in_time.await.expect("the trail is written again");
     let written = entries(&api).await;
     let made = written.iter().find(|entry| entry["path"] == "/v1/keys");
     assert_eq!(made.unwrap()["outcome"]["status"], 201);

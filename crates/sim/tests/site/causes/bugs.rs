@@ -8,7 +8,7 @@ use bessemer_sim::machine::{Machine, PowerState};
 use bessemer_store::{Gate, When};
 
 use super::expect_failed;
-use crate::harness::{Site, eager, says};
+use crate::harness::{SimNode, Site, eager, says};
 
 /// Panics at every decision of one node while `broken`, but not when the node is given up for it: these
 /// take turns. Counts the panics.
@@ -23,6 +23,15 @@ fn undecided(broken: &Arc<AtomicBool>, panics: &Arc<AtomicU32>) -> Gate {
         }
         true
     })
+}
+
+/// The node has failed, and people are told to report a bug.
+async fn expect_bug(site: &Site, node: &SimNode) {
+    let explained = expect_failed(site, node, "internal-error").await;
+    says(
+        &explained.standing.reason,
+        &["panicked", "report this as a bug"],
+    );
 }
 
 /// A node that we cannot deal with is not tried for ever: it says that this is our fault, and goes on with a
@@ -41,11 +50,7 @@ async fn a_server_that_panics_while_it_works_on_a_node() {
     let site = Site::start_with(eager(), Some(gate)).await;
     let node = site.machine().await;
     site.api.create_node(&node.request()).await.unwrap();
-    let explained = expect_failed(&site, &node, "internal-error").await;
-    says(
-        &explained.standing.reason,
-        &["panicked", "report this as a bug"],
-    );
+    expect_bug(&site, &node).await;
     assert_eq!(
         panics.load(Ordering::SeqCst),
         1,
@@ -64,11 +69,7 @@ async fn a_server_that_panics_while_it_decides_about_a_node() {
     let site = Site::start_with(eager(), Some(undecided(&broken, &panics))).await;
     let node = site.machine().await;
     site.api.create_node(&node.request()).await.unwrap();
-    let explained = expect_failed(&site, &node, "internal-error").await;
-    says(
-        &explained.standing.reason,
-        &["panicked", "report this as a bug"],
-    );
+    expect_bug(&site, &node).await;
     assert_eq!(panics.load(Ordering::SeqCst), 1, "it is not tried again");
     let metrics = site.api.metrics().await.unwrap();
     assert!(metrics.contains("\nbessemer_panics_total 1\n"), "{metrics}");
