@@ -1,19 +1,18 @@
 //! The conductor: the loop that moves nodes. It is the only part that changes a node's lifecycle
 //! state.
 //!
-//! One turn: claim a due node (fenced lease) → carry out its open intent, no transaction open →
-//! read what has been seen → [`step`] → one commit of the intent's outcome, state, next intent and
-//! events, guarded by the fence; and again, without giving the node back, while there is more to do at
-//! once. A turn that is lost at any point is taken again by whoever claims the node next; since
-//! intents check before they act, nothing happens twice.
+//! Here is the loop itself: it claims nodes that are due (fenced leases), begins a `turn` with each, keeps
+//! the watches beside them, rests, and gives back what it still has when the server stops.
 //!
-//! `intents` carries intents out; `power_checks` looks at the power state of every machine in turn;
-//! `hearing` knows since when we hear what we are told; `tell` puts decisions into events for people;
-//! `serial` listens to the consoles of nodes whose operating system is starting.
+//! `held` is what a turn does for as long as it has its node; `intents` carries intents out; `power_checks`
+//! looks at the power state of every machine in turn; `hearing` knows since when we hear what we are told;
+//! `tell` puts decisions into events for people; `serial` listens to the consoles of nodes whose operating
+//! system is starting.
 
 mod boot;
 mod drift;
 mod hearing;
+mod held;
 mod intents;
 mod marker;
 mod power;
@@ -21,15 +20,13 @@ mod power_checks;
 mod serial;
 mod tell;
 mod tunnels;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_core::Timestamp;
-use bessemer_core::diagnosis::Evidence;
-use bessemer_core::lifecycle::{Executor, Intent, Outcome, abandon, kexec_outcome, step};
-use bessemer_store::{Claim, Claimed, Commit, Committed, Ended, Error as StoreError, Turn, Work};
-use bessemer_tasks::Panicked;
+use bessemer_store::Claimed;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -38,15 +35,10 @@ use tracing::{Instrument, debug, error, info_span, warn};
 
 use self::hearing::Hearing;
 use self::serial::SerialConsoles;
-use crate::evidence;
 use crate::site::Site;
 
 /// How long a claim lasts unless renewed. A node whose conductor dies moves again after this.
 const LEASE: Duration = Duration::from_secs(30);
-
-/// Decisions in one turn: more than any phase has steps in a row for the conductor. Whoever has gone so
-/// far lets others go first.
-const MOST_DECISIONS: u32 = 32;
 
 /// How many nodes are moved at the same time. Most of the time is spent waiting for BMCs.
 const CONCURRENCY: usize = 64;
@@ -54,15 +46,8 @@ const CONCURRENCY: usize = 64;
 /// How many nodes are claimed in one commit, at most.
 const CLAIMS_AT_ONCE: usize = 8;
 
-/// How long what was read of a node is decided on if there are no news of it: when its agent was last
-/// heard of is no news.
-const KNOWN_FOR: Duration = Duration::from_secs(1);
-
 /// The longest sleep without looking: news from another process is seen after this at the latest.
 const POLL: Duration = Duration::from_secs(1);
-
-/// The shortest time between two tries to reach a database that is away.
-const OUTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is said of a node at which this server has panicked. The panic itself is in the log, by the
 /// process's panic hook.
@@ -222,370 +207,6 @@ impl Conductor {
             () = self.site.bell.rung() => {}
             () = sleep_until(Instant::now() + pause) => {}
         }
-    }
-
-    /// One turn with a node that is held since `begun`. Nothing new is begun after `stop`.
-    async fn turn(
-        &self,
-        mut claim: Claim,
-        work: Result<Work, StoreError>,
-        begun: Instant,
-        stop: CancellationToken,
-    ) {
-        let supervisor = &self.site.supervisor;
-        // What is shared is behind locks that bear a panic of their holder.
-        let reconciling = async {
-            let known = Known::now(work?);
-            self.reconcile(&mut claim, known, begun, &stop).await
-        };
-        let result = match supervisor.catch("a turn", reconciling).await {
-            Ok(result) => result,
-            Err(Panicked) => {
-                let abandoning = supervisor.catch("giving a node up", self.abandon(claim));
-                match abandoning.await {
-                    Ok(result) => result,
-                    Err(Panicked) => return self.site.metrics.reconcile_errors.inc(),
-                }
-            }
-        };
-        match result {
-            // Its next step is often due at once.
-            Ok(()) => self.site.bell.ring_here(),
-            Err(StoreError::LeaseLost) => debug!("lost to another conductor; dropped"),
-            // Nothing was decided: whoever is there first when the database is back does it.
-            Err(error) if error.is_outage() => {
-                self.hearing.note(&error, self.site.now());
-                warn!(%error, "turn failed");
-                let given = self.outlast(|| self.site.store.give_back(claim)).await;
-                if given.is_ok() {
-                    self.site.bell.ring_here();
-                }
-            }
-            // The lease runs out and the node is claimed again.
-            Err(error) => {
-                self.hearing.note(&error, self.site.now());
-                self.site.metrics.reconcile_errors.inc();
-                error!(%error, "turn failed; the node is tried again after its lease");
-            }
-        }
-    }
-
-    /// Decides about a node until there is nothing more to do at once. `claim` is how it is held, since
-    /// `begun`.
-    async fn reconcile(
-        &self,
-        claim: &mut Claim,
-        known: Known,
-        mut begun: Instant,
-        stop: &CancellationToken,
-    ) -> Result<(), StoreError> {
-        let mut known = Some(known);
-        for left in (0..MOST_DECISIONS).rev() {
-            self.site.metrics.reconciles.inc();
-            let may_keep = left > 0 && !stop.is_cancelled();
-            let now = match known.take() {
-                Some(known) => known,
-                None => Known::now(self.site.store.work(*claim).await?),
-            };
-            let (committed, next, held) = self.decide(*claim, now, begun, may_keep).await?;
-            match committed {
-                Committed::GivenBack => return Ok(()),
-                Committed::Kept(kept) => {
-                    (*claim, begun, known) = (kept, held, next);
-                }
-                Committed::Overtaken => debug!("overtaken by another intent; deciding again"),
-            }
-        }
-        self.site.store.give_back(*claim).await
-    }
-
-    /// Gives up a node at which this server has panicked. Otherwise it would be tried again whenever its
-    /// lease runs out, for ever and with no reason.
-    async fn abandon(&self, claim: Claim) -> Result<(), StoreError> {
-        let work = self.site.store.work(claim).await?;
-        let (now, before) = (self.site.now(), work.node.state.clone());
-        let decision = abandon(&self.site.spec(&work.node), &before, PANICKED, now);
-        let turn = Turn {
-            ended: None,
-            keep_ms: None,
-            commit: Commit {
-                kexec: None,
-                events: tell::events(&work.node, &before, &decision.next),
-                before,
-                next: decision.next,
-                intent: decision.intent,
-                wake_at: decision.wake_at,
-                news: work.news,
-            },
-        };
-        self.commit(claim, &work, &turn).await.map(drop)
-    }
-
-    /// Carries out the open intent of a node that is held since `begun`, and decides how it goes on.
-    /// What is to be carried out next, if that is known, and since when the node is held for it.
-    async fn decide(
-        &self,
-        claim: Claim,
-        mut known: Known,
-        begun: Instant,
-        may_keep: bool,
-    ) -> Result<(Committed, Option<Known>, Instant), StoreError> {
-        if known.work.node.ports_suspect {
-            self.look_at_ports(claim, &known.work).await?;
-            known = self.read(claim).await?;
-        }
-        let mut ended = None;
-        if let Some(intent) = known.work.intent.clone() {
-            let how = self.act(claim, &known.work, intent, begun).await?;
-            known = self.unless_there_are_news(claim, known).await?;
-            ended = known.work.take_in(&how).then_some(how);
-        }
-        if evidence::is_asked_for(&known.work.node.state, self.site.now()) {
-            let evidence = self.gather_evidence(claim, &known.work).await?;
-            // What was waited for may have come meanwhile.
-            known = self.read(claim).await?;
-            ended = ended.filter(|how| known.work.take_in(how));
-            known.work.seen.evidence = evidence;
-        }
-        let turn = self.step(&mut known.work, ended, may_keep);
-        // Not since the commit is known to stand: whoever stood still before that may have lost the node,
-        // and what has just been opened is carried out without looking.
-        let held = Instant::now();
-        let committed = self.commit(claim, &known.work, &turn).await?;
-        Ok((committed, known.after(turn.commit), held))
-    }
-
-    /// Reads all about a node that is held.
-    async fn read(&self, claim: Claim) -> Result<Known, StoreError> {
-        let work = self.outlast(|| self.site.store.work(claim)).await?;
-        Ok(Known::now(work))
-    }
-
-    /// What is known of a node that is held, or what there is to know by now if that is more.
-    async fn unless_there_are_news(&self, claim: Claim, known: Known) -> Result<Known, StoreError> {
-        if known.read_at.elapsed() > KNOWN_FOR
-            || self.outlast(|| self.site.store.news_of(claim)).await? != known.work.news
-        {
-            return self.read(claim).await;
-        }
-        Ok(known)
-    }
-
-    /// The next decision.
-    fn step(&self, work: &mut Work, ended: Option<Ended>, may_keep: bool) -> Turn {
-        let now = self.site.now();
-        if let Some(agent) = &mut work.seen.agent {
-            self.site.heard.freshen(agent);
-        }
-        work.seen.heard_since = Some(self.hearing.since(self.site.now()));
-        let before = work.node.state.clone();
-        let spec = self.site.spec(&work.node);
-        let decision = step(&spec, &work.seen, &before, now);
-        let events = tell::events(&work.node, &before, &decision.next);
-        // What was asked for while the intent before it was being carried out.
-        let unfinished = work.intent.is_some() && decision.next.at_rest();
-        let wake_at = if unfinished {
-            Some(now)
-        } else {
-            decision.wake_at
-        };
-        let goes_on = may_keep && wake_at.is_some_and(|at| at <= now);
-        Turn {
-            ended,
-            keep_ms: goes_on.then_some(LEASE.as_millis() as i64),
-            commit: Commit {
-                kexec: kexec_outcome(&spec, &before, &decision.next),
-                events,
-                before,
-                next: decision.next,
-                intent: decision.intent,
-                wake_at,
-                news: work.news,
-            },
-        }
-    }
-
-    /// Stores a decision, and tells whom it concerns.
-    async fn commit(
-        &self,
-        claim: Claim,
-        work: &Work,
-        turn: &Turn,
-    ) -> Result<Committed, StoreError> {
-        let store = &self.site.store;
-        let committed = match store.commit_turn(claim, turn, self.site.now()).await {
-            // What was done need not be done again because the database restarted meanwhile.
-            Err(error) if error.is_outage() => {
-                if let Some(Ended {
-                    key,
-                    outcome,
-                    events,
-                    ..
-                }) = &turn.ended
-                {
-                    let now = self.site.now();
-                    self.outlast(|| store.record_outcome(claim, key, outcome, events, now))
-                        .await?;
-                }
-                return Err(error);
-            }
-            committed => committed?,
-        };
-        if committed == Committed::Overtaken {
-            return Ok(committed);
-        }
-        let Commit {
-            before,
-            next,
-            intent,
-            ..
-        } = &turn.commit;
-        if drift::is_suspicious(before, next)
-            && let Err(error) = store.suspect_ports(claim.node, self.site.now()).await
-        {
-            warn!(%error, "ports are looked at in their turn, and not at once");
-        }
-        self.consoles.follow(&work.node, next);
-        if next.step != before.step || next.attempt != before.attempt {
-            self.site.progress.set(claim.node, None);
-        }
-        let executor = intent.as_ref().map(|intent| intent.action.executor());
-        if executor == Some(Executor::Agent) {
-            self.site.agents.ring(claim.node);
-        }
-        Ok(committed)
-    }
-
-    /// Carries out the open intent of a node that is held since `begun`; how it ended.
-    async fn act(
-        &self,
-        claim: Claim,
-        work: &Work,
-        intent: Intent,
-        begun: Instant,
-    ) -> Result<Ended, StoreError> {
-        let store = &self.site.store;
-        let role = drift::moves_ports(&work.node, &intent);
-        if role.is_some() {
-            // Until it is read back, nobody knows what they carry.
-            store.expect_ports(claim, None, self.site.now()).await?;
-        }
-        // A turn that has stood still meanwhile may have lost its node to somebody.
-        if begun.elapsed() > LEASE / 3 {
-            let lease = LEASE.as_millis() as i64;
-            store.renew(claim, self.site.now(), lease).await?;
-        }
-        let Some(outcome) = self.carry_out(claim, &work.node, &intent).await else {
-            return Err(StoreError::LeaseLost);
-        };
-        if role.is_some() && outcome == Outcome::Done {
-            store.expect_ports(claim, role, self.site.now()).await?;
-        }
-        let events = tell::switched(&self.site, &work.node, &intent, &outcome).await;
-        let Intent { key, action, .. } = intent;
-        Ok(Ended {
-            key,
-            action,
-            outcome,
-            events,
-        })
-    }
-
-    /// Does something with the store, and again while the database is away, for as long as a lease
-    /// lasts. What may not be done twice, the store itself sees to.
-    async fn outlast<T, F>(&self, does: impl Fn() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let deadline = Instant::now() + LEASE;
-        loop {
-            match does().await {
-                Err(error) if error.is_outage() && Instant::now() < deadline => {
-                    self.hearing.note(&error, self.site.now());
-                    self.back_in_a_while(deadline - Instant::now()).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// Waits until the database is back, for `limit` at most, and a moment in any case: a connection
-    /// may break before anybody knows why.
-    async fn back_in_a_while(&self, limit: Duration) {
-        sleep(OUTAGE_PAUSE.min(limit)).await;
-        self.site.store.back_within(limit).await;
-    }
-
-    /// Carries an intent out while keeping the lease. `None` if the lease was lost meanwhile: the
-    /// work is dropped where it stands.
-    async fn carry_out(
-        &self,
-        claim: Claim,
-        node: &bessemer_store::NodeRecord,
-        intent: &Intent,
-    ) -> Option<Outcome> {
-        tokio::select! {
-            outcome = intents::carry_out(self, node, intent) => Some(outcome),
-            () = self.keep_lease(claim) => None,
-        }
-    }
-
-    /// Has the ports of a node under suspicion looked at, while keeping the lease.
-    async fn look_at_ports(&self, claim: Claim, work: &Work) -> Result<(), StoreError> {
-        tokio::select! {
-            result = drift::look(self, claim, &work.node, work.intent.as_ref()) => result,
-            () = self.keep_lease(claim) => Err(StoreError::LeaseLost),
-        }
-    }
-
-    /// What was seen of a machine that was waited for in vain, while keeping the lease.
-    async fn gather_evidence(&self, claim: Claim, work: &Work) -> Result<Evidence, StoreError> {
-        let (node, since) = (&work.node, work.node.state.step_since);
-        tokio::select! {
-            evidence = evidence::gather(&self.site, node, since) => Ok(evidence),
-            () = self.keep_lease(claim) => Err(StoreError::LeaseLost),
-        }
-    }
-
-    /// Renews the lease for as long as that works.
-    async fn keep_lease(&self, claim: Claim) {
-        loop {
-            sleep(LEASE / 3).await;
-            let lease = LEASE.as_millis() as i64;
-            match self.site.store.renew(claim, self.site.now(), lease).await {
-                Ok(()) => {}
-                Err(StoreError::LeaseLost) => return,
-                // A database that is away for a moment does not stop the work: the commit at the
-                // end is guarded anyway.
-                Err(error) => warn!(%error, "cannot renew the lease"),
-            }
-        }
-    }
-}
-
-/// What is known of a node that is held.
-struct Known {
-    work: Work,
-    read_at: Instant,
-}
-
-impl Known {
-    fn now(work: Work) -> Self {
-        Self {
-            work,
-            read_at: Instant::now(),
-        }
-    }
-
-    /// What is known after a commit, if there is something to be carried out at once that needs nothing
-    /// else.
-    fn after(self, commit: Commit) -> Option<Self> {
-        if drift::is_suspicious(&commit.before, &commit.next) {
-            return None;
-        }
-        let read_at = self.read_at;
-        let work = self.work.after(commit)?;
-        Some(Self { work, read_at })
     }
 }
 
