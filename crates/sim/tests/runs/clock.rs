@@ -143,11 +143,33 @@ pub(crate) fn live_by(clock: &'static Clock, jump: Option<Jump>) {
     JUMP.set(jump);
 }
 
-/// The calling thread of a site stands still for so long, or until `dead`, as a stopped process does.
-pub(crate) fn stand_still(pause: Duration, dead: &AtomicBool) {
+/// Lives `life` in a thread and a runtime of its own, which go by a new clock.
+pub(crate) fn live<T: Send + 'static>(
+    name: String,
+    life: impl AsyncFnOnce(&'static Clock) -> T + Send + 'static,
+) -> std::thread::Result<T> {
+    let living = move || {
+        let clock = Clock::start();
+        live_by(clock, None);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .on_thread_start(move || live_by(clock, None))
+            .enable_all()
+            .build()
+            .unwrap();
+        let lived = runtime.block_on(life(clock));
+        clock.end();
+        runtime.shutdown_background();
+        lived
+    };
+    let thread = std::thread::Builder::new().name(name);
+    thread.spawn(living).unwrap().join()
+}
+
+/// The calling thread of a site stands still for so long, or until it `wakes`, as a stopped process does.
+pub(crate) fn stand_still(pause: Duration, wakes: impl Fn() -> bool) {
     let thread = THREAD.with_borrow(Clone::clone).expect("a site's thread");
     let end = thread.clock.now() + pause.as_nanos() as i64;
-    while thread.clock.now() < end && !dead.load(Ordering::SeqCst) {
+    while thread.clock.now() < end && !wakes() {
         thread.until.store(end, Ordering::SeqCst);
         std::thread::sleep(TICK);
         thread.until.store(AWAKE, Ordering::SeqCst);

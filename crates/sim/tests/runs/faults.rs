@@ -9,6 +9,7 @@ use bessemer_sim::switch::{SimulatedSwitch, SwitchFaults};
 
 use crate::database::Database;
 use crate::dice::Dice;
+use crate::process::Place;
 use crate::strikes::{self, Doings};
 use crate::world::{Machine, World};
 
@@ -474,7 +475,11 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
             // Where there is another server, it takes over and has time to go on.
             let has_other = world.servers.len() > 1;
             let pause = lasts + Duration::from_secs(100) * u32::from(has_other);
-            server.pause(times * 5, pause, has_other && times > 2);
+            let place = match has_other && times > 2 {
+                true => Place::Decision,
+                false => Place::Anywhere,
+            };
+            server.pause(place, times * 5, pause);
             tokio::time::sleep(pause).await;
         }
         SiteFault::ServerRestarted => {

@@ -24,6 +24,7 @@ mod postgres;
 mod process;
 mod rows;
 mod seeds;
+mod standing_still;
 mod story;
 mod strikes;
 mod world;

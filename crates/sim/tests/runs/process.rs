@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bessemer_core::lifecycle::Step;
 use bessemer_server::config::Config;
 use bessemer_server::{Server, StartError, StartOptions};
-use bessemer_store::{GatePoint, StoreOptions, When};
+use bessemer_store::{Commit, GatePoint, StoreOptions, When};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
@@ -50,11 +51,15 @@ pub(crate) struct Control {
     plan: Mutex<Planned>,
     dead: AtomicBool,
     died: Notify,
+    /// It does not stand still any more.
+    wakes: AtomicBool,
 }
 
 /// Each with the number of commit points until then.
 #[derive(Default)]
 struct Planned {
+    /// What a node does next by the decision that is being committed.
+    decided: Option<Step>,
     death: Option<u32>,
     /// How often it still has nothing to do until it dies.
     death_asleep: Option<u32>,
@@ -70,18 +75,31 @@ struct Planned {
 
 /// A server is to stand still.
 struct Pause {
-    /// Only where a decision about a node has just been committed: what it holds then is somebody else's
-    /// when it goes on, if that is long enough.
-    after_decisions: bool,
+    place: Place,
     left: u32,
     lasts: Duration,
 }
 
+/// Commit points at which a server may stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Anywhere,
+    /// Where a decision about a node has just been committed: what it holds then is somebody else's when
+    /// it goes on, if that is long enough.
+    Decision,
+    /// The same, if that is what the node does next.
+    Beginning(Step),
+}
+
 impl Pause {
     /// Counts a commit point; for how long to stand still there.
-    fn at(&mut self, point: GatePoint) -> Option<Duration> {
+    fn at(&mut self, point: GatePoint, decided: Option<Step>) -> Option<Duration> {
         let is_decision = point.name == "commit" && point.when == When::After;
-        let counts = is_decision || !self.after_decisions;
+        let counts = match self.place {
+            Place::Anywhere => true,
+            Place::Decision => is_decision,
+            Place::Beginning(step) => is_decision && decided == Some(step),
+        };
         (counts && is_due(&mut self.left)).then_some(self.lasts)
     }
 }
@@ -105,7 +123,9 @@ impl Control {
             self.died.notify_one();
             return false;
         }
-        let pause = plan.pause.as_mut().and_then(|pause| pause.at(point));
+        let decided = plan.decided;
+        let pause = plan.pause.as_mut();
+        let pause = pause.and_then(|pause| pause.at(point, decided));
         if pause.is_some() {
             plan.pause = None;
             plan.paused = true;
@@ -113,9 +133,15 @@ impl Control {
         drop(plan);
         if let Some(pause) = pause {
             // This is the only thread of the server.
-            clock::stand_still(pause, &self.dead);
+            let is = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
+            clock::stand_still(pause, || is(&self.dead) || is(&self.wakes));
         }
         true
+    }
+
+    /// It is about to commit a decision.
+    fn decides(&self, commit: &Commit) {
+        self.plan.lock().unwrap().decided = Some(commit.next.step);
     }
 
     /// All that it does waits for something: each of its tasks is at an await.
@@ -179,6 +205,7 @@ impl Slot {
             plan: Mutex::default(),
             dead: AtomicBool::new(false),
             died: Notify::new(),
+            wakes: AtomicBool::new(false),
         });
         let sleeper = control.clone();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -188,13 +215,14 @@ impl Slot {
             .enable_all()
             .build()
             .unwrap();
-        let (gate, outages) = (control.clone(), control.clone());
+        let (gate, outages, decisions) = (control.clone(), control.clone(), control.clone());
         let (judge, number) = (self.judge.clone(), self.number);
         let store = StoreOptions {
             gate: Some(Arc::new(move |point| gate.lets_pass(point))),
             outages: Some(Arc::new(move |point| outages.is_away(point))),
             witness: Some(Arc::new(move |claim, commit| {
-                judge.decided(number, claim, commit)
+                decisions.decides(commit);
+                judge.decided(number, claim, commit);
             })),
             ..StoreOptions::default()
         };
@@ -316,15 +344,17 @@ impl Slot {
         ended.await.unwrap();
     }
 
-    /// It stands still at the commit point after so many more, or at the next decision after so many
-    /// more, for this long.
-    pub(crate) fn pause(&self, left: u32, lasts: Duration, after_decisions: bool) {
-        let pause = Pause {
-            after_decisions,
-            left,
-            lasts,
-        };
+    /// It stands still at such a commit point, after so many more of them, for this long.
+    pub(crate) fn pause(&self, place: Place, left: u32, lasts: Duration) {
+        let pause = Pause { place, left, lasts };
         self.plan(|plan| (plan.pause, plan.paused) = (Some(pause), false));
+    }
+
+    /// It goes on from where it stands still, and never stands still again.
+    pub(crate) fn wake(&self) {
+        if let Some(running) = &*self.running.0.lock().unwrap() {
+            running.control.wakes.store(true, Ordering::SeqCst);
+        }
     }
 
     /// It cannot commit anything for this long, and read nothing from an embedded database.

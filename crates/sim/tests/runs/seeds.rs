@@ -76,8 +76,8 @@ impl Site {
     /// Lives through it; what must never be, if it was, with the story.
     pub(crate) fn run(self) -> Result<(), String> {
         let seed = self.seed;
-        let thread = std::thread::Builder::new().name(format!("seed {seed}"));
-        let lived = thread.spawn(move || self.live()).unwrap().join();
+        let life = async move |clock| self.lives_through(clock).await;
+        let lived = clock::live(format!("seed {seed}"), life);
         match lived {
             Ok(None) => Ok(()),
             Ok(Some(failure)) => Err(failure),
@@ -87,23 +87,9 @@ impl Site {
         }
     }
 
-    fn live(self) -> Option<String> {
-        let clock = Clock::start();
-        clock::live_by(clock, None);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .on_thread_start(move || clock::live_by(clock, None))
-            .enable_all()
-            .build()
-            .unwrap();
-        let failure = runtime.block_on(self.lives_through(clock));
-        clock.end();
-        runtime.shutdown_background();
-        failure
-    }
-
     async fn lives_through(self, clock: &'static Clock) -> Option<String> {
         let machines = self.stories.len();
-        let mut world = World::start(self.seed, self.kind, machines, clock).await;
+        let world = World::start(self.seed, self.kind, machines, clock).await;
         let everything = async {
             let stories = self.stories.iter().enumerate();
             let stories = join_all(stories.map(|(at, story)| story::live(&world, at, story)));
@@ -132,12 +118,7 @@ impl Site {
             clock.elapsed().as_secs_f64(),
         );
         let failure = self.failure(&world);
-        for server in &world.servers {
-            server.kill().await;
-        }
-        if let Some(database) = world.database.take() {
-            database.end().await;
-        }
+        world.end().await;
         failure
     }
 

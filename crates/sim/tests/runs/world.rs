@@ -22,6 +22,7 @@ use bessemer_wire::api::{BmcCreate, BmcTrust, NodeCreate, NodePortCreate};
 use futures_util::FutureExt;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -41,6 +42,9 @@ pub(crate) const PROVISIONING: u16 = 10;
 
 /// Between two questions of somebody who got no answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long firmware waits for one server before it listens to another one (PXE 2.1 begins with 4 s).
+const UNANSWERED: Duration = Duration::from_secs(4);
 
 /// How often an answer is waited for: minutes.
 pub(crate) const TRIES: u32 = 300;
@@ -171,6 +175,16 @@ impl World {
         world
     }
 
+    /// Leaves nothing of it.
+    pub(crate) async fn end(self) {
+        for server in &self.servers {
+            server.kill().await;
+        }
+        if let Some(database) = self.database {
+            database.end().await;
+        }
+    }
+
     async fn machine(&self, number: usize, listen: SocketAddr) -> Machine {
         let name = name_of(number);
         let machine = Arc::new(SimulatedMachine::new(hardware(number)));
@@ -225,10 +239,10 @@ impl World {
                         let (address, pin) = at.expect("boot services");
                         drop(server);
                         // In the server's own runtime: a question to a server that is killed has no
-                        // answer.
+                        // answer, and one that stands still gives none for a while.
                         let asked =
                             runtime.spawn(async move { offered(&site, address, pin, mac).await });
-                        if let Ok(Some(found)) = asked.await {
+                        if let Ok(Ok(Some(found))) = timeout(UNANSWERED, asked).await {
                             return Some(found);
                         }
                     }
