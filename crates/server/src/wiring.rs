@@ -14,7 +14,7 @@ pub(crate) fn of(node: &NodeRecord, switches: &Switches) -> NodeWiring {
     declared(
         &node.name,
         (ports, groups),
-        node.inventory.as_ref(),
+        node.inventory.as_deref(),
         switches,
     )
 }

@@ -107,10 +107,11 @@ impl Store {
 
     /// The newest intent of a node, with how far it has come.
     pub async fn newest_intent(&self, node: NodeId) -> Result<Option<(Intent, Outcome)>, Error> {
-        let mut read = self.database().snapshot().await?;
-        let newest = intents::newest(&mut read, node).await?;
-        read.roll_back().await?;
-        Ok(newest)
+        const SQL: &str =
+            "SELECT intent_key, generation AS intent_generation, action, status, failure
+            FROM intent WHERE node = $1 ORDER BY sequence DESC LIMIT 1";
+        let row = self.database().row(SQL, values![node]).await?;
+        row.as_ref().map_or(Ok(None), intents::newest)
     }
 
     /// How far an intent of a node has come; `None` if there is none under this key (any more).

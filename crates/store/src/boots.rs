@@ -15,9 +15,9 @@ use bessemer_core::net::MacAddress;
 
 use crate::Error;
 use crate::database::Row;
-use crate::intents;
+use crate::intents::{self, select_node_and_intent};
 use crate::kexec;
-use crate::nodes::{node_record, select_node, set_inventory, wake};
+use crate::nodes::{node_record, set_inventory};
 use crate::records::{BootRecord, HelloOutcome, Learned, NewBoot, NodeRecord, RelayRecord};
 use crate::store::{Store, Write};
 use crate::value::{json, values};
@@ -210,29 +210,25 @@ impl Store {
         Ok(HelloOutcome::Accepted)
     }
 
-    /// Whose session this is, with what the agent is to do now, if anything. `None` if there is
-    /// no such session, or its boot is over.
+    /// Whose session this is and of which boot, with what the agent is to do now, if anything. `None` if
+    /// there is no such session, or its boot is over.
     pub async fn agent_session(
         &self,
         session_hash: &str,
-    ) -> Result<Option<(BootRecord, NodeRecord, Option<Intent>)>, Error> {
-        const BOOT: &str = select_boot!("WHERE session = $1");
-        const NODE: &str = select_node!("WHERE id = $1");
-        let mut read = self.database().snapshot().await?;
-        let Some(row) = read.row(BOOT, values![session_hash]).await? else {
+    ) -> Result<Option<(BootId, NodeRecord, Option<Intent>)>, Error> {
+        const SQL: &str = select_node_and_intent!(
+            ", boot.id AS boot",
+            "JOIN boot ON boot.node = node.id WHERE boot.session = $1"
+        );
+        let row = self.database().row(SQL, values![session_hash]).await?;
+        let Some(row) = row else {
             return Ok(None);
         };
-        let boot = boot_record(&row)?;
-        let Some(row) = read.row(NODE, values![boot.node]).await? else {
-            return Ok(None);
-        };
-        let node = node_record(&row)?;
-        let newest = intents::newest(&mut read, boot.node).await?;
-        read.roll_back().await?;
-        if node.state.boot(node.id) != boot.boot {
+        let (boot, node) = (row.parsed("boot")?, node_record(&row)?);
+        if node.state.boot(node.id) != boot {
             return Ok(None);
         }
-        let open = newest.filter(|(intent, outcome)| {
+        let open = intents::newest(&row)?.filter(|(intent, outcome)| {
             *outcome == Outcome::Pending && intent.action.executor() == Executor::Agent
         });
         Ok(Some((boot, node, open.map(|(intent, _)| intent))))
@@ -319,18 +315,15 @@ async fn wake_present(
     boot: BootId,
     now: Timestamp,
 ) -> Result<Option<NodeId>, Error> {
-    const SQL: &str = "SELECT node.id, node.state FROM boot JOIN node ON node.id = boot.node
-        WHERE boot.id = $1";
-    const STATE: &str = "SELECT state FROM node WHERE id = $1";
-    let Some(row) = write.row(SQL, values![boot]).await? else {
+    // The state is that under the lock: the node may have moved on to another boot just now.
+    const SQL: &str = "UPDATE node SET news = news + 1,
+        due_at = CASE WHEN due_at < $2 THEN due_at ELSE $2 END
+        WHERE id = (SELECT boot.node FROM boot WHERE boot.id = $1) RETURNING id, state";
+    let Some(row) = write.row(SQL, values![boot, now]).await? else {
         return Ok(None);
     };
-    let node: NodeId = row.parsed("id")?;
-    wake(write, node, now).await?;
-    // Read under the lock: the node may have moved on to another boot just now.
-    let row = write.row(STATE, values![node]).await?;
-    let state: Option<NodeState> = row.map(|row| row.json("state")).transpose()?;
-    Ok(state.filter(|state| state.boot(node) == boot).map(|_| node))
+    let (node, state): (NodeId, NodeState) = (row.parsed("id")?, row.json("state")?);
+    Ok((state.boot(node) == boot).then_some(node))
 }
 
 /// Waits for this write's turn to choose an address; how many had theirs before.

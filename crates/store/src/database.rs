@@ -6,13 +6,18 @@
 //! this file knows which one that is.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bessemer_core::Timestamp;
-use serde::de::DeserializeOwned;
+use bessemer_core::hardware::Inventory;
+use bessemer_core::id::NodeId;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use crate::Error;
+use crate::inventories;
 use crate::postgres::Postgres;
 use crate::sqlite::{Cell, Sqlite, SqliteRow, SqliteTransaction};
 use crate::value::Value;
@@ -322,6 +327,16 @@ impl Row {
         text.ok_or_else(|| corrupt(column, "there is none"))
     }
 
+    /// What [`inventories`] makes of the inventory of a node.
+    pub(crate) fn inventory(
+        &self,
+        node: NodeId,
+        column: &'static str,
+    ) -> Result<Option<Arc<Inventory>>, Error> {
+        let text = self.optional_str(column)?;
+        text.map(|text| inventories::read(node, text)).transpose()
+    }
+
     pub(crate) fn text(&self, column: &'static str) -> Result<String, Error> {
         self.str(column).map(str::to_owned)
     }
@@ -338,7 +353,7 @@ impl Row {
     pub(crate) fn optional_integer(&self, column: &'static str) -> Result<Option<i64>, Error> {
         match self {
             Self::Sqlite(row) => match row.cell(column) {
-                Some(Cell::Integer(integer)) => Ok(Some(*integer)),
+                Some(Cell::Integer(integer)) => Ok(Some(integer)),
                 Some(Cell::Null) => Ok(None),
                 _ => Err(corrupt(column, "it is no integer")),
             },
@@ -393,8 +408,9 @@ impl Row {
 
     /// A value that serialises as a plain string, stored without the quotes.
     pub(crate) fn name<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, Error> {
-        let name = serde_json::Value::String(self.text(column)?);
-        serde_json::from_value(name).map_err(|error| corrupt(column, error))
+        let name: StrDeserializer<'_, serde::de::value::Error> =
+            self.str(column)?.into_deserializer();
+        T::deserialize(name).map_err(|error| corrupt(column, error))
     }
 
     pub(crate) fn optional_name<T: DeserializeOwned>(
@@ -491,14 +507,14 @@ fn narrow<T: TryFrom<i64>>(column: &'static str, integer: i64) -> Result<T, Erro
     T::try_from(integer).map_err(|_| corrupt(column, format_args!("{integer} is out of range")))
 }
 
-fn parse<T: FromStr>(column: &'static str, text: &str) -> Result<T, Error>
+pub(crate) fn parse<T: FromStr>(column: &'static str, text: &str) -> Result<T, Error>
 where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error| corrupt(column, error))
 }
 
-fn from_json<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T, Error> {
+pub(crate) fn from_json<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|error| corrupt(column, error))
 }
 

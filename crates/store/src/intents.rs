@@ -13,8 +13,12 @@ use crate::Error;
 use crate::database::{Row, Transaction};
 use crate::value::{json, values};
 
-/// Intents that are kept of each node, for people who look into what happened.
+/// Intents that are kept of each node, for people who look into what happened, and as many more as come
+/// until they are looked through again.
 const KEPT: i64 = 100;
+
+/// How many intents later what is too old is deleted.
+const PRUNED_EVERY: i64 = 50;
 
 /// The name of an executor in the database.
 pub(crate) fn executor_name(executor: Executor) -> &'static str {
@@ -38,9 +42,8 @@ pub(crate) async fn open(
         $3, $4, $5, 'pending', $6)
         ON CONFLICT (node, intent_key) DO UPDATE SET sequence = excluded.sequence,
         action = excluded.action, status = 'pending', failure = NULL,
-        created_at = excluded.created_at, closed_at = NULL";
-    const PRUNE: &str = "DELETE FROM intent WHERE node = $1
-        AND sequence <= (SELECT MAX(sequence) FROM intent WHERE node = $1) - $2";
+        created_at = excluded.created_at, closed_at = NULL RETURNING sequence";
+    const PRUNE: &str = "DELETE FROM intent WHERE node = $1 AND sequence <= $2";
     let values = values![
         node,
         &intent.key,
@@ -49,8 +52,12 @@ pub(crate) async fn open(
         json("action", &intent.action)?,
         now
     ];
-    transaction.execute(INSERT, values).await?;
-    transaction.execute(PRUNE, values![node, KEPT]).await?;
+    let row = transaction.row(INSERT, values).await?;
+    let sequence = row.map_or(Ok(0), |row| row.integer("sequence"))?;
+    if sequence % PRUNED_EVERY == 0 {
+        let oldest = sequence - KEPT;
+        transaction.execute(PRUNE, values![node, oldest]).await?;
+    }
     Ok(())
 }
 
@@ -89,22 +96,36 @@ pub(crate) async fn close(
     row.map(|row| row.json("action")).transpose()
 }
 
+/// A query for whole nodes with their newest intents, which [`newest`] reads from its rows.
+macro_rules! select_node_and_intent {
+    ($more:literal, $rest:literal) => {
+        $crate::nodes::select_node!(
+            more: concat!(
+                ", intent.intent_key, intent.generation AS intent_generation, intent.action, \
+                 intent.status, intent.failure",
+                $more
+            ),
+            concat!(
+                "LEFT JOIN intent ON intent.node = node.id AND intent.sequence = \
+                 (SELECT MAX(newest.sequence) FROM intent AS newest WHERE newest.node = node.id) ",
+                $rest
+            )
+        )
+    };
+}
+pub(crate) use select_node_and_intent;
+
 /// A node's newest intent and how far it has come.
-pub(crate) async fn newest(
-    transaction: &mut Transaction,
-    node: NodeId,
-) -> Result<Option<(Intent, Outcome)>, Error> {
-    const SQL: &str = "SELECT intent_key, generation, action, status, failure FROM intent
-        WHERE node = $1 ORDER BY sequence DESC LIMIT 1";
-    let Some(row) = transaction.row(SQL, values![node]).await? else {
+pub(crate) fn newest(row: &Row) -> Result<Option<(Intent, Outcome)>, Error> {
+    let Some(key) = row.optional_text("intent_key")? else {
         return Ok(None);
     };
     let intent = Intent {
-        key: IntentKey(row.text("intent_key")?),
-        generation: Generation(row.number("generation")?),
+        key: IntentKey(key),
+        generation: Generation(row.number("intent_generation")?),
         action: row.json("action")?,
     };
-    Ok(Some((intent, outcome(&row)?)))
+    Ok(Some((intent, outcome(row)?)))
 }
 
 /// The outcome in a row with `status` and `failure`.

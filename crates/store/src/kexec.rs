@@ -79,7 +79,8 @@ pub(crate) async fn remember(
     worked: bool,
     now: Timestamp,
 ) -> Result<(), Error> {
-    const NODE: &str = "SELECT goal, inventory FROM node WHERE id = $1";
+    const NODE: &str = "SELECT goal, inventory FROM node
+        JOIN inventory ON inventory.node = node.id WHERE id = $1";
     const SQL: &str = "INSERT INTO kexec_outcome
         (model, kernel, worked, failed, last_worked, last_at)
         SELECT $1, kernel, $3, $4, $3, $5 FROM image_kernel WHERE image = $2
@@ -90,10 +91,10 @@ pub(crate) async fn remember(
     let Some(row) = transaction.row(NODE, values![node]).await? else {
         return Ok(());
     };
-    let inventory: Option<Inventory> = row.optional_json("inventory")?;
-    let (Goal::Deployed(deployment), Some(inventory)) = (row.json("goal")?, inventory) else {
+    let Goal::Deployed(deployment) = row.json("goal")? else {
         return Ok(());
     };
+    let inventory: Inventory = row.json("inventory")?;
     let values = values![inventory.model(), deployment.image, worked, !worked, now];
     transaction.execute(SQL, values).await?;
     Ok(())

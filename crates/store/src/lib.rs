@@ -37,6 +37,7 @@ mod error;
 mod events;
 mod images;
 mod intents;
+mod inventories;
 mod kexec;
 mod leases;
 mod networks;

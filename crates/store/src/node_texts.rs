@@ -1,14 +1,21 @@
-//! Nodes as their rows have them, for lists of thousands: nothing of them is copied, and compound values
-//! stay the JSON that this crate has written.
+//! Nodes as their rows have them, for answers: nothing of them is copied, and compound values stay the
+//! JSON that this crate has written.
 //!
 //! What is stored is what the API shows (`bessemer_wire` has the types of both), so to read it and to
-//! write it again would be most of what such a list costs. A change of how one of these columns is stored
+//! write it again would be most of what an answer costs, above all a list of thousands. A change of how one of these columns is stored
 //! therefore needs a migration that rewrites it.
 
+use std::sync::Arc;
+
 use bessemer_core::Timestamp;
+use bessemer_core::hardware::Inventory;
+use bessemer_core::lifecycle::Goal;
+use bessemer_core::root_disk::RootDiskHint;
 
 use crate::Error;
-use crate::database::Cells;
+use crate::database::{Cells, from_json, parse};
+use crate::inventories;
+use crate::nodes::as_id;
 use crate::page::{Cursor, rows_for};
 use crate::records::NodeFilter;
 use crate::store::Store;
@@ -41,6 +48,8 @@ pub struct NodeText<'r> {
     pub standby: &'r str,
     /// Of its spec.
     pub generation: i64,
+    /// What is wanted of it, as JSON.
+    pub goal: &'r str,
     /// Where it is, as JSON.
     pub state: &'r str,
     /// Which machine it is, as JSON.
@@ -63,24 +72,78 @@ pub struct NodeText<'r> {
     pub bmc_silent_since: Option<Timestamp>,
 }
 
-/// A page of nodes, whose rows [`node_text`] reads.
-macro_rules! select_page {
-    ($inventory:literal) => {
+impl NodeText<'_> {
+    /// What it is made of, if that was asked for.
+    pub fn read_inventory(&self) -> Result<Option<Arc<Inventory>>, Error> {
+        let Some(text) = self.inventory else {
+            return Ok(None);
+        };
+        inventories::read(parse("id", self.id)?, text).map(Some)
+    }
+
+    /// What is wanted of it.
+    pub fn read_goal(&self) -> Result<Goal, Error> {
+        from_json("goal", self.goal)
+    }
+
+    /// Which disk is its root disk, as an operator has said.
+    pub fn read_root_disk_hint(&self) -> Result<Option<RootDiskHint>, Error> {
+        let hint = self.root_disk_hint;
+        hint.map(|hint| from_json("root_disk_hint", hint))
+            .transpose()
+    }
+}
+
+/// A query for nodes, whose rows [`node_text`] reads.
+macro_rules! select_texts {
+    ($inventory:literal, $rest:literal) => {
         concat!(
             "SELECT id, name, (SELECT rack.name FROM rack WHERE rack.id = node.rack), created_at, \
              bmc_url, bmc_username, bmc_trust, \
              CAST(CASE WHEN bmc_ipmi_key IS NULL THEN 0 ELSE 1 END AS BIGINT), \
              ports, port_groups, standby, generation, state, identity, ",
             $inventory,
-            ", server, boot_method, boot_abilities, root_disk_hint, power,
-             power_since, bmc_silent_since FROM node
-             WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
+            ", server, boot_method, boot_abilities, root_disk_hint, power, \
+             power_since, bmc_silent_since, goal FROM node ",
+            $rest
+        )
+    };
+}
+
+/// A page of them.
+macro_rules! select_page {
+    ($inventory:literal) => {
+        select_texts!(
+            $inventory,
+            "WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
              AND ($4 IS NULL OR rack = $4) ORDER BY created_at, id LIMIT $5"
         )
     };
 }
 
 impl Store {
+    /// Shows `take` the node with this name or id, with its inventory; what it makes of it.
+    pub async fn node_text<T>(
+        &self,
+        name_or_id: &str,
+        mut take: impl FnMut(NodeText<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        // A name that looks like an id hides nothing.
+        const SQL: &str = select_texts!(
+            "(SELECT inventory.inventory FROM inventory WHERE inventory.node = node.id)",
+            "WHERE id = COALESCE((SELECT by_id.id FROM node AS by_id WHERE by_id.id = $2),
+             (SELECT by_name.id FROM node AS by_name WHERE by_name.name = $1))"
+        );
+        let mut taken = None;
+        let values = values![name_or_id, as_id(name_or_id)];
+        let each = self.database().each(SQL, values, |cells| {
+            taken = Some(take(node_text(cells)?)?);
+            Ok(())
+        });
+        each.await?;
+        taken.ok_or_else(|| Error::not_found("node", name_or_id))
+    }
+
     /// Shows `take` at most `limit` nodes in order of registration, from where `cursor` points, with
     /// their inventories if `detail` says so; the cursor of the next page, if there is one.
     pub async fn each_node(
@@ -92,7 +155,9 @@ impl Store {
         mut take: impl FnMut(NodeText<'_>) -> Result<(), Error>,
     ) -> Result<Option<String>, Error> {
         const SHORT: &str = select_page!("CAST(NULL AS TEXT)");
-        const WHOLE: &str = select_page!("inventory");
+        const WHOLE: &str = select_page!(
+            "(SELECT inventory.inventory FROM inventory WHERE inventory.node = node.id)"
+        );
         let from = Cursor::read(cursor)?;
         let values = values![
             from.created_at,
@@ -144,5 +209,6 @@ fn node_text(cells: Cells<'_>) -> Result<NodeText<'_>, Error> {
         power: cells.optional_text(19, "power")?,
         power_since: cells.optional_time(20, "power_since")?,
         bmc_silent_since: cells.optional_time(21, "bmc_silent_since")?,
+        goal: cells.text(22, "goal")?,
     })
 }

@@ -19,19 +19,32 @@ use crate::switch_ports::check_cables;
 use crate::value::{json, name, optional_json, sealed, values};
 use crate::wishes::goal_kind;
 
-/// A query for whole nodes, whose rows [`node_record`] reads, best in this order.
+/// A query for whole nodes, whose rows [`node_record`] reads, best in this order; perhaps with `more`
+/// columns of other tables.
 macro_rules! select_node {
     ($rest:literal) => {
-        select_node!(inventory: "inventory", $rest)
+        $crate::nodes::select_node!(more: "", $rest)
     };
-    (inventory: $inventory:literal, $rest:literal) => {
+    (more: $more:expr, $rest:expr) => {
+        $crate::nodes::select_node!(
+            inventory: "(SELECT inventory.inventory FROM inventory WHERE inventory.node = node.id) AS inventory",
+            $more,
+            $rest
+        )
+    };
+    (inventory: $inventory:literal, $more:expr, $rest:expr) => {
         concat!(
-            "SELECT id, identity, name, (SELECT rack.name FROM rack WHERE rack.id = node.rack) AS rack_name, \
-             bmc_url, bmc_username, bmc_password, bmc_ipmi_key, bmc_trust, ports, port_groups, \
-             wirings, generation, goal, port_control, abort, standby, state, ",
+            "SELECT node.id, node.identity, node.name, \
+             (SELECT rack.name FROM rack WHERE rack.id = node.rack) AS rack_name, \
+             node.bmc_url, node.bmc_username, node.bmc_password, node.bmc_ipmi_key, node.bmc_trust, \
+             node.ports, node.port_groups, node.wirings, node.generation, node.goal, \
+             node.port_control, node.abort, node.standby, node.state, ",
             $inventory,
-            ", server, boot_method, boot_abilities, root_disk_hint, port_role, ports_suspect, \
-             power, power_since, bmc_silent_since, created_at, switched_on, os_up, news FROM node ",
+            ", node.server, node.boot_method, node.boot_abilities, node.root_disk_hint, \
+             node.port_role, node.ports_suspect, node.power, node.power_since, \
+             node.bmc_silent_since, node.created_at, node.switched_on, node.os_up, node.news",
+            $more,
+            " FROM node ",
             $rest
         )
     };
@@ -41,7 +54,7 @@ pub(crate) use select_node;
 /// The nodes that an order could have, in the words of the index `node_available`.
 pub(crate) const AVAILABLE: &str = select_node!(
     "WHERE phase = 'available' AND clean = 1 AND goal_kind = 'available'
-     AND server IS NULL AND inventory IS NOT NULL
+     AND server IS NULL AND EXISTS (SELECT 1 FROM inventory WHERE inventory.node = node.id)
      ORDER BY at_rest, created_at, id LIMIT $2 OFFSET $1"
 );
 
@@ -89,6 +102,7 @@ impl Store {
     pub async fn node_by_mac(&self, mac: MacAddress) -> Result<Option<NodeRecord>, Error> {
         const SQL: &str = select_node!(
             inventory: "CAST(NULL AS TEXT) AS inventory",
+            "",
             "WHERE id = (SELECT node FROM mac_address WHERE mac = $1)"
         );
         let row = self.database().row(SQL, values![mac]).await?;
@@ -105,6 +119,7 @@ impl Store {
     ) -> Result<(Vec<NodeRecord>, Option<String>), Error> {
         const SQL: &str = select_node!(
             inventory: "CAST(NULL AS TEXT) AS inventory",
+            "",
             "WHERE (created_at, id) > ($1, $2) AND ($3 IS NULL OR phase = $3)
              AND ($4 IS NULL OR rack = $4) ORDER BY created_at, id LIMIT $5"
         );
@@ -459,7 +474,9 @@ pub(crate) async fn set_inventory(
     id: NodeId,
     inventory: &Inventory,
 ) -> Result<(), Error> {
-    const SQL: &str = "UPDATE node SET inventory = $2 WHERE id = $1";
+    const SQL: &str =
+        "INSERT INTO inventory (node, inventory) SELECT id, $2 FROM node WHERE id = $1
+        ON CONFLICT (node) DO UPDATE SET inventory = excluded.inventory";
     let inventory = json("inventory", inventory)?;
     found(transaction.execute(SQL, values![id, inventory]).await?, id)
 }
@@ -537,7 +554,7 @@ pub(crate) fn node_record(row: &Row) -> Result<NodeRecord, Error> {
         standby: row.name("standby")?,
         state: row.json("state")?,
         identity,
-        inventory: row.optional_json("inventory")?,
+        inventory: row.inventory(id, "inventory")?,
         server: row.optional_parsed("server")?,
         boot_method: row.optional_name("boot_method")?,
         boot_abilities: row.optional_json("boot_abilities")?,

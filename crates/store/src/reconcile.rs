@@ -7,16 +7,16 @@
 use bessemer_core::Timestamp;
 use bessemer_core::id::{Generation, NodeId, ProjectId, ServerId};
 use bessemer_core::lifecycle::{
-    Action, AgentSeen, Cleanliness, Executor, IntentKey, NodeState, Observed, Outcome, Phase, Step,
+    Action, Cleanliness, Executor, IntentKey, NodeState, Observed, Outcome, Phase, Step,
 };
 
 use crate::Error;
 use crate::addresses;
 use crate::database::{Row, Transaction};
 use crate::events::{about_server, append};
-use crate::intents;
+use crate::intents::{self, select_node_and_intent};
 use crate::kexec;
-use crate::nodes::{node_record, select_node};
+use crate::nodes::node_record;
 use crate::overlay;
 use crate::powers;
 use crate::records::{Claim, Commit, NewEvent, NodeRecord, Work};
@@ -24,8 +24,11 @@ use crate::standby;
 use crate::store::{Store, Write};
 use crate::value::{due, json, values};
 
-/// States that are kept of each node.
+/// States that are kept of each node, and as many more as come until they are looked through again.
 const HISTORY_KEPT: i64 = 1000;
+
+/// How many states later what is too old is deleted.
+const HISTORY_PRUNED_EVERY: i64 = 50;
 
 impl Store {
     /// All that a reconcile needs to know about a claimed node, as of one moment.
@@ -36,17 +39,6 @@ impl Store {
         let work = read_work(&mut read, claim).await?;
         read.roll_back().await?;
         Ok(work)
-    }
-
-    /// The present [`Work::news`] of a claimed node: as long as it is the same, so is all else that is worth
-    /// reading again, but for when its agent was last heard of and what is known of its power.
-    ///
-    /// [`Error::LeaseLost`] if another worker has the node by now.
-    pub async fn news_of(&self, claim: Claim) -> Result<i64, Error> {
-        const SQL: &str =
-            "SELECT news FROM node WHERE id = $1 AND fence = $2 AND owner IS NOT NULL";
-        let row = self.database().row(SQL, values![claim.node, claim.fence]);
-        row.await?.ok_or(Error::LeaseLost)?.integer("news")
     }
 
     /// Writes down how an intent of the conductor ended, unless it is no longer pending, in which
@@ -86,6 +78,7 @@ impl Store {
         let turn = Turn {
             commit,
             ended: None,
+            foreseen: false,
             keep_ms: None,
         };
         self.commit_turn(claim, &turn, now).await.map(drop)
@@ -103,7 +96,10 @@ impl Store {
     ) -> Result<Committed, Error> {
         let Turn { commit, ended, .. } = turn;
         let mut write = self.write("commit").await?;
-        let row = store_state(&mut write, claim, turn, now).await?;
+        let Some(row) = store_state(&mut write, claim, turn, now).await? else {
+            write.roll_back().await?;
+            return Ok(Committed::Outdated);
+        };
         if let Some(ended) = ended
             && !end_intent(&mut write, claim, (&ended.key, &ended.outcome), now).await?
         {
@@ -159,6 +155,9 @@ pub struct Turn {
     pub commit: Commit,
     /// The intent that was carried out before, on whose outcome the decision rests.
     pub ended: Option<Ended>,
+    /// Whether it rests on what was read before that was carried out: then it only counts if there have
+    /// been no news since.
+    pub foreseen: bool,
     /// Keep the node for so many milliseconds from now on, under a new fence; otherwise it is given
     /// back.
     pub keep_ms: Option<i64>,
@@ -187,6 +186,8 @@ pub enum Committed {
     /// Nothing is stored, and the node is still held: the intent that has ended is not the one that is
     /// open any more, so the decision rests on what does not count.
     Overtaken,
+    /// Nothing is stored, and the node is still held: there are news that the decision does not know of.
+    Outdated,
 }
 
 impl Work {
@@ -245,13 +246,19 @@ impl Work {
 }
 
 pub(crate) async fn read_work(read: &mut Transaction, claim: Claim) -> Result<Work, Error> {
-    const SQL: &str = select_node!("WHERE id = $1 AND fence = $2 AND owner IS NOT NULL");
+    // Of agents, the one that has called, if its boot is still allowed.
+    const SQL: &str = select_node_and_intent!(
+        ", agent.id AS agent, agent.last_seen, agent.outdated",
+        "LEFT JOIN boot AS agent ON agent.node = node.id AND agent.session IS NOT NULL \
+         AND agent.last_seen IS NOT NULL \
+         WHERE node.id = $1 AND node.fence = $2 AND node.owner IS NOT NULL"
+    );
     let row = read.row(SQL, values![claim.node, claim.fence]).await?;
     let row = row.ok_or(Error::LeaseLost)?;
-    let newest = intents::newest(read, claim.node).await?;
-    let agent = agent_seen(read, claim.node).await?;
+    let newest = intents::newest(&row)?;
+    let agent = standby::agent_seen(&row)?;
     let mut node = node_record(&row)?;
-    let inventory = node.inventory.as_ref();
+    let inventory = node.inventory.as_deref();
     let kexec_failed = kexec::has_failed(read, &node.spec.goal, inventory).await?;
     node.spec.standby = standby::wanted(read, node.standby, inventory).await?;
     let pending = newest.clone().filter(|(intent, outcome)| {
@@ -288,12 +295,6 @@ async fn end_intent(
     Ok(true)
 }
 
-/// The agent that has called, if its boot is still allowed.
-async fn agent_seen(read: &mut Transaction, node: NodeId) -> Result<Option<AgentSeen>, Error> {
-    let row = read.row(standby::AGENT_OF, values![node]).await?;
-    row.as_ref().map(standby::agent_seen).transpose()
-}
-
 /// Stores a state; `$more` are columns that say parts of it for indexes, which are only written when they
 /// change: an index costs as much to keep as the row.
 macro_rules! store_state {
@@ -306,22 +307,24 @@ macro_rules! store_state {
              due_at = CASE WHEN news = $4 THEN $5 ELSE $6 END, \
              switched_on = CASE WHEN news = $4 THEN 0 ELSE switched_on END, \
              os_up = CASE WHEN $8 = 1 THEN NULL ELSE os_up END \
-             WHERE id = $1 AND fence = $2 AND owner IS NOT NULL \
+             WHERE id = $1 AND fence = $2 AND owner IS NOT NULL AND ($9 = 0 OR news = $4) \
              RETURNING server, goal_kind"
         )
     };
 }
 
-/// Stores the state and gives the lease back, or keeps it, if the claim still holds.
+/// Stores the state and gives the lease back, or keeps it, if the claim still holds. `None` if there are
+/// news that count.
 async fn store_state(
     write: &mut Write,
     claim: Claim,
     turn: &Turn,
     now: Timestamp,
-) -> Result<Row, Error> {
+) -> Result<Option<Row>, Error> {
+    const HELD: &str = "SELECT id FROM node WHERE id = $1 AND fence = $2 AND owner IS NOT NULL";
     // With a new fence, a look at the machine's power state that was begun before finds that somebody
     // has worked on the node since.
-    const SQL: &str = store_state!("phase = $9, at_rest = $10, clean = $11, ");
+    const SQL: &str = store_state!("phase = $10, at_rest = $11, clean = $12, ");
     const WITHIN_PHASE: &str = store_state!("");
     let Commit {
         before,
@@ -342,6 +345,7 @@ async fn store_state(
         now,
         lease_until,
         i64::from(has_switched_off(before, next)),
+        i64::from(turn.foreseen),
     ];
     let listed = |state: &NodeState| {
         let clean = state.cleanliness == Cleanliness::Clean;
@@ -354,7 +358,11 @@ async fn store_state(
         values.extend(values![phase.name(), at_rest, clean]);
         write.row(SQL, values).await?
     };
-    row.ok_or(Error::LeaseLost)
+    if row.is_none() {
+        let held = write.row(HELD, values![claim.node, claim.fence]).await?;
+        held.ok_or(Error::LeaseLost)?;
+    }
+    Ok(row)
 }
 
 /// Whether the machine has just been seen off. What a system has said until then says nothing of the one
@@ -384,12 +392,16 @@ pub(crate) async fn append_history(
     now: Timestamp,
 ) -> Result<(), Error> {
     const INSERT: &str = "INSERT INTO history (node, sequence, reached_at, state)
-        VALUES ($1, (SELECT COALESCE(MAX(sequence), 0) + 1 FROM history WHERE node = $1), $2, $3)";
-    const PRUNE: &str = "DELETE FROM history WHERE node = $1
-        AND sequence <= (SELECT MAX(sequence) FROM history WHERE node = $1) - $2";
+        VALUES ($1, (SELECT COALESCE(MAX(sequence), 0) + 1 FROM history WHERE node = $1), $2, $3)
+        RETURNING sequence";
+    const PRUNE: &str = "DELETE FROM history WHERE node = $1 AND sequence <= $2";
     let state = json("state", state)?;
-    write.execute(INSERT, values![node, now, state]).await?;
-    write.execute(PRUNE, values![node, HISTORY_KEPT]).await?;
+    let row = write.row(INSERT, values![node, now, state]).await?;
+    let sequence = row.map_or(Ok(0), |row| row.integer("sequence"))?;
+    if sequence % HISTORY_PRUNED_EVERY == 0 {
+        let oldest = sequence - HISTORY_KEPT;
+        write.execute(PRUNE, values![node, oldest]).await?;
+    }
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod overlay;
 mod place;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use bessemer_core::Timestamp;
 use bessemer_core::boot_method::{BootAbilities, BootMethod};
@@ -98,7 +99,7 @@ pub struct NodeRecord {
     /// Which machine it is.
     pub identity: Option<MachineIdentity>,
     /// What it is made of.
-    pub inventory: Option<Inventory>,
+    pub inventory: Option<Arc<Inventory>>,
     /// Whose server it is. Set from the order until the release is through.
     pub server: Option<ServerId>,
     /// How it is to boot the agent, if an operator decided that.

@@ -11,10 +11,6 @@ use crate::database::{Row, Transaction};
 use crate::store::Store;
 use crate::value::values;
 
-/// A query for the agent of a node, read by [`agent_seen`].
-pub(crate) const AGENT_OF: &str = "SELECT id, last_seen, outdated FROM boot
-    WHERE node = $1 AND session IS NOT NULL AND last_seen IS NOT NULL";
-
 impl Store {
     /// Lets the conductor look at every available node now: a flavor that had its nodes wait in the
     /// agent is gone.
@@ -26,8 +22,10 @@ impl Store {
 
     /// The agent of this node that has called, if its boot is still allowed.
     pub async fn agent_of(&self, node: NodeId) -> Result<Option<AgentSeen>, Error> {
-        let row = self.database().row(AGENT_OF, values![node]).await?;
-        row.as_ref().map(agent_seen).transpose()
+        const SQL: &str = "SELECT id AS agent, last_seen, outdated FROM boot
+            WHERE node = $1 AND session IS NOT NULL AND last_seen IS NOT NULL";
+        let row = self.database().row(SQL, values![node]).await?;
+        row.as_ref().map_or(Ok(None), agent_seen)
     }
 
     /// Marks idle agents that were given another RAM disk than the one with this digest as to be
@@ -115,11 +113,14 @@ pub(crate) async fn wanted(
     }
 }
 
-/// Reads `id`, `last_seen` and `outdated` of a boot whose agent has called.
-pub(crate) fn agent_seen(row: &Row) -> Result<AgentSeen, Error> {
-    Ok(AgentSeen {
-        boot: row.parsed("id")?,
+/// Reads `agent`, `last_seen` and `outdated` of a boot whose agent has called.
+pub(crate) fn agent_seen(row: &Row) -> Result<Option<AgentSeen>, Error> {
+    let Some(boot) = row.optional_parsed("agent")? else {
+        return Ok(None);
+    };
+    Ok(Some(AgentSeen {
+        boot,
         last_seen: row.time("last_seen")?,
         replace: row.integer("outdated")? != 0,
-    })
+    }))
 }

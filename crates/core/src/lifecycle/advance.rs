@@ -301,7 +301,13 @@ fn next_step(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp
     let script = script(spec, state);
     let index = position(script, state.step) + 1;
     if index < script.len() {
-        return begin_step(spec, next, index, now);
+        let mut decision = begin_step(spec, next, index, now);
+        if decision.intent.is_none()
+            && let Verdict::Wait(wake_at) = judge(spec, seen, &decision.next, now)
+        {
+            decision.wake_at = wake_at;
+        }
+        return decision;
     }
     let phase = state.phase.after(spec);
     enter(spec, seen, &next, phase, now)
@@ -357,7 +363,8 @@ fn begin(spec: &NodeSpec, state: &NodeState, now: Timestamp) -> Decision {
         .as_ref()
         .is_some_and(|intent| intent.action.executor() == Executor::Agent);
     // What is to be carried out is carried out at once; what is waited for may have happened
-    // already (an agent that called before its power-on was seen), so that too is looked for.
+    // already (an agent that called before its power-on was seen), so that too is looked for: at once,
+    // unless whoever begins knows that it has not.
     let wake_at = if to_agent {
         deadline.min(now + SignedDuration::from_secs(i64::from(spec.timing.agent_silence)))
     } else {

@@ -2,7 +2,7 @@
 
 use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{
-    Action, Goal, HandOver, NodeState, Outcome, Phase, PortRole, Step, script,
+    Action, Goal, HandOver, NodeState, Outcome, Phase, PortRole, Step, script, step,
 };
 use bessemer_core::reason::Failure;
 use proptest::prelude::*;
@@ -146,6 +146,27 @@ fn a_failed_deployment_is_made_safe_and_erased_once_released() {
     history.settle();
     assert_eq!(history.state.phase, Phase::Available);
     assert_eq!(history.machine.tenant_data, None);
+}
+
+#[test]
+fn what_is_waited_for_is_looked_at_when_it_is_late_or_has_happened_already() {
+    let mut history = History::new();
+    history.run_until(Step::PowerOn);
+    history.intent_ends(true, Outcome::Done);
+    let decide = |history: &History| {
+        let decision = step(&history.spec, &history.seen, &history.state, history.now);
+        assert_eq!(decision.next.step, Step::AwaitAgent);
+        decision
+    };
+    let alone = decide(&history);
+    assert_eq!(alone.wake_at, alone.next.deadline, "whoever calls wakes it");
+    history.agent_calls();
+    let with_agent = decide(&history);
+    assert_eq!(
+        with_agent.wake_at,
+        Some(history.now),
+        "it has called before"
+    );
 }
 
 #[test]

@@ -24,10 +24,7 @@ pub(super) async fn of(agents: &Agents, session: &Session) -> Result<Option<Comm
     };
     let work = match &intent.action {
         Action::ProveAgent => Work::Prove {
-            nonce: agents
-                .site
-                .keyring
-                .proof_nonce(session.boot.boot, &intent.key),
+            nonce: agents.site.keyring.proof_nonce(session.boot, &intent.key),
         },
         Action::Inspect => Work::Inspect,
         Action::Erase => Work::Erase,
@@ -38,7 +35,7 @@ pub(super) async fn of(agents: &Agents, session: &Session) -> Result<Option<Comm
                 ChunkUrl(chunk_service::url(
                     &agents.site,
                     address,
-                    session.boot.boot,
+                    session.boot,
                     *image,
                 ))
             }),

@@ -54,7 +54,7 @@ pub(super) async fn poll(
 /// Notes that the agent is alive.
 async fn hear(agents: &Agents, session: &Session) -> Result<(), Refusal> {
     let site = &agents.site;
-    let (boot, now) = (session.boot.boot, site.now());
+    let (boot, now) = (session.boot, site.now());
     if session.is_idle() {
         site.heard.note(boot, now);
         return Ok(());
@@ -112,7 +112,7 @@ async fn take_report(
             Err(_) => Learned::Nothing,
         },
     };
-    let boot = session.boot.boot;
+    let boot = session.boot;
     let recorded = site
         .store
         .agent_outcome(boot, &command, &outcome, learned, site.now())
@@ -251,10 +251,7 @@ fn check_proof(
     nonce: &str,
     found: &MachineIdentity,
 ) -> Result<(), Failure> {
-    if !same_secret(
-        nonce,
-        &site.keyring.proof_nonce(session.boot.boot, &intent.key),
-    ) {
+    if !same_secret(nonce, &site.keyring.proof_nonce(session.boot, &intent.key)) {
         return Err(Failure::permanent(
             Cause::AgentFailed,
             "the agent answered another question than it was asked",

@@ -6,8 +6,9 @@ use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use bessemer_core::id::BootId;
 use bessemer_core::lifecycle::{Deployment, Goal, Intent, Step};
-use bessemer_store::{BootRecord, NodeRecord};
+use bessemer_store::NodeRecord;
 use serde_json::json;
 use tracing::{debug, error};
 
@@ -17,7 +18,7 @@ use crate::keyring::digest;
 /// An agent that has said hello, its node, and the open intent that is the agent's to carry out.
 pub(super) struct Session {
     secret: String,
-    pub(super) boot: BootRecord,
+    pub(super) boot: BootId,
     pub(super) node: NodeRecord,
     pub(super) intent: Option<Intent>,
 }

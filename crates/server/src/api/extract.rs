@@ -21,7 +21,7 @@ pub(super) const MAX_BODY: usize = 1 << 20;
 
 /// Who asks.
 ///
-/// The token is looked up for every request, so that revoking one works at once.
+/// Every request asks whose its token is, so that revoking one works at once.
 #[derive(Clone)]
 pub(super) struct Caller {
     token: TokenRecord,

@@ -7,12 +7,14 @@ mod access;
 mod bmc;
 mod enroll;
 mod explain;
-mod listing;
 mod port_groups;
 mod ports;
 mod power;
 mod root_disk;
 mod wishes;
+mod written;
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -26,7 +28,8 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::listing::Listing;
+use self::root_disk::Decisive;
+use self::written::{Listing, Shown};
 use super::answer_with;
 use super::extract::{Admin, Answer, Body, Path, Query};
 use super::page;
@@ -147,9 +150,12 @@ async fn create(
 #[utoipa::path(get, path = "/v1/nodes/{node}", tag = "nodes", operation_id = "show_node",
     params(("node" = String, Path, description = "Name or id")),
     responses((status = 200, body = Node)))]
-async fn show(State(site): State<Site>, _: Admin, Path(node): Path<String>) -> Answer<Node> {
-    let node = site.store.node(&node).await?;
-    Ok(Json(whole_view(&site, node).await?))
+async fn show(
+    State(site): State<Site>,
+    _: Admin,
+    Path(node): Path<String>,
+) -> Result<Response, Refusal> {
+    shown(&site, &node).await
 }
 
 /// Change a node.
@@ -167,7 +173,7 @@ async fn update(
     _: Admin,
     Path(node): Path<String>,
     Body(request): Body<NodeUpdate>,
-) -> Answer<Node> {
+) -> Result<Response, Refusal> {
     if let Some(Some(hint)) = &request.root_disk_hint {
         values::root_disk_hint(hint)?;
     }
@@ -187,8 +193,7 @@ async fn update(
     };
     site.store.change_node(node.id, changes, site.now()).await?;
     site.bell.ring();
-    let node = site.store.node_by_id(node.id).await?;
-    Ok(Json(whole_view(&site, node).await?))
+    shown(&site, &node.id.to_string()).await
 }
 
 /// Forget a node.
@@ -235,16 +240,17 @@ async fn history(
     )))
 }
 
-/// The node with where its operating system goes: that takes a look at the flavors.
-async fn whole_view(site: &Site, node: NodeRecord) -> Result<Node, Refusal> {
-    let root_disk = root_disk::of(site, &node).await?;
-    Ok(Node {
-        root_disk,
-        ..view(site, node)
-    })
+/// The node of this name or id, with where its operating system goes: that takes a look at the flavors.
+async fn shown(site: &Site, name_or_id: &str) -> Result<Response, Refusal> {
+    let read = site.store.node_text(name_or_id, |node| {
+        Ok((Shown::of(&node, &site.progress)?, Decisive::of(&node)?))
+    });
+    let (node, decisive) = read.await?;
+    let root_disk = root_disk::of(site, decisive).await?;
+    Ok(node.answer(&root_disk)?)
 }
 
-/// The node as the API shows it.
+/// A node that has just been registered, as the API shows it.
 fn view(site: &Site, node: NodeRecord) -> Node {
     Node {
         port_groups: port_groups::views(&node.ports, &node.port_groups),
@@ -266,7 +272,7 @@ fn view(site: &Site, node: NodeRecord) -> Node {
         ports: node.ports,
         standby: node.standby,
         identity: node.identity,
-        inventory: node.inventory,
+        inventory: node.inventory.map(Arc::unwrap_or_clone),
         server: node.server,
         boot_method: node.boot_method,
         boot_abilities: node.boot_abilities,

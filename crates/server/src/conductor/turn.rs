@@ -7,8 +7,10 @@
 
 use std::time::Duration;
 
-use bessemer_core::lifecycle::{Executor, Intent, Outcome, abandon, kexec_outcome, step};
-use bessemer_store::{Claim, Commit, Committed, Ended, Error as StoreError, Turn, Work};
+use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, abandon, kexec_outcome, step};
+use bessemer_store::{
+    Claim, Commit, Committed, Ended, Error as StoreError, NodeRecord, Turn, Work,
+};
 use bessemer_tasks::Panicked;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +23,8 @@ use crate::evidence;
 /// far lets others go first.
 const MOST_DECISIONS: u32 = 32;
 
-/// How long what was read of a node is decided on if there are no news of it: when its agent was last
-/// heard of is no news.
+/// How long what was read of a node before an intent was carried out is decided on after it, if there have
+/// been no news of the node: when its agent was last heard of is no news.
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 
 impl Conductor {
@@ -95,7 +97,9 @@ impl Conductor {
                 Committed::Kept(kept) => {
                     (*claim, begun, known) = (kept, held, next);
                 }
-                Committed::Overtaken => debug!("overtaken by another intent; deciding again"),
+                Committed::Overtaken | Committed::Outdated => {
+                    debug!("overtaken by something else; deciding again");
+                }
             }
         }
         self.site.store.give_back(*claim).await
@@ -109,6 +113,7 @@ impl Conductor {
         let decision = abandon(&self.site.spec(&work.node), &before, PANICKED, now);
         let turn = Turn {
             ended: None,
+            foreseen: false,
             keep_ms: None,
             commit: Commit {
                 kexec: None,
@@ -136,24 +141,37 @@ impl Conductor {
             self.look_at_ports(claim, &known.work).await?;
             known = self.read(claim).await?;
         }
-        let mut ended = None;
+        let (mut ended, mut foreseen) = (None, false);
         if let Some(intent) = known.work.intent.clone() {
+            let news = makes_news(&known.work.node, &intent);
             let how = self.act(claim, &known.work, intent, begun).await?;
-            known = self.unless_there_are_news(claim, known).await?;
+            foreseen = !news && known.read_at.elapsed() <= KNOWN_FOR;
+            if !foreseen {
+                known = self.read(claim).await?;
+            }
             ended = known.work.take_in(&how).then_some(how);
         }
         if evidence::is_asked_for(&known.work.node.state, self.site.now()) {
             let evidence = self.gather_evidence(claim, &known.work).await?;
             // What was waited for may have come meanwhile.
             known = self.read(claim).await?;
+            foreseen = false;
             ended = ended.filter(|how| known.work.take_in(how));
             known.work.seen.evidence = evidence;
         }
-        let turn = self.step(&mut known.work, ended, may_keep);
+        let mut turn = self.step(&mut known.work, ended, may_keep);
+        turn.foreseen = foreseen;
         // Not since the commit is known to stand: whoever stood still before that may have lost the node,
         // and what has just been opened is carried out without looking.
-        let held = Instant::now();
-        let committed = self.commit(claim, &known.work, &turn).await?;
+        let mut held = Instant::now();
+        let mut committed = self.commit(claim, &known.work, &turn).await?;
+        if committed == Committed::Outdated {
+            known = self.read(claim).await?;
+            let ended = turn.ended.filter(|how| known.work.take_in(how));
+            turn = self.step(&mut known.work, ended, may_keep);
+            held = Instant::now();
+            committed = self.commit(claim, &known.work, &turn).await?;
+        }
         Ok((committed, known.after(turn.commit), held))
     }
 
@@ -161,16 +179,6 @@ impl Conductor {
     async fn read(&self, claim: Claim) -> Result<Known, StoreError> {
         let work = self.outlast(|| self.site.store.work(claim)).await?;
         Ok(Known::now(work))
-    }
-
-    /// What is known of a node that is held, or what there is to know by now if that is more.
-    async fn unless_there_are_news(&self, claim: Claim, known: Known) -> Result<Known, StoreError> {
-        if known.read_at.elapsed() > KNOWN_FOR
-            || self.outlast(|| self.site.store.news_of(claim)).await? != known.work.news
-        {
-            return self.read(claim).await;
-        }
-        Ok(known)
     }
 
     /// The next decision.
@@ -194,6 +202,7 @@ impl Conductor {
         let goes_on = may_keep && wake_at.is_some_and(|at| at <= now);
         Turn {
             ended,
+            foreseen: false,
             keep_ms: goes_on.then_some(LEASE.as_millis() as i64),
             commit: Commit {
                 kexec: kexec_outcome(&spec, &before, &decision.next),
@@ -233,7 +242,7 @@ impl Conductor {
             }
             committed => committed?,
         };
-        if committed == Committed::Overtaken {
+        if matches!(committed, Committed::Overtaken | Committed::Outdated) {
             return Ok(committed);
         }
         let Commit {
@@ -292,6 +301,12 @@ impl Conductor {
             events,
         })
     }
+}
+
+/// Whether carrying out an intent writes down more of its node than how it has ended.
+fn makes_news(node: &NodeRecord, intent: &Intent) -> bool {
+    matches!(intent.action, Action::CheckBmc | Action::PrepareBoot { .. })
+        || drift::moves_ports(node, intent).is_some()
 }
 
 /// What is known of a node that is held.

@@ -1,6 +1,7 @@
 //! One connection: its statements, and the rows they give.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -101,15 +102,7 @@ impl Session {
     ) -> Result<Vec<SqliteRow>, rusqlite::Error> {
         let mut found = Vec::new();
         let done = self.each(sql, values, |row, shape| {
-            let mut values = Vec::with_capacity(shape.columns.len());
-            for index in 0..shape.columns.len() {
-                values.push(owned(row.get_ref(index)?));
-            }
-            found.push(SqliteRow {
-                values,
-                shape: shape.clone(),
-                next: AtomicUsize::new(0),
-            });
+            found.push(SqliteRow::copied(row, shape)?);
             Ok::<_, rusqlite::Error>(())
         });
         done.inspect_err(|error| self.tell_undone(error))?;
@@ -181,43 +174,79 @@ fn bind(
     Ok(())
 }
 
-/// One row of an answer.
+/// One row of an answer. All of its text is in one piece of memory: rows have many columns, and most are
+/// read once.
 pub(crate) struct SqliteRow {
-    values: Vec<Cell>,
+    text: String,
+    cells: Vec<Stored>,
     shape: Arc<Shape>,
     /// After the column that was read last: most are read in the order in which they stand.
     next: AtomicUsize,
 }
 
-/// What stands in a column.
-pub(crate) enum Cell {
+/// What stands in a column; of a text, where in the row's.
+enum Stored {
     Null,
     Integer(i64),
-    Text(String),
+    Text(Range<usize>),
+    Other,
+}
+
+/// What stands in a column.
+pub(crate) enum Cell<'r> {
+    Null,
+    Integer(i64),
+    Text(&'r str),
     /// Nothing that this crate has written.
     Other,
 }
 
 impl SqliteRow {
+    fn copied(row: &rusqlite::Row<'_>, shape: &Arc<Shape>) -> Result<Self, rusqlite::Error> {
+        let columns = 0..shape.columns.len();
+        let mut length = 0;
+        for index in columns.clone() {
+            if let ValueRef::Text(bytes) = row.get_ref(index)? {
+                length += bytes.len();
+            }
+        }
+        let mut text = String::with_capacity(length);
+        let mut cells = Vec::with_capacity(columns.len());
+        for index in columns {
+            cells.push(match row.get_ref(index)? {
+                ValueRef::Null => Stored::Null,
+                ValueRef::Integer(integer) => Stored::Integer(integer),
+                ValueRef::Text(bytes) => match str::from_utf8(bytes) {
+                    Ok(column) => {
+                        let begin = text.len();
+                        text.push_str(column);
+                        Stored::Text(begin..text.len())
+                    }
+                    Err(_) => Stored::Other,
+                },
+                ValueRef::Real(_) | ValueRef::Blob(_) => Stored::Other,
+            });
+        }
+        Ok(Self {
+            text,
+            cells,
+            shape: shape.clone(),
+            next: AtomicUsize::new(0),
+        })
+    }
+
     /// What stands in the column of this name, if there is one.
-    pub(crate) fn cell(&self, column: &str) -> Option<&Cell> {
+    pub(crate) fn cell(&self, column: &str) -> Option<Cell<'_>> {
         let names = &self.shape.columns;
         let next = self.next.load(Ordering::Relaxed);
         let mut places = (next..names.len()).chain(0..next);
         let place = places.find(|place| names[*place] == column)?;
         self.next.store(place + 1, Ordering::Relaxed);
-        self.values.get(place)
-    }
-}
-
-fn owned(value: ValueRef<'_>) -> Cell {
-    match value {
-        ValueRef::Null => Cell::Null,
-        ValueRef::Integer(integer) => Cell::Integer(integer),
-        ValueRef::Text(bytes) => match str::from_utf8(bytes) {
-            Ok(text) => Cell::Text(text.to_owned()),
-            Err(_) => Cell::Other,
-        },
-        ValueRef::Real(_) | ValueRef::Blob(_) => Cell::Other,
+        Some(match self.cells.get(place)? {
+            Stored::Null => Cell::Null,
+            Stored::Integer(integer) => Cell::Integer(*integer),
+            Stored::Text(range) => self.text.get(range.clone()).map_or(Cell::Other, Cell::Text),
+            Stored::Other => Cell::Other,
+        })
     }
 }

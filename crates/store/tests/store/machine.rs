@@ -66,6 +66,7 @@ async fn conductor_moves(store: &Store, now: Timestamp) -> Result<(), Error> {
     let turn = Turn {
         commit,
         ended: None,
+        foreseen: true,
         keep_ms: Some(LEASE),
     };
     let Committed::Kept(kept) = store.commit_turn(claim, &turn, now).await? else {

@@ -102,7 +102,7 @@ async fn a_node_reads_back_as_it_was_registered(site: Site) {
         assert_eq!(node.spec.goal, Goal::Available);
         assert_eq!(node.spec.generation, Generation(1));
         assert_eq!(node.created_at, at(1));
-        assert_eq!(node.inventory, Some(inventory()));
+        assert_eq!(node.inventory.as_deref(), Some(&inventory()));
         assert_eq!(node.spec.identity, Some(inventory().identity));
     }
     let missing = store.node("node2").await.err().unwrap();

@@ -13,6 +13,7 @@ on_both! {
     an_outcome_and_what_follows_from_it_are_one_commit
     a_node_that_is_held_on_is_nobody_elses_until_the_lease_ends
     what_rests_on_an_intent_that_is_not_open_any_more_is_not_stored
+    what_does_not_know_the_latest_news_is_not_stored
     an_outcome_counts_only_for_the_open_intent
 }
 
@@ -79,6 +80,7 @@ async fn turn(store: &Store, claim: Claim, keep_ms: Option<i64>) -> Turn {
     Turn {
         commit: follows(&work),
         ended: Some(ended),
+        foreseen: true,
         keep_ms,
     }
 }
@@ -149,6 +151,7 @@ async fn a_node_that_is_held_on_is_nobody_elses_until_the_lease_ends(site: Site)
     let last = Turn {
         ended: Some(failed),
         commit: rest,
+        foreseen: false,
         keep_ms: None,
     };
     let committed = store.commit_turn(kept, &last, at(12)).await.unwrap();
@@ -167,6 +170,7 @@ async fn a_node_that_is_held_on_is_nobody_elses_until_the_lease_ends(site: Site)
     let turn = Turn {
         commit,
         ended: None,
+        foreseen: false,
         keep_ms: Some(LEASE),
     };
     store.commit_turn(claimed, &turn, at(20)).await.unwrap();
@@ -195,6 +199,30 @@ async fn what_rests_on_an_intent_that_is_not_open_any_more_is_not_stored(site: S
     // It is still held, and can be decided about anew.
     let work = store.work(claimed).await.unwrap();
     store.commit(claimed, follows(&work), at(12)).await.unwrap();
+}
+
+async fn what_does_not_know_the_latest_news_is_not_stored(site: Site) {
+    let store = site.open().await;
+    let claimed = to_be_switched_on(&store).await;
+    let mut turn = turn(&store, claimed, None).await;
+    store.wake(node_id(1), at(10)).await.unwrap();
+    let (node, events) = (store.node("node1").await.unwrap(), store.last_event().await);
+    let committed = store.commit_turn(claimed, &turn, at(11)).await.unwrap();
+    assert_eq!(committed, Committed::Outdated);
+    let after = store.node("node1").await.unwrap();
+    assert_eq!((after.state, after.power), (node.state, node.power));
+    assert_eq!(store.last_event().await.unwrap(), events.unwrap());
+    let outcome = store.outcome(node_id(1), "on").await.unwrap();
+    assert_eq!(outcome, Some(Outcome::Pending));
+    // What was read after the intent was carried out counts, and leaves the node due for its news.
+    turn.foreseen = false;
+    let committed = store.commit_turn(claimed, &turn, at(11)).await.unwrap();
+    assert_eq!(committed, Committed::GivenBack);
+    assert_eq!(store.next_due(at(11)).await.unwrap(), Some(at(11)));
+    // Whoever has lost the node is told that.
+    turn.foreseen = true;
+    let late = store.commit_turn(claimed, &turn, at(12)).await;
+    assert!(matches!(late, Err(Error::LeaseLost)));
 }
 
 async fn an_outcome_counts_only_for_the_open_intent(site: Site) {

@@ -1,34 +1,56 @@
 //! Which disk of a node carries the operating system, told before anything is ordered.
 
-use bessemer_core::hardware::{Disk, Inventory};
+use std::sync::Arc;
+
+use bessemer_core::hardware::{Disk, DiskIdentity, Inventory};
 use bessemer_core::lifecycle::Goal;
 use bessemer_core::root_disk::{NoRootDisk, RootDiskHint, choose};
-use bessemer_store::NodeRecord;
+use bessemer_store::{Error, NodeText};
 use bessemer_wire::api::{RootDisk, RootDiskDecision};
 
 use crate::site::Site;
 
+/// What decides about it.
+pub(super) struct Decisive {
+    inventory: Option<Arc<Inventory>>,
+    /// The disk that its server was ordered for.
+    ordered: Option<DiskIdentity>,
+    hint: Option<RootDiskHint>,
+}
+
+impl Decisive {
+    pub(super) fn of(node: &NodeText<'_>) -> Result<Self, Error> {
+        let goal = match node.server {
+            Some(_) => node.read_goal()?,
+            None => Goal::Available,
+        };
+        Ok(Self {
+            inventory: node.read_inventory()?,
+            ordered: match goal {
+                Goal::Deployed(deployment) => deployment.root_disk,
+                _ => None,
+            },
+            hint: node.read_root_disk_hint()?,
+        })
+    }
+}
+
 /// The disk that a server is on; or where an order would go: by the node's hint, or else for each
 /// flavor with a hint that has its hardware, and by the rule for those without. Empty before it is
 /// inspected.
-pub(super) async fn of(
-    site: &Site,
-    node: &NodeRecord,
-) -> Result<Vec<RootDisk>, bessemer_store::Error> {
+pub(super) async fn of(site: &Site, node: Decisive) -> Result<Vec<RootDisk>, Error> {
     let Some(inventory) = &node.inventory else {
         return Ok(Vec::new());
     };
-    if let Goal::Deployed(deployment) = &node.spec.goal
-        && let Some(disk) = &deployment.root_disk
-    {
+    if let Some(disk) = node.ordered {
         return Ok(vec![RootDisk {
             decided_by: RootDiskDecision::Order,
             flavor: None,
-            disk: Some(disk.clone()),
+            disk: Some(disk),
             problem: None,
         }]);
     }
-    if let Some(hint) = &node.root_disk_hint {
+    if let Some(hint) = &node.hint {
         return Ok(vec![by_hint(inventory, hint, None)]);
     }
     let mut flavors = site.store.flavors().await?;
