@@ -20,14 +20,15 @@ impl RedfishBmc {
         mode: BootMode,
         deadline: Instant,
     ) -> Result<(), Error> {
-        let system = self.system(deadline).await?;
+        let system = self.system_lately(deadline).await?;
         let wanted = self.translate(device, mode, &system)?;
+        let system = self.system_before(&wanted, deadline).await?;
         self.bring_about_from(system, &wanted, deadline).await?;
         Ok(())
     }
 
     pub(super) async fn read_capabilities(&self, deadline: Instant) -> Result<Capabilities, Error> {
-        let system = self.system(deadline).await?;
+        let system = self.system_lately(deadline).await?;
         let targets = targets(&system);
         let offers = |wanted: &str| targets.iter().any(|target| target == wanted);
         let boot_mode = boot_mode(&system);

@@ -106,7 +106,7 @@ impl RedfishBmc {
     /// The first of the best drives, under the system or else under its managers: always the same
     /// one, so that what was inserted is found again.
     async fn find_drive(&self, deadline: Instant) -> Result<String, Error> {
-        let system = self.system(deadline).await?;
+        let system = self.system_lately(deadline).await?;
         let mut found = self.best_drive(&system, deadline).await?;
         for path in managers(&system) {
             if found.is_some() {

@@ -23,6 +23,7 @@ mod system;
 mod tasks;
 mod transport;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ use self::client::Client;
 use self::media::Companions;
 use self::remembered::Remembered;
 use self::resource::Resource;
+use self::system::Look;
 use crate::ipmi::{IpmiBmc, IpmiConfig, IpmiEndpoint};
 use crate::{
     Bmc, BmcInventory, BootDevice, BootMode, Capabilities, Credentials, Error, Exchange, Identity,
@@ -82,6 +84,8 @@ pub struct RedfishBmc {
     client: Arc<Client>,
     wanted_system: Option<String>,
     system_path: Remembered<String>,
+    last_look: Mutex<Option<Look>>,
+    system_changes: AtomicU64,
     drive_path: Remembered<String>,
     /// The drive as it was last seen, with an image of ours in it.
     filled_drive: Mutex<Option<Resource>>,
@@ -107,6 +111,8 @@ impl RedfishBmc {
             client: Arc::new(client),
             wanted_system: config.system,
             system_path: Remembered::default(),
+            last_look: Mutex::default(),
+            system_changes: AtomicU64::new(0),
             drive_path: Remembered::default(),
             filled_drive: Mutex::default(),
             reset_types: Remembered::default(),
@@ -125,7 +131,7 @@ impl Bmc for RedfishBmc {
     }
 
     fn power(&self, deadline: Instant) -> BoxFuture<'_, Result<PowerState, Error>> {
-        async move { Ok(power::state(&self.system(deadline).await?)) }.boxed()
+        async move { Ok(power::state(&self.system_in_passing(deadline).await?)) }.boxed()
     }
 
     fn set_power(
@@ -134,7 +140,10 @@ impl Bmc for RedfishBmc {
         deadline: Instant,
     ) -> BoxFuture<'_, Result<(), Error>> {
         async move {
-            let system = self.system(deadline).await?;
+            let system = match action {
+                PowerAction::On => self.system_before(&power::ON, deadline).await?,
+                _ => self.system(deadline).await?,
+            };
             self.bring_power(system, action, deadline).await
         }
         .boxed()

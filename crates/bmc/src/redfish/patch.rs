@@ -54,6 +54,7 @@ impl RedfishBmc {
         etag: Option<&str>,
         deadline: Instant,
     ) -> Result<(), Error> {
+        self.system_may_change();
         self.client
             .write(Method::PATCH, &seen.path, body, etag, deadline)
             .await

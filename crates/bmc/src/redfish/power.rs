@@ -131,6 +131,7 @@ impl RedfishBmc {
         let body = json!({ "ResetType": reset_type });
         let governor = self.client.governor();
         governor.before_power(self.client.bmc(), deadline).await?;
+        self.system_may_change();
         self.client.act(target, &body, deadline).await
     }
 

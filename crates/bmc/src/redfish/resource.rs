@@ -19,7 +19,7 @@ const MOST_TEXTS: usize = 256;
 const LONGEST_MESSAGE: usize = 300;
 
 /// A resource as read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Resource {
     pub(super) path: String,
     pub(super) value: Value,

@@ -1,7 +1,11 @@
 //! Power: check, act, verify.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use axum::http::{Method, StatusCode};
-use bessemer_bmc::{Bmc, Error, PowerAction, PowerState};
+use bessemer_bmc::{Bmc, BootDevice, BootMode, Error, PowerAction, PowerState};
 use bessemer_core::reason::FailureClass;
 use serde_json::json;
 
@@ -53,6 +57,41 @@ async fn the_machine_that_is_meant_is_switched_and_no_other() {
         "{text}"
     );
     assert_eq!(service.resets(), ["On"], "another machine was switched");
+}
+
+#[tokio::test]
+async fn what_was_seen_a_moment_ago_is_enough_to_ask_but_not_to_believe() {
+    let service = Service::start(small_tree()).await;
+    let client = service.client();
+    let began = Instant::now();
+    client.identity(soon()).await.unwrap();
+    let before = client.requests();
+    let (device, mode) = (BootDevice::Pxe, BootMode::Uefi);
+    client.set_boot_once(device, mode, soon()).await.unwrap();
+    client.set_power(PowerAction::On, soon()).await.unwrap();
+    let requests = client.requests() - before;
+    // On a machine that stands still meanwhile, it is not a moment ago.
+    if began.elapsed() < Duration::from_secs(1) {
+        assert_eq!(requests, 4, "each is asked for, and then looked at");
+    }
+    // Somebody pulls the plug. That it is on was seen a moment ago, and is looked at all the same.
+    service.world(|world| world.system()["PowerState"] = "Off".into());
+    client.set_power(PowerAction::On, soon()).await.unwrap();
+    assert_eq!(service.resets(), ["On", "On"]);
+    // What was seen before we asked for a change says nothing after it, however that ended.
+    let off = client.set_power(PowerAction::ForceOff, soon());
+    off.await.unwrap();
+    let blind = Arc::new(AtomicBool::new(true));
+    let is_blind = blind.clone();
+    service.rule(move |seen, _| {
+        let blind = is_blind.load(Ordering::Relaxed) && is_look(seen);
+        blind.then(|| refusal(StatusCode::BAD_GATEWAY, "restarting"))
+    });
+    let on = client.set_power(PowerAction::On, at_once());
+    on.await.unwrap_err();
+    blind.store(false, Ordering::Relaxed);
+    client.set_power(PowerAction::On, soon()).await.unwrap();
+    assert_eq!(service.resets(), ["On", "On", "ForceOff", "On"]);
 }
 
 #[tokio::test]
