@@ -13,7 +13,7 @@ use bessemer_core::id::NodeId;
 use crate::Error;
 use crate::database::from_json;
 
-/// Nodes whose inventories are kept, some 8 kB each; then all are forgotten.
+/// Nodes whose inventories are kept, some 25 kB each in resident memory; then all are forgotten.
 const MOST_KEPT: usize = 1024;
 
 /// One for all stores of the process: what a text means depends on nothing else.

@@ -141,16 +141,7 @@ impl Conductor {
             self.look_at_ports(claim, &known.work).await?;
             known = self.read(claim).await?;
         }
-        let (mut ended, mut foreseen) = (None, false);
-        if let Some(intent) = known.work.intent.clone() {
-            let news = makes_news(&known.work.node, &intent);
-            let how = self.act(claim, &known.work, intent, begun).await?;
-            foreseen = !news && known.read_at.elapsed() <= KNOWN_FOR;
-            if !foreseen {
-                known = self.read(claim).await?;
-            }
-            ended = known.work.take_in(&how).then_some(how);
-        }
+        let (mut known, mut ended, mut foreseen) = self.carried_out(claim, known, begun).await?;
         if evidence::is_asked_for(&known.work.node.state, self.site.now()) {
             let evidence = self.gather_evidence(claim, &known.work).await?;
             // What was waited for may have come meanwhile.
@@ -159,20 +150,44 @@ impl Conductor {
             ended = ended.filter(|how| known.work.take_in(how));
             known.work.seen.evidence = evidence;
         }
-        let mut turn = self.step(&mut known.work, ended, may_keep);
-        turn.foreseen = foreseen;
+        let mut turn = Turn {
+            foreseen,
+            ..self.step(&mut known.work, ended, may_keep)
+        };
         // Not since the commit is known to stand: whoever stood still before that may have lost the node,
         // and what has just been opened is carried out without looking.
         let mut held = Instant::now();
         let mut committed = self.commit(claim, &known.work, &turn).await?;
         if committed == Committed::Outdated {
             known = self.read(claim).await?;
+            // What comes after this reading leaves the node due at once.
             let ended = turn.ended.filter(|how| known.work.take_in(how));
             turn = self.step(&mut known.work, ended, may_keep);
             held = Instant::now();
             committed = self.commit(claim, &known.work, &turn).await?;
         }
         Ok((committed, known.after(turn.commit), held))
+    }
+
+    /// Carries out the open intent of a node that is held since `begun`, if there is one. What is known
+    /// then, how it ended, and whether that is put to what was read before.
+    async fn carried_out(
+        &self,
+        claim: Claim,
+        mut known: Known,
+        begun: Instant,
+    ) -> Result<(Known, Option<Ended>, bool), StoreError> {
+        let Some(intent) = known.work.intent.clone() else {
+            return Ok((known, None, false));
+        };
+        let news = makes_news(&known.work.node, &intent);
+        let how = self.act(claim, &known.work, intent, begun).await?;
+        let foreseen = !news && known.read_at.elapsed() <= KNOWN_FOR;
+        if !foreseen {
+            known = self.read(claim).await?;
+        }
+        let ended = known.work.take_in(&how).then_some(how);
+        Ok((known, ended, foreseen))
     }
 
     /// Reads all about a node that is held.
