@@ -530,6 +530,43 @@ mod tests {
         tokio::time::timeout(PATIENCE, served).await.unwrap();
     }
 
+    /// A listener that panics once, when the first connection has come.
+    struct PanicsOnce(PlainListener, bool);
+
+    impl Listener for PanicsOnce {
+        type Io = TcpStream;
+        type Addr = SocketAddr;
+
+        async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+            let accepted = self.0.accept().await;
+            assert!(std::mem::replace(&mut self.1, true), "planted");
+            accepted
+        }
+
+        fn local_addr(&self) -> io::Result<SocketAddr> {
+            self.0.local_addr()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_panics_listens_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = PanicsOnce(PlainListener(listener), false);
+        let router = Router::new().route("/", get(|| async { "here" }));
+        let (stop, supervisor) = (CancellationToken::new(), Supervisor::default());
+        tokio::spawn(serve(listener, router, BOUNDS, stop, supervisor.clone()));
+        let mut lost = TcpStream::connect(address).await.unwrap();
+        assert_eq!(to_the_end(&mut lost).await, "");
+        assert_eq!(supervisor.panics(), 1);
+        // Whoever comes meanwhile waits in the kernel's queue.
+        let mut next = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        next.write_all(request).await.unwrap();
+        assert!(to_the_end(&mut next).await.ends_with("here"));
+        assert!(supervisor.down().is_empty());
+    }
+
     #[tokio::test]
     async fn who_does_not_take_its_answer_is_cut_off_by_the_kernel() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

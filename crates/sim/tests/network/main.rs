@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bessemer_core::lifecycle::Timing;
+use bessemer_store::{Outages, StoreOptions, When};
 use bessemer_wire::event::Event;
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -33,7 +35,7 @@ const POOL_FIRST: u8 = 50;
 
 type Test = fn(Wire) -> Pin<Box<dyn Future<Output = ()>>>;
 
-const TESTS: [(&str, Test); 3] = [
+const TESTS: [(&str, Test); 4] = [
     ("another_dhcp_server_is_told", |wire| {
         Box::pin(another_dhcp_server_is_told(wire))
     }),
@@ -42,6 +44,9 @@ const TESTS: [(&str, Test); 3] = [
     }),
     ("what_machines_ask_for_is_the_cause", |wire| {
         Box::pin(what_machines_ask_for_is_the_cause(wire))
+    }),
+    ("what_machines_boot_by_goes_on_after_panics", |wire| {
+        Box::pin(what_machines_boot_by_goes_on_after_panics(wire))
     }),
 ];
 
@@ -72,11 +77,17 @@ async fn site_on(wire: &Wire) -> Site {
 
 /// The same with this timing.
 async fn site_with(wire: &Wire, timing: Timing) -> Site {
+    site_as(wire, StoreOptions::default(), timing, PathBuf::new()).await
+}
+
+/// The same with this store, and with the loaders in this folder for PXE.
+async fn site_as(wire: &Wire, store: StoreOptions, timing: Timing, loaders: PathBuf) -> Site {
     let interface = wire.near().to_owned();
-    Site::start_as(timing, None, |config| {
+    Site::start_on(store, timing, |config| {
         let provisioning = config.provisioning.as_mut().unwrap();
         provisioning.interface = Some(interface);
         provisioning.address = OWN;
+        provisioning.ipxe = loaders;
         provisioning.subnet = "10.77.0.0/24".parse().unwrap();
         provisioning.pool_first = Ipv4Addr::new(10, 77, 0, POOL_FIRST);
         provisioning.pool_last = Ipv4Addr::new(10, 77, 0, 99);
@@ -169,8 +180,7 @@ async fn a_storm_of_strangers_takes_nothing(wire: Wire) {
     })
     .await;
     let lease = firmware_asks(&wire, &node, &["-x", "0x5d:0010", "-V", "HTTPClient"]);
-    let lease = tokio::task::spawn_blocking(move || lease.join().unwrap());
-    let lease = lease.await.unwrap();
+    let lease = joined(lease).await;
     storm.over.store(true, Ordering::SeqCst);
     raging.join().unwrap();
     let sent = storm.sent.load(Ordering::SeqCst);
@@ -225,9 +235,7 @@ async fn what_machines_ask_for_is_the_cause(wire: Wire) {
         site.api.create_node(&node.request()).await.unwrap();
         site.wait_for_state(&node, "inspect wait").await;
         let asking = firmware_asks(&wire, &node, &asks_for);
-        tokio::task::spawn_blocking(move || asking.join().unwrap())
-            .await
-            .unwrap();
+        joined(asking).await;
         site.wait(code, async || {
             let explained = site.api.explain_node(&node.name).await.unwrap();
             (explained.standing.cause.code == code).then_some(())
@@ -235,6 +243,84 @@ async fn what_machines_ask_for_is_the_cause(wire: Wire) {
         .await;
     }
     site.stop().await;
+}
+
+/// What PXE loads (`provisioning.ipxe`).
+const LOADERS: [&str; 2] = ["undionly.kpxe", "snponly.efi"];
+
+/// DHCP and TFTP are started again, and serve machines as before.
+async fn what_machines_boot_by_goes_on_after_panics(wire: Wire) {
+    let broken = Arc::new(AtomicBool::new(false));
+    let breaks = broken.clone();
+    // Both read who it is that asks; so do others, which go on as well.
+    let outages: Outages = Arc::new(move |point| {
+        let reads = point.when == When::Reading;
+        assert!(!reads || !breaks.load(Ordering::SeqCst), "planted");
+        false
+    });
+    let store = StoreOptions {
+        outages: Some(outages),
+        ..StoreOptions::default()
+    };
+    let loaders = tempfile::tempdir().unwrap();
+    for name in LOADERS {
+        std::fs::write(loaders.path().join(name), name).unwrap();
+    }
+    let mut site = site_as(&wire, store, eager(), loaders.path().into()).await;
+    let node = site.machine().await;
+    node.machine.set_stuck_in_firmware(true);
+    site.api.create_node(&node.request()).await.unwrap();
+    let leased = site.boot_of(&node).await.address;
+    // Its turn is over then: nothing happens to it meanwhile.
+    site.wait_for_state(&node, "inspect wait").await;
+
+    broken.store(true, Ordering::SeqCst);
+    let breaks = broken.clone();
+    let asking = wire.far(move || {
+        wire::ip(&format!("address add {leased}/24 dev {FAR}"));
+        let dhcp = speaks_dhcp();
+        while breaks.load(Ordering::SeqCst) {
+            dhcp.send_to(&discover(1), EVERY_DHCP_SERVER).unwrap();
+            ask_for_loader(leased);
+            // As firmware does, but with less patience.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    site.wait_for_down("the DHCP server").await;
+    site.wait_for_down("the TFTP server").await;
+    broken.store(false, Ordering::SeqCst);
+    joined(asking).await;
+    site.wait_for_none_down().await;
+
+    let lease = firmware_asks(&wire, &node, &["-x", "0x5d:0010", "-V", "HTTPClient"]);
+    says(
+        joined(lease).await,
+        &[&format!("lease of {leased} obtained")],
+    );
+    let loaded = wire.far(move || {
+        let mut packet = [0; 600];
+        let socket = ask_for_loader(leased);
+        let (length, _) = socket.recv_from(&mut packet).expect("an answer");
+        packet[..length].to_vec()
+    });
+    let block = [b"\0\x03\0\x01", LOADERS[1].as_bytes()].concat();
+    assert_eq!(joined(loaded).await, block);
+    site.stop().await;
+}
+
+/// What a thread at the far end came to.
+async fn joined<T: Send + 'static>(thread: std::thread::JoinHandle<T>) -> T {
+    let joined = tokio::task::spawn_blocking(move || thread.join().unwrap());
+    joined.await.unwrap()
+}
+
+/// Asks for a loader by TFTP (RFC 1350) from this address; where the answer comes in.
+fn ask_for_loader(from: Ipv4Addr) -> UdpSocket {
+    let socket = UdpSocket::bind((from, 0)).unwrap();
+    socket.set_read_timeout(Some(harness::LIMIT)).unwrap();
+    let request = format!("\0\x01{}\0octet\0", LOADERS[1]);
+    socket.send_to(request.as_bytes(), (OWN, 69)).unwrap();
+    socket
 }
 
 /// Somebody else's DHCP client with the node's MAC address; option 93 says what it boots (16 is UEFI's
@@ -279,11 +365,7 @@ impl Storm {
     /// Goes on until it is over.
     fn rage(&self) {
         wire::ip(&format!("address add 10.77.0.200/24 dev {FAR}"));
-        let socket = UdpSocket::bind("0.0.0.0:68").unwrap();
-        socket.set_broadcast(true).unwrap();
-        // Without a route, this is what says where broadcasts go.
-        setsockopt(&socket, sockopt::BindToDevice, &OsString::from(FAR)).unwrap();
-        socket.set_nonblocking(true).unwrap();
+        let socket = speaks_dhcp();
         let mut buffer = [0; 2048];
         for number in 0..MOST_PACKETS {
             if self.over.load(Ordering::SeqCst) {
@@ -295,7 +377,7 @@ impl Storm {
                 _ => discover(number),
             };
             // The queue may be full: it is a storm.
-            if socket.send_to(&packet, "255.255.255.255:67").is_ok() {
+            if socket.send_to(&packet, EVERY_DHCP_SERVER).is_ok() {
                 self.sent.fetch_add(1, Ordering::SeqCst);
             }
             while let Ok((length, _)) = socket.recv_from(&mut buffer) {
@@ -310,6 +392,18 @@ impl Storm {
             }
         }
     }
+}
+
+const EVERY_DHCP_SERVER: &str = "255.255.255.255:67";
+
+/// A client's socket at the far end, which does not wait.
+fn speaks_dhcp() -> UdpSocket {
+    let socket = UdpSocket::bind("0.0.0.0:68").unwrap();
+    socket.set_broadcast(true).unwrap();
+    // Without a route, this is what says where broadcasts go.
+    setsockopt(&socket, sockopt::BindToDevice, &OsString::from(FAR)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
 }
 
 /// A DHCPDISCOVER (RFC 2131, figure 1) of UEFI's HTTP boot, under the MAC address of this number.

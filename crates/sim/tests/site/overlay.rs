@@ -16,6 +16,7 @@ use bessemer_wire::api::{
 };
 
 use crate::harness::disk::ConfigDrive;
+use crate::harness::trap::panics_at;
 use crate::harness::{SimNode, Site, order, problem};
 use crate::switches::vswitch::{EVERYBODY, Vswitch, frame};
 
@@ -297,6 +298,24 @@ async fn a_tunnel_that_somebody_takes_away_is_put_back_and_told() {
     let drifts = site.events().await.into_iter();
     let drifts = drifts.filter(|event| event.kind == "switch.tunnels_drifted");
     assert_eq!(drifts.count(), 1, "none that was wanted is taken for one");
+}
+
+/// What looks at tunnels in turn is started again, and finds what it would have found.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watch_over_tunnels_goes_on_after_a_panic() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let gate = panics_at("claim_tunnels", &broken);
+    let (overlay, _first) = Overlay::with_server(1, Some(gate)).await;
+    let _second = overlay.node("leaf2", "p1").await;
+    overlay.deploy("web2", "far").await;
+    overlay.wait_for_tunnels(&[5000]).await;
+    broken.store(true, Ordering::SeqCst);
+    overlay.site.wait_for_down("the watch over tunnels").await;
+    let tunnel = tunnels(&overlay.one).remove(0);
+    overlay.one.vsctl(&["del-port", "br0", &tunnel]);
+    broken.store(false, Ordering::SeqCst);
+    overlay.wait_for_tunnels(&[5000]).await;
+    overlay.site.wait_for_none_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //! reach it over loopback, whatever their ports carry.)
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bessemer_core::lifecycle::{Step, Timing};
@@ -13,6 +13,7 @@ use bessemer_wire::api::{
 };
 
 use self::vswitch::Vswitch;
+use crate::harness::trap::panics_at;
 use crate::harness::{SimNode, Site, order};
 
 #[allow(dead_code, reason = "the driver's own tests use all of it")]
@@ -121,6 +122,26 @@ async fn a_port_that_somebody_else_moves_is_put_back_and_told() {
     assert!(drift[0].contains("parked in VLAN 4094") && drift[0].contains("VLANs 7, 8"));
     // It is put back once, and the node stays where it was.
     assert_eq!(site.node(&node).await.provision_state, "available");
+}
+
+/// What reads ports in turn is started again, and finds what it would have found.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watch_over_switch_ports_goes_on_after_a_panic() {
+    let vswitch = Vswitch::start();
+    let broken = Arc::new(AtomicBool::new(false));
+    let gate = panics_at("ports_to_read", &broken);
+    let (site, _node) = site(&[vswitch.socket()], Some(gate)).await;
+    broken.store(true, Ordering::SeqCst);
+    site.wait_for_down("the watch over switch ports").await;
+    vswitch.vsctl(&["set", "port", "p1", "tag=7"]);
+    broken.store(false, Ordering::SeqCst);
+    let put_back = async || (vlan_of_p1(&vswitch) == "4094").then_some(());
+    site.wait("the port to be put back", put_back).await;
+    site.wait_for_none_down().await;
+    assert!(
+        site.server().site.supervisor.panics() > 0,
+        "none is counted"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use bessemer_sim::machine::{Machine, PowerState};
 use bessemer_store::{Gate, When};
 
 use super::expect_failed;
+use crate::harness::trap::panics_at;
 use crate::harness::{SimNode, Site, eager, says};
 
 /// Panics at every decision of one node while `broken`, but not when the node is given up for it: these
@@ -112,22 +113,11 @@ async fn a_server_that_panics_at_every_decision_about_an_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conductor_that_panics_is_started_again() {
     let broken = Arc::new(AtomicBool::new(true));
-    let breaks = broken.clone();
-    let gate: Gate = Arc::new(move |point| {
-        assert!(
-            point.name != "claim_due" || !breaks.load(Ordering::SeqCst),
-            "planted"
-        );
-        true
-    });
+    let gate = panics_at("claim_due", &broken);
     let site = Site::start_with(eager(), Some(gate)).await;
     let node = site.machine().await;
     site.api.create_node(&node.request()).await.unwrap();
-    site.wait("the conductor to be down", async || {
-        let down = site.server().site.supervisor.down();
-        (down == ["the conductor"]).then_some(())
-    })
-    .await;
+    site.wait_for_down("the conductor").await;
     site.api
         .health()
         .await

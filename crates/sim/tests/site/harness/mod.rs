@@ -28,7 +28,7 @@ use bessemer_core::subnet::AddressPool;
 use bessemer_server::config::Config;
 use bessemer_server::{Server, StartOptions};
 use bessemer_sim::agent::{Firmware, Parameters};
-use bessemer_store::Gate;
+use bessemer_store::{Gate, StoreOptions};
 use bessemer_wire::api::{
     FlavorCreate, ImageCreate, ImageStatus, KeyPairCreate, NetworkCreate, NetworkRequest, Node,
     Server as Rented, ServerCreate, ServerStatus, SubnetCreate, SwitchCreate,
@@ -73,6 +73,14 @@ pub(crate) fn eager() -> Timing {
     }
 }
 
+/// A store that calls `gate` at every commit.
+fn through(gate: Option<Gate>) -> StoreOptions {
+    StoreOptions {
+        gate,
+        ..StoreOptions::default()
+    }
+}
+
 impl Site {
     pub(crate) async fn start() -> Self {
         Self::start_with(eager(), None).await
@@ -89,13 +97,22 @@ impl Site {
         gate: Option<Gate>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::start_on(through(gate), timing, change).await
+    }
+
+    /// The same, whose store is opened with these options.
+    pub(crate) async fn start_on(
+        store: StoreOptions,
+        timing: Timing,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         show_logs_if_asked();
         let folder = tempfile::tempdir().unwrap();
         let address = own_address();
         let (data, ramdisk) = (folder.path().join("data"), folder.path().join("ramdisk"));
         let mut config = configuration(&data, ramdisk, address, timing);
         change(&mut config);
-        let running = Running::start(config.clone(), gate).await;
+        let running = Running::start(config.clone(), store).await;
         let token = running.server.first_token.clone().expect("a first start");
         config.api.listen = running.server.api_address;
         config.phone_home = running.server.phone_home_address.map(phone_home);
@@ -141,7 +158,7 @@ impl Site {
 
     /// Starts a server again on the same folder and ports.
     pub(crate) async fn start_again(&mut self, gate: Option<Gate>) {
-        let running = Running::start(self.config.clone(), gate).await;
+        let running = Running::start(self.config.clone(), through(gate)).await;
         assert_eq!(running.server.first_token, None, "there is one already");
         self.run(running);
     }
@@ -157,7 +174,7 @@ impl Site {
         if let IpAddr::V4(address) = any_port.ip() {
             provisioning.address = address;
         }
-        let second = Running::start(config.clone(), gate).await;
+        let second = Running::start(config.clone(), through(gate)).await;
         config.api.listen = second.server.api_address;
         config.phone_home = second.server.phone_home_address.map(phone_home);
         if let Some(provisioning) = &mut config.provisioning {
@@ -176,7 +193,7 @@ impl Site {
     /// Starts it again on the same ports.
     pub(crate) async fn start_second_again(&mut self) {
         let config = self.second_config.clone().expect("a second server");
-        self.second = Some(Running::start(config, None).await);
+        self.second = Some(Running::start(config, StoreOptions::default()).await);
     }
 
     /// The one that [`Self::start_second`] started.
@@ -430,6 +447,24 @@ impl Site {
             }
             events.extend(page.into_iter().map(|event| event.into_value()));
         }
+    }
+
+    /// Waits until this task has panicked and is going to be started again, as `/healthz` tells.
+    pub(crate) async fn wait_for_down(&self, task: &str) {
+        self.wait(&format!("{task} to be down"), async || {
+            let supervisor = &self.server().site.supervisor;
+            supervisor.down().contains(&task).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until every task goes on that has panicked.
+    pub(crate) async fn wait_for_none_down(&self) {
+        self.wait("every task to go on", async || {
+            let supervisor = &self.server().site.supervisor;
+            supervisor.down().is_empty().then_some(())
+        })
+        .await;
     }
 
     /// Waits for something, and says where everything stands if it does not come.

@@ -14,7 +14,7 @@ use bessemer_server::config::{
 };
 use bessemer_server::{Server, StartError, StartOptions};
 use bessemer_sim::agent::Firmware;
-use bessemer_store::{Gate, StoreOptions};
+use bessemer_store::StoreOptions;
 use futures_util::FutureExt;
 use tokio::runtime::Runtime;
 
@@ -31,7 +31,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) async fn start(config: Config, gate: Option<Gate>) -> Self {
+    pub(super) async fn start(config: Config, store: StoreOptions) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -39,11 +39,9 @@ impl Running {
             .unwrap();
         let limit = Instant::now() + LIMIT;
         let server = loop {
-            let store = StoreOptions {
-                gate: gate.clone(),
-                ..StoreOptions::default()
+            let options = StartOptions {
+                store: store.clone(),
             };
-            let options = StartOptions { store };
             let starting = runtime.spawn(Server::start(config.clone(), options));
             match starting.await.unwrap() {
                 Ok(server) => break server,

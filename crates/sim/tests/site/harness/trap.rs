@@ -1,10 +1,20 @@
-//! Kills a server at a commit of one's choice.
+//! Kills a server at a commit of one's choice, or has it panic there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bessemer_store::{Gate, GatePoint};
 use tokio::sync::watch;
+
+/// Panics at every commit of this name while `broken`.
+pub(crate) fn panics_at(name: &'static str, broken: &Arc<AtomicBool>) -> Gate {
+    let broken = broken.clone();
+    Arc::new(move |point| {
+        let panics = point.name == name && broken.load(Ordering::SeqCst);
+        assert!(!panics, "planted");
+        true
+    })
+}
 
 /// Counts commit points once it is set, and stops the server at one of them.
 #[derive(Clone, Default)]
