@@ -5,26 +5,27 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use bessemer_core::id::NodeId;
-use bessemer_core::lifecycle::{NodeState, Phase, Standby};
+use bessemer_core::lifecycle::{Phase, Standby};
 use bessemer_sim::agent::zeros;
 use bessemer_sim::switch::SimulatedSwitch;
 use bessemer_wire::api::{Node, ServerStatus};
 use bessemer_wire::event::Event;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::faults;
 use crate::judge::PARKED;
 use crate::networks;
 use crate::offer::{OVERLAY, SHARED, order};
 use crate::rows;
-use crate::story::{DECIDED_WITHIN, give_back, place, register, until};
+use crate::story::{give_back, place, register};
 use crate::world::{PROVISIONING, World};
 
 /// The longest that a node may be on its way when nothing goes wrong: every deadline of every attempt
 /// of two phases, by the site's clock.
 const ON_ITS_WAY: Duration = Duration::from_secs(3600);
 
-/// Of a look whether switches are as they should be by now.
+/// Between two looks whether something is as it should be by now.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The networks of what is ordered when nothing goes wrong any more.
@@ -80,13 +81,9 @@ async fn last_orders_are_served(world: &World, nodes: &[NodeId]) -> bool {
         // There may be none free: then that is what people are told.
         ordered.extend(place(world, &name, &order(&name, "kexec", network)).await);
     }
-    // What was asked for is decided upon after this.
-    tokio::time::sleep(DECIDED_WITHIN).await;
     if !settle_all(world, nodes).await {
         return false;
     }
-    // What was decided is written down after this.
-    tokio::time::sleep(DECIDED_WITHIN).await;
     let servers = world.ask("servers", async |api| api.servers().await).await;
     for server in servers.unwrap_or_default() {
         let is_last = ordered.iter().any(|last| last.id == server.id);
@@ -100,10 +97,19 @@ async fn last_orders_are_served(world: &World, nodes: &[NodeId]) -> bool {
     true
 }
 
-/// Waits until all nodes have settled; whether they have.
+/// Waits until all nodes have settled in what is wanted of them by now, and that is written down; whether
+/// they have.
 async fn settle_all(world: &World, nodes: &[NodeId]) -> bool {
     for node in nodes {
-        if !until(world, *node, ON_ITS_WAY, NodeState::settled).await {
+        let settled = async {
+            while !node_of(world, *node)
+                .await
+                .is_some_and(|seen| is_settled(&seen))
+            {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        if timeout(ON_ITS_WAY, settled).await.is_err() {
             let name = world.judge.name(*node);
             let state = world.judge.states().borrow().get(node).cloned();
             world
@@ -113,6 +119,10 @@ async fn settle_all(world: &World, nodes: &[NodeId]) -> bool {
         }
     }
     true
+}
+
+fn is_settled(node: &Node) -> bool {
+    node.state.settled() && node.state.generation == node.generation
 }
 
 /// Whoever ordered has a server, or was told why not.
@@ -144,8 +154,6 @@ async fn put_in_order(world: &World, nodes: &[NodeId], also: Phase) -> bool {
         if !mended {
             return true;
         }
-        // What was asked for is decided upon after this.
-        tokio::time::sleep(DECIDED_WITHIN).await;
         if !settle_all(world, nodes).await {
             return false;
         }
@@ -206,8 +214,6 @@ async fn give_all_back(world: &World) {
         world.judge.given_up(server.id);
         give_back(world, &server.id.to_string()).await;
     }
-    // What was asked for is decided upon after this.
-    tokio::time::sleep(DECIDED_WITHIN).await;
 }
 
 /// Nobody has a server, so nobody has a node or an address, and no disk holds anything.

@@ -24,7 +24,7 @@ pub(crate) const LIVES: u64 = 8;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// The longest, by the site's clock, until a conductor decides upon what was asked for.
-pub(crate) const DECIDED_WITHIN: Duration = Duration::from_secs(2);
+const DECIDED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The same while much goes wrong: servers are away for minutes, and turns that run last as long.
 const DECIDED_AFTER_ALL: Duration = Duration::from_secs(600);
