@@ -76,7 +76,8 @@ rack: demo-dependencies build ramdisk ## Bring up the virtual rack and leave it 
 # Standard output has nothing but the figures.
 bench: ## Measure; one JSON line a figure
 	@$(MAKE) --no-print-directory dependencies >&2
-	@$(CARGO) build --release --locked -p bessemer -p bessemer-bench >&2
+	@$(MAKE) --no-print-directory release >&2
+	@$(CARGO) build --release --locked -p bessemer-bench >&2
 	@target/release/bessemer-bench
 	@$(CARGO) test --release --quiet --locked -p bessemer-fabric --test ovsdb thousand -- --ignored --nocapture | grep '^{'
 	@$(CARGO) test --release --quiet --locked -p bessemer-sim --test site thousand -- --ignored --nocapture | grep '^{'
@@ -95,7 +96,7 @@ lint: ## Formatting, clippy, shell scripts
 	scripts/lint
 
 release: ## Build what gets installed, with optimisation
-	$(CARGO) build --release --locked -p bessemer
+	$(CARGO) build --profile dist --locked -p bessemer
 
 man: build ## Manual pages and bash completions into target/
 	$(OUT)/bessemer man target/man
@@ -104,7 +105,7 @@ man: build ## Manual pages and bash completions into target/
 # Real machines need Debian's general kernel, not the lab's.
 package: dependencies release agent man $(CARGO_DEB)/bin/cargo-deb ## A Debian package, in target/debian
 	ramdisk/build $(AGENT) $(RAMDISK)-hardware
-	$(CARGO_DEB)/bin/cargo-deb -p bessemer --no-build
+	$(CARGO_DEB)/bin/cargo-deb -p bessemer --profile dist --no-build
 
 $(CARGO_DEB)/bin/cargo-deb:
 	$(CARGO) install cargo-deb --version $(CARGO_DEB_VERSION) --locked --root $(CARGO_DEB)

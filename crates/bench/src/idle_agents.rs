@@ -163,7 +163,7 @@ async fn let_agent_call(store: &Store, number: u16) -> anyhow::Result<()> {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let outcome = store.hello(boot, &digits, now).await?;
+    let outcome = store.hello(boot, &digits, now, None).await?;
     ensure!(outcome == HelloOutcome::Accepted, "{outcome:?}");
     Ok(())
 }

@@ -96,12 +96,12 @@ const PARTS: &[&str] = &[
     "ten-thousand",
 ];
 
-/// The server to measure: the `bessemer` that was built beside this, unless the environment names
-/// another one.
+/// The server to measure: what people install, as Cargo has built it in its folder `dist` beside this
+/// one's, unless the environment names another one.
 fn program() -> anyhow::Result<PathBuf> {
     let program = match std::env::var_os("BESSEMER") {
         Some(path) => PathBuf::from(path),
-        None => std::env::current_exe()?.with_file_name("bessemer"),
+        None => std::env::current_exe()?.with_file_name("../dist/bessemer"),
     };
     ensure!(
         program.is_file(),

@@ -37,6 +37,12 @@ impl Heard {
         notes.insert(boot, Note { last: now, stored });
     }
 
+    /// The same of one whose call has been stored with what it said.
+    pub(crate) fn note_stored(&self, boot: BootId, now: Timestamp) {
+        let stored = Some(now);
+        self.lock().insert(boot, Note { last: now, stored });
+    }
+
     /// Notes that an agent at work has called, and says whether that is to be stored now.
     /// `silence` is how many seconds without a note it may take until the agent is given up.
     pub(crate) fn note_at_work(&self, boot: BootId, now: Timestamp, silence: u32) -> bool {

@@ -27,6 +27,7 @@ mod evidence;
 pub mod fabric;
 mod failure;
 pub mod heard;
+pub mod hearing;
 pub mod images;
 pub mod keyring;
 pub mod metrics;

@@ -26,6 +26,7 @@ use crate::config::{Config, ConfigError, ImageTransport, Provisioning};
 use crate::data_folder::{self, Alone};
 use crate::fabric::Fabric;
 use crate::heard::Heard;
+use crate::hearing::Hearing;
 use crate::images::ImageLibrary;
 use crate::keyring::{KeyringError, digest};
 use crate::metrics::Metrics;
@@ -33,7 +34,7 @@ use crate::ramdisk::{self, Ramdisk};
 use crate::serving::{self, Bounds, PlainListener};
 use crate::sightings::Sightings;
 use crate::sightings::shared;
-use crate::site::{ProgressBoard, Site};
+use crate::site::{ProgressBoard, Site, now};
 use crate::tls_listener::TlsListener;
 use crate::{agents, api, chunk_service, clock, open_files, phone_home, sealing};
 
@@ -197,6 +198,7 @@ impl Server {
             sightings: Sightings::new(Uuid::new_v4()),
             ramdisk: Ramdisk::new(booted),
             heard: Heard::default(),
+            hearing: Arc::new(Hearing::from(now())),
             agents,
             fabric: Arc::new(Fabric::default()),
             placing: api::Placing::default(),

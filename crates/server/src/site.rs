@@ -17,6 +17,7 @@ use crate::bmcs::BmcPool;
 use crate::config::Config;
 use crate::fabric::Fabric;
 use crate::heard::Heard;
+use crate::hearing::Hearing;
 use crate::images::ImageLibrary;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
@@ -48,6 +49,8 @@ pub struct Site {
     pub ramdisk: Ramdisk,
     /// When agents were last heard of.
     pub heard: Heard,
+    /// Since when we hear what we are told.
+    pub hearing: Arc<Hearing>,
     /// Wakes agents that wait for a command.
     pub agents: AgentBells,
     /// The switches.

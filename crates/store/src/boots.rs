@@ -18,7 +18,8 @@ use crate::database::Row;
 use crate::intents::{self, select_node_and_intent};
 use crate::kexec;
 use crate::nodes::{node_record, set_inventory};
-use crate::records::{BootRecord, HelloOutcome, Learned, NewBoot, NodeRecord, RelayRecord};
+use crate::passing::{self, Decide, IN_PASSING, Reported};
+use crate::records::{BootRecord, Claim, HelloOutcome, Learned, NewBoot, NodeRecord, RelayRecord};
 use crate::store::{Store, Write};
 use crate::value::{json, values};
 
@@ -181,17 +182,19 @@ impl Store {
 
     /// Opens a boot's session, once: `session_hash` is a digest of the secret that the agent will
     /// show from now on. Asking again for the same session is accepted, since an answer can be
-    /// lost.
+    /// lost. What the agent is to do first is decided by `decide`, if nobody has the node.
     pub async fn hello(
         &self,
         boot: BootId,
         session_hash: &str,
         now: Timestamp,
+        decide: Option<Decide<'_>>,
     ) -> Result<HelloOutcome, Error> {
         const OPEN: &str = "UPDATE boot SET session = $2, last_seen = $3
             WHERE id = $1 AND (session IS NULL OR session = $2)";
         let mut write = self.write("hello").await?;
-        let Some(node) = wake_present(&mut write, boot, now).await? else {
+        let Some((node, claim)) = wake_present(&mut write, boot, decide.is_some(), now).await?
+        else {
             write.roll_back().await?;
             return Ok(HelloOutcome::Unknown);
         };
@@ -205,6 +208,9 @@ impl Store {
             write.roll_back().await?;
             tracing::warn!(%node, %boot, "an agent's token was used a second time");
             return Ok(HelloOutcome::Replayed);
+        }
+        if let Some((claim, decide)) = claim.zip(decide) {
+            passing::decide(&mut write, claim, decide, now).await?;
         }
         write.commit().await?;
         Ok(HelloOutcome::Accepted)
@@ -252,21 +258,23 @@ impl Store {
         write.commit_quietly().await
     }
 
-    /// Writes down how an intent of the agent ended, with what it has found out, and wakes the node. Returns false, and does nothing, unless the intent is still pending
-    /// and the boot is the node's present one.
+    /// Writes down how an intent of the agent ended, with what it has found out, and wakes the node. Does
+    /// nothing unless the intent is still pending and the boot is the node's present one. What comes next is
+    /// decided by `decide`, if nobody has the node.
     pub async fn agent_outcome(
         &self,
         boot: BootId,
-        key: &IntentKey,
-        outcome: &Outcome,
+        (key, outcome): (&IntentKey, &Outcome),
         learned: Learned<'_>,
         now: Timestamp,
-    ) -> Result<bool, Error> {
+        decide: Option<Decide<'_>>,
+    ) -> Result<Reported, Error> {
         const SEEN: &str = "UPDATE boot SET last_seen = $2 WHERE id = $1 AND session IS NOT NULL";
         let mut write = self.write("agent_outcome").await?;
-        let Some(node) = wake_present(&mut write, boot, now).await? else {
+        let Some((node, claim)) = wake_present(&mut write, boot, decide.is_some(), now).await?
+        else {
             write.roll_back().await?;
-            return Ok(false);
+            return Ok(Reported::Unasked);
         };
         let open = write.execute(SEEN, values![boot, now]).await? > 0
             && intents::close(&mut write, node, key, Executor::Agent, outcome, now)
@@ -274,7 +282,7 @@ impl Store {
                 .is_some();
         if !open {
             write.roll_back().await?;
-            return Ok(false);
+            return Ok(Reported::Unasked);
         }
         match learned {
             Learned::Nothing => {}
@@ -283,8 +291,15 @@ impl Store {
                 kexec::learn_kernel(&mut write, image, kernel).await?;
             }
         }
+        let decided = match claim.zip(decide) {
+            Some((claim, decide)) => passing::decide(&mut write, claim, decide, now).await?,
+            None => None,
+        };
         write.commit().await?;
-        Ok(true)
+        Ok(match decided {
+            Some((node, intent)) => Reported::Decided(Box::new(node), intent),
+            None => Reported::Noted,
+        })
     }
 
     /// Notes that a server's OS has said that it is up, and wakes its node. Returns false, and
@@ -309,21 +324,31 @@ impl Store {
     }
 }
 
-/// Wakes and locks the node whose present boot this is.
+/// Wakes and locks the node whose present boot this is. If `take` says so and nobody has it, it is held by
+/// the claim that comes with it.
 async fn wake_present(
     write: &mut Write,
     boot: BootId,
+    take: bool,
     now: Timestamp,
-) -> Result<Option<NodeId>, Error> {
+) -> Result<Option<(NodeId, Option<Claim>)>, Error> {
     // The state is that under the lock: the node may have moved on to another boot just now.
     const SQL: &str = "UPDATE node SET news = news + 1,
-        due_at = CASE WHEN due_at < $2 THEN due_at ELSE $2 END
-        WHERE id = (SELECT boot.node FROM boot WHERE boot.id = $1) RETURNING id, state";
-    let Some(row) = write.row(SQL, values![boot, now]).await? else {
+        due_at = CASE WHEN due_at < $2 THEN due_at ELSE $2 END,
+        fence = CASE WHEN lease_until < $3 THEN fence + 1 ELSE fence END,
+        owner = CASE WHEN lease_until < $3 THEN $4 ELSE owner END
+        WHERE id = (SELECT boot.node FROM boot WHERE boot.id = $1)
+        RETURNING id, state, fence, owner";
+    let free_before = if take { now.as_millisecond() } else { i64::MIN };
+    let values = values![boot, now, free_before, IN_PASSING];
+    let Some(row) = write.row(SQL, values).await? else {
         return Ok(None);
     };
     let (node, state): (NodeId, NodeState) = (row.parsed("id")?, row.json("state")?);
-    Ok((state.boot(node) == boot).then_some(node))
+    let fence = row.integer("fence")?;
+    let taken = row.optional_text("owner")?.as_deref() == Some(IN_PASSING);
+    let claim = taken.then_some(Claim { node, fence });
+    Ok((state.boot(node) == boot).then_some((node, claim)))
 }
 
 /// Waits for this write's turn to choose an address; how many had theirs before.

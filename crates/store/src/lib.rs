@@ -7,7 +7,8 @@
 //!
 //! Where to look:
 //! - `records`: rows as the rest of the server sees them;
-//! - `reconcile`: claim, read, commit: how the conductor moves a node; `leases`: claims that cannot be right;
+//! - `reconcile`: claim, read, commit: how the conductor moves a node; `passing`: deciding as news are stored;
+//!   `leases`: claims that cannot be right;
 //! - `node_texts`: lists of nodes, as their rows have them;
 //! - `nodes`, `ports`, `wishes`, `actions`, `boots`, `servers`, `orders`, `rebuilds`, `images`,
 //!   `catalogue`, `networks`, `subnets`, `tokens`, `events`, `audit`: a subject each;
@@ -47,6 +48,7 @@ mod open;
 mod orders;
 mod overlay;
 mod page;
+mod passing;
 mod places;
 #[cfg(test)]
 mod plans;
@@ -76,6 +78,7 @@ pub use claims::Claimed;
 pub use error::Error;
 pub use node_texts::NodeText;
 pub use open::Location;
+pub use passing::{Decide, Reported};
 pub use powers::{PowerCounts, PowerWatch};
 pub use reconcile::{Committed, Ended, Turn};
 pub use records::*;

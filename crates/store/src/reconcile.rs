@@ -94,57 +94,13 @@ impl Store {
         turn: &Turn,
         now: Timestamp,
     ) -> Result<Committed, Error> {
-        let Turn { commit, ended, .. } = turn;
         let mut write = self.write("commit").await?;
-        let Some(row) = store_state(&mut write, claim, turn, now).await? else {
-            write.roll_back().await?;
-            return Ok(Committed::Outdated);
-        };
-        if let Some(ended) = ended
-            && !end_intent(&mut write, claim, (&ended.key, &ended.outcome), now).await?
-        {
-            write.roll_back().await?;
-            return Ok(Committed::Overtaken);
+        let committed = store_turn(&mut write, claim, turn, now).await?;
+        match committed {
+            Committed::Overtaken | Committed::Outdated => write.roll_back().await?,
+            Committed::GivenBack | Committed::Kept(_) => write.commit().await?,
         }
-        write.show(claim, commit);
-        let Commit { before, next, .. } = commit;
-        let moved = has_moved(before, next);
-        // What has ended was the only one that was pending.
-        if ended.is_none() && (moved || commit.intent.is_some()) {
-            intents::supersede(&mut write, claim.node, now).await?;
-        }
-        if let Some(intent) = &commit.intent {
-            intents::open(&mut write, claim.node, intent, now).await?;
-        }
-        if moved {
-            append_history(&mut write, claim.node, next, now).await?;
-        }
-        if next.at_rest() {
-            // No agent has business here any more: its address is free again.
-            const END_BOOT: &str = "DELETE FROM boot WHERE node = $1";
-            write.execute(END_BOOT, values![claim.node]).await?;
-        }
-        if let Some(worked) = commit.kexec {
-            kexec::remember(&mut write, claim.node, worked, now).await?;
-        }
-        let told = ended.iter().flat_map(|ended| &ended.events);
-        let mut events: Vec<_> = told.chain(&commit.events).cloned().collect();
-        if let Some(server) = row.optional_parsed("server")? {
-            let event = match row.text("goal_kind")?.as_str() {
-                "deployed" => server_runs(&mut write, server, before, next, now).await?,
-                _ => server_goes(&mut write, server, next.phase, now).await?,
-            };
-            events.extend(event);
-        }
-        append(&mut write, &events, now).await?;
-        write.commit().await?;
-        Ok(match turn.keep_ms {
-            None => Committed::GivenBack,
-            Some(_) => Committed::Kept(Claim {
-                fence: claim.fence + 1,
-                ..claim
-            }),
-        })
+        Ok(committed)
     }
 }
 
@@ -276,6 +232,63 @@ pub(crate) async fn read_work(read: &mut Transaction, claim: Claim) -> Result<Wo
         },
         intent: pending.map(|(intent, _)| intent),
         news: row.integer("news")?,
+    })
+}
+
+/// Writes down what a turn decided, with all that follows from it. Nothing of it may be committed if it is
+/// overtaken or outdated.
+pub(crate) async fn store_turn(
+    write: &mut Write,
+    claim: Claim,
+    turn: &Turn,
+    now: Timestamp,
+) -> Result<Committed, Error> {
+    let Turn { commit, ended, .. } = turn;
+    let Some(row) = store_state(write, claim, turn, now).await? else {
+        return Ok(Committed::Outdated);
+    };
+    if let Some(ended) = ended
+        && !end_intent(write, claim, (&ended.key, &ended.outcome), now).await?
+    {
+        return Ok(Committed::Overtaken);
+    }
+    write.show(claim, commit);
+    let Commit { before, next, .. } = commit;
+    let moved = has_moved(before, next);
+    // What has ended was the only one that was pending.
+    if ended.is_none() && (moved || commit.intent.is_some()) {
+        intents::supersede(write, claim.node, now).await?;
+    }
+    if let Some(intent) = &commit.intent {
+        intents::open(write, claim.node, intent, now).await?;
+    }
+    if moved {
+        append_history(write, claim.node, next, now).await?;
+    }
+    if next.at_rest() {
+        // No agent has business here any more: its address is free again.
+        const END_BOOT: &str = "DELETE FROM boot WHERE node = $1";
+        write.execute(END_BOOT, values![claim.node]).await?;
+    }
+    if let Some(worked) = commit.kexec {
+        kexec::remember(write, claim.node, worked, now).await?;
+    }
+    let told = ended.iter().flat_map(|ended| &ended.events);
+    let mut events: Vec<_> = told.chain(&commit.events).cloned().collect();
+    if let Some(server) = row.optional_parsed("server")? {
+        let event = match row.text("goal_kind")?.as_str() {
+            "deployed" => server_runs(write, server, before, next, now).await?,
+            _ => server_goes(write, server, next.phase, now).await?,
+        };
+        events.extend(event);
+    }
+    append(write, &events, now).await?;
+    Ok(match turn.keep_ms {
+        None => Committed::GivenBack,
+        Some(_) => Committed::Kept(Claim {
+            fence: claim.fence + 1,
+            ..claim
+        }),
     })
 }
 

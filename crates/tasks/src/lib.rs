@@ -54,18 +54,28 @@ impl Supervisor {
     ) -> impl Future<Output = Result<T, Panicked>> {
         // Not in the future of whoever waits: work may be large, and catches lie within each other.
         let work = AssertUnwindSafe(Box::pin(work)).catch_unwind();
-        async move {
-            work.await.map_err(|_| {
-                self.count();
-                error!("{name} has panicked: this is a bug of Bessemer's, please report it");
-                Panicked
-            })
-        }
+        async move { work.await.map_err(|_| self.panicked(name)) }
+    }
+
+    /// The same for what is done at once.
+    pub fn catch_now<T>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, Panicked> {
+        let done = std::panic::catch_unwind(AssertUnwindSafe(work));
+        done.map_err(|_| self.panicked(name))
     }
 
     /// Counts a panic that was caught elsewhere.
     pub fn count(&self) {
         self.0.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn panicked(&self, name: &'static str) -> Panicked {
+        self.count();
+        error!("{name} has panicked: this is a bug of Bessemer's, please report it");
+        Panicked
     }
 
     /// Runs the task `name` until it returns, and starts it again whenever it panics.

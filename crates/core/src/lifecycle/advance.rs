@@ -300,7 +300,11 @@ fn next_step(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp
     }
     let script = script(spec, state);
     let index = position(script, state.step) + 1;
-    if index < script.len() {
+    if script
+        .iter()
+        .skip(index)
+        .any(|step| !is_needless(spec, *step))
+    {
         let mut decision = begin_step(spec, next, index, now);
         if decision.intent.is_none()
             && let Verdict::Wait(wake_at) = judge(spec, seen, &decision.next, now)
@@ -313,14 +317,29 @@ fn next_step(spec: &NodeSpec, seen: &Observed, state: &NodeState, now: Timestamp
     enter(spec, seen, &next, phase, now)
 }
 
-/// Starts the step at `index` of the script.
+/// Whether a step has nothing to do on this node: ports that are not ours need no moving. Before a tenant's
+/// system is started, more is seen to than its ports.
+fn is_needless(spec: &NodeSpec, step: Step) -> bool {
+    let moves_ports = matches!(
+        step,
+        Step::ConnectProvisioning | Step::ConnectStandby | Step::Park
+    );
+    moves_ports && spec.port_control == PortControl::Flat
+}
+
+/// Starts the step at `index` of the script, or the first after it that has something to do.
 pub(super) fn begin_step(
     spec: &NodeSpec,
     mut next: NodeState,
     index: usize,
     now: Timestamp,
 ) -> Decision {
-    next.step = script(spec, &next)[index];
+    let script = script(spec, &next);
+    let needed = |step: &&Step| !is_needless(spec, **step);
+    next.step = *script[index..]
+        .iter()
+        .find(needed)
+        .unwrap_or(&script[index]);
     next.tries = 1;
     if next.step == Step::PrepareBoot {
         next.boots += 1;

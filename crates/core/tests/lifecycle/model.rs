@@ -30,6 +30,8 @@ pub(crate) struct Machine {
     pub(crate) os_running: bool,
     /// Whose data is on the disks.
     pub(crate) tenant_data: Option<ServerId>,
+    /// Whether its ports are not ours to move.
+    pub(crate) flat: bool,
 }
 
 impl Machine {
@@ -84,8 +86,35 @@ impl Machine {
         self.os_running = !self.kexec_hangs;
     }
 
-    /// What has to hold at every moment, whatever happened (on a site with switch control).
+    /// What has to hold at every moment, whatever happened.
     pub(crate) fn check(&self, state: &NodeState) {
+        if !self.flat {
+            self.check_ports(state);
+        }
+        let retired = state.phase == Phase::Retired && state.at_rest();
+        if state.phase == Phase::Available || retired {
+            assert_eq!(
+                self.tenant_data, None,
+                "for rent, or out of use, with a former tenant's data"
+            );
+            assert_eq!(state.cleanliness, Cleanliness::Clean);
+        }
+        if state.phase == Phase::Available && state.at_rest() {
+            assert!(!self.on, "for rent and at rest, but on");
+        }
+        if state.phase == Phase::Failed {
+            assert!(
+                state.reason.cause.is_some(),
+                "failed for no cause: {state:?}"
+            );
+        }
+        if state.step == Step::Standby {
+            assert_eq!(state.phase, Phase::Available);
+        }
+    }
+
+    /// The same of where its ports are, on a site with switch control.
+    fn check_ports(&self, state: &NodeState) {
         if self.os_running {
             // Parked is allowed: a machine that cannot be switched off is at least cut off.
             let theirs = [Some(PortRole::Parked), Some(PortRole::Tenant)];
@@ -103,11 +132,6 @@ impl Machine {
         }
         let retired = state.phase == Phase::Retired && state.at_rest();
         if state.phase == Phase::Available || retired {
-            assert_eq!(
-                self.tenant_data, None,
-                "for rent, or out of use, with a former tenant's data"
-            );
-            assert_eq!(state.cleanliness, Cleanliness::Clean);
             assert_ne!(
                 self.role,
                 Some(PortRole::Tenant),
@@ -115,21 +139,13 @@ impl Machine {
             );
         }
         if state.phase == Phase::Available && state.at_rest() {
-            assert!(!self.on, "for rent and at rest, but on");
             assert_eq!(
                 self.role,
                 Some(PortRole::Parked),
                 "for rent and at rest, but not parked"
             );
         }
-        if state.phase == Phase::Failed {
-            assert!(
-                state.reason.cause.is_some(),
-                "failed for no cause: {state:?}"
-            );
-        }
         if state.step == Step::Standby {
-            assert_eq!(state.phase, Phase::Available);
             assert_eq!(self.role, Some(PortRole::Standby), "idle, but not isolated");
         }
     }
@@ -196,6 +212,14 @@ impl History {
             now,
             orders: 0,
         }
+    }
+
+    /// A node whose ports are not ours to move.
+    pub(crate) fn flat() -> Self {
+        let mut history = Self::new();
+        history.spec.port_control = PortControl::Flat;
+        history.machine.flat = true;
+        history
     }
 
     /// A node that is for rent and idles in the agent.

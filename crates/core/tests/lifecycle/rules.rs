@@ -13,8 +13,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_rules_hold_in_every_history(choices in prop::collection::vec(any::<u8>(), 1..200)) {
-        let mut history = History::new();
+    fn the_rules_hold_in_every_history(
+        flat: bool,
+        choices in prop::collection::vec(any::<u8>(), 1..200)
+    ) {
+        let mut history = if flat { History::flat() } else { History::new() };
         for choice in choices {
             history.disturb(choice);
         }
@@ -41,6 +44,24 @@ fn a_node_goes_from_registration_to_a_login_and_back() {
     history.wants(Goal::Available);
     history.settle();
     assert_eq!(history.state.phase, Phase::Available);
+}
+
+#[test]
+fn ports_that_are_not_ours_take_no_steps() {
+    for standby in [false, true] {
+        let mut history = History::flat();
+        history.spec.standby = standby;
+        history.settle();
+        history.orders();
+        // Its medium is ejected there.
+        history.run_until(Step::ConnectTenant);
+        history.settle();
+        assert_eq!(history.state.phase, Phase::Active);
+        history.wants(Goal::Available);
+        history.settle();
+        assert_eq!(history.state.phase, Phase::Available);
+        assert_eq!(history.machine.role, Some(PortRole::Tenant));
+    }
 }
 
 #[test]

@@ -4,13 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use bessemer_core::cause::Cause;
 use bessemer_core::reason::Reason;
-use bessemer_store::{HelloOutcome, NewEvent, NodeRecord};
+use bessemer_store::{HelloOutcome, NewEvent, NodeRecord, Work};
 use bessemer_wire::agent::{Hello, Welcome};
 use serde_json::json;
 use tracing::{info, warn};
 
 use super::Agents;
 use super::session::Refusal;
+use crate::conductor::decision::decide_in_passing;
 use crate::keyring::{digest, same_secret};
 use crate::sightings::Place;
 
@@ -36,15 +37,18 @@ pub(super) async fn hello(
         Ok(node) => node,
         Err(why) => return refuse(&agents, &hello, why).await,
     };
+    let decide = |work: &mut Work| decide_in_passing(site, work);
+    let (session, now) = (digest(&hello.session), site.now());
     let outcome = site
         .store
-        .hello(hello.boot, &digest(&hello.session), site.now())
+        .hello(hello.boot, &session, now, Some(&decide))
         .await;
     match outcome.map_err(Refusal::unavailable)? {
         HelloOutcome::Accepted => {}
         HelloOutcome::Replayed => return refuse(&agents, &hello, REPLAYED.into()).await,
         HelloOutcome::Unknown => return refuse(&agents, &hello, OVER.into()).await,
     }
+    site.heard.note_stored(hello.boot, now);
     site.sightings
         .note(node.id, Place::Agent, None, "an agent called");
     info!(node = %node.name, version = %hello.version.escape_debug(), "agent connected");
@@ -53,7 +57,7 @@ pub(super) async fn hello(
     Ok(Json(Welcome {
         node: node.name,
         generation: node.spec.generation,
-        now: site.now(),
+        now,
     }))
 }
 

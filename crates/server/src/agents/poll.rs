@@ -9,7 +9,7 @@ use bessemer_core::hardware::{Inventory, MachineIdentity};
 use bessemer_core::lifecycle::{Action, Intent, Outcome};
 use bessemer_core::reason::Failure;
 use bessemer_core::report::ReportWay;
-use bessemer_store::Learned;
+use bessemer_store::{Learned, Reported, Work};
 use bessemer_wire::agent::{
     AgentStatus, CommandResult, ErasedDisk, MAX_POLL_SECONDS, POLL_SECONDS, Poll, PollAnswer,
 };
@@ -18,6 +18,7 @@ use tracing::info;
 
 use super::session::{Refusal, Session};
 use super::{Agents, commands, report};
+use crate::conductor::decision::decide_in_passing;
 use crate::keyring::same_secret;
 use crate::sightings::Place;
 use crate::site::Site;
@@ -112,30 +113,38 @@ async fn take_report(
             Err(_) => Learned::Nothing,
         },
     };
-    let boot = session.boot;
-    let recorded = site
+    let (boot, now) = (session.boot, site.now());
+    let decide = |work: &mut Work| decide_in_passing(site, work);
+    let ended = (&command, &outcome);
+    let reported = site
         .store
-        .agent_outcome(boot, &command, &outcome, learned, site.now())
+        .agent_outcome(boot, ended, learned, now, Some(&decide))
         .await
         .map_err(Refusal::unstored)?;
-    if recorded {
-        let (trouble, told) = match &outcome {
-            Outcome::Failed { failure } => (failure.cause, failure.message.as_str()),
-            _ => (None, "done"),
-        };
-        let told = format!("command {command}: {told}");
-        let place = Place::AgentWork;
-        site.sightings.note(node, place, trouble, told);
-        info!(node = %session.node.name, %command, "agent reported");
-        site.bell.ring();
-        if let Some(way) = &way {
-            report::note(agents, &session, way).await;
-        }
-        // Nothing is open now, and whoever decides what comes next rings.
-        session.intent = None;
-        return Ok(session);
+    if let Reported::Unasked = reported {
+        return session.refresh(agents).await;
     }
-    session.refresh(agents).await
+    site.heard.note_stored(boot, now);
+    let (trouble, told) = match &outcome {
+        Outcome::Failed { failure } => (failure.cause, failure.message.as_str()),
+        _ => (None, "done"),
+    };
+    let told = format!("command {command}: {told}");
+    site.sightings.note(node, Place::AgentWork, trouble, told);
+    info!(node = %session.node.name, %command, "agent reported");
+    if let Some(way) = &way {
+        report::note(agents, &session, way).await;
+    }
+    // Nothing is open now, and whoever decides what comes next rings.
+    session.intent = None;
+    if let Reported::Decided(node, next) = reported {
+        site.progress.set(node.id, None);
+        (session.node, session.intent) = (*node, next);
+    }
+    if session.intent.is_none() {
+        site.bell.ring();
+    }
+    Ok(session)
 }
 
 /// What an agent says went wrong, as far as an agent can know that.

@@ -27,7 +27,7 @@ impl Conductor {
         loop {
             match does().await {
                 Err(error) if error.is_outage() && Instant::now() < deadline => {
-                    self.hearing.note(&error, self.site.now());
+                    self.site.hearing.note(&error, self.site.now());
                     self.back_in_a_while(deadline - Instant::now()).await;
                 }
                 result => return result,

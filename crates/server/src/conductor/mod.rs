@@ -4,14 +4,13 @@
 //! Here is the loop itself: it claims nodes that are due (fenced leases), begins a `turn` with each, keeps
 //! the watches beside them, rests, and gives back what it still has when the server stops.
 //!
-//! `held` is what a turn does for as long as it has its node; `intents` carries intents out; `power_checks`
-//! looks at the power state of every machine in turn; `hearing` knows since when we hear what we are told;
-//! `tell` puts decisions into events for people; `serial` listens to the consoles of nodes whose operating
+//! `held` is what a turn does for as long as it has its node; `decision` is what is decided then, or in passing;
+//! `intents` carries intents out; `power_checks` looks at the power state of every machine in turn; `tell` puts decisions into events for people; `serial` listens to the consoles of nodes whose operating
 //! system is starting.
 
 mod boot;
+pub(crate) mod decision;
 mod drift;
-mod hearing;
 mod held;
 mod intents;
 mod marker;
@@ -33,7 +32,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info_span, warn};
 
-use self::hearing::Hearing;
 use self::serial::SerialConsoles;
 use crate::site::Site;
 
@@ -61,7 +59,6 @@ pub struct Conductor {
     site: Site,
     worker: String,
     consoles: SerialConsoles,
-    hearing: Hearing,
 }
 
 impl Conductor {
@@ -69,7 +66,6 @@ impl Conductor {
     pub fn new(site: Site, worker: String) -> Self {
         Self {
             consoles: SerialConsoles::new(site.clone()),
-            hearing: Hearing::from(site.now()),
             site,
             worker,
         }
@@ -183,13 +179,13 @@ impl Conductor {
         match claims.await {
             Ok(claims) => claims,
             Err(error) if error.is_outage() => {
-                self.hearing.note(&error, self.site.now());
+                self.site.hearing.note(&error, self.site.now());
                 debug!(%error, "cannot claim nodes");
                 self.back_in_a_while(POLL).await;
                 Vec::new()
             }
             Err(error) => {
-                self.hearing.note(&error, self.site.now());
+                self.site.hearing.note(&error, self.site.now());
                 error!(%error, "cannot claim nodes; trying again in a second");
                 sleep(POLL).await;
                 Vec::new()

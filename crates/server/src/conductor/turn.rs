@@ -1,5 +1,5 @@
 //! One turn with a node that is held: carry out its open intent, no transaction open → read what has been
-//! seen → [`step`] → one commit of the intent's outcome, state, next intent and events, guarded by the
+//! seen → [`decide`] → one commit of the intent's outcome, state, next intent and events, guarded by the
 //! fence; and again, without giving the node back, while there is more to do at once.
 //!
 //! A turn that is lost at any point is taken again by whoever claims the node next; since intents check
@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, abandon, kexec_outcome, step};
+use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, abandon};
 use bessemer_store::{
     Claim, Commit, Committed, Ended, Error as StoreError, NodeRecord, Turn, Work,
 };
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::decision::decide;
 use super::{Conductor, LEASE, PANICKED, drift, tell};
 use crate::evidence;
 
@@ -58,7 +59,7 @@ impl Conductor {
             Err(StoreError::LeaseLost) => debug!("lost to another conductor; dropped"),
             // Nothing was decided: whoever is there first when the database is back does it.
             Err(error) if error.is_outage() => {
-                self.hearing.note(&error, self.site.now());
+                self.site.hearing.note(&error, self.site.now());
                 warn!(%error, "turn failed");
                 let given = self.outlast(|| self.site.store.give_back(claim)).await;
                 if given.is_ok() {
@@ -67,7 +68,7 @@ impl Conductor {
             }
             // The lease runs out and the node is claimed again.
             Err(error) => {
-                self.hearing.note(&error, self.site.now());
+                self.site.hearing.note(&error, self.site.now());
                 self.site.metrics.reconcile_errors.inc();
                 error!(%error, "turn failed; the node is tried again after its lease");
             }
@@ -85,7 +86,6 @@ impl Conductor {
     ) -> Result<(), StoreError> {
         let mut known = Some(known);
         for left in (0..MOST_DECISIONS).rev() {
-            self.site.metrics.reconciles.inc();
             let may_keep = left > 0 && !stop.is_cancelled();
             let now = match known.take() {
                 Some(known) => known,
@@ -152,7 +152,7 @@ impl Conductor {
         }
         let mut turn = Turn {
             foreseen,
-            ..self.step(&mut known.work, ended, may_keep)
+            ..decide(&self.site, &mut known.work, ended, may_keep)
         };
         // Not since the commit is known to stand: whoever stood still before that may have lost the node,
         // and what has just been opened is carried out without looking.
@@ -162,7 +162,7 @@ impl Conductor {
             known = self.read(claim).await?;
             // What comes after this reading leaves the node due at once.
             let ended = turn.ended.filter(|how| known.work.take_in(how));
-            turn = self.step(&mut known.work, ended, may_keep);
+            turn = decide(&self.site, &mut known.work, ended, may_keep);
             held = Instant::now();
             committed = self.commit(claim, &known.work, &turn).await?;
         }
@@ -194,41 +194,6 @@ impl Conductor {
     async fn read(&self, claim: Claim) -> Result<Known, StoreError> {
         let work = self.outlast(|| self.site.store.work(claim)).await?;
         Ok(Known::now(work))
-    }
-
-    /// The next decision.
-    fn step(&self, work: &mut Work, ended: Option<Ended>, may_keep: bool) -> Turn {
-        let now = self.site.now();
-        if let Some(agent) = &mut work.seen.agent {
-            self.site.heard.freshen(agent);
-        }
-        work.seen.heard_since = Some(self.hearing.since(self.site.now()));
-        let before = work.node.state.clone();
-        let spec = self.site.spec(&work.node);
-        let decision = step(&spec, &work.seen, &before, now);
-        let events = tell::events(&work.node, &before, &decision.next);
-        // What was asked for while the intent before it was being carried out.
-        let unfinished = work.intent.is_some() && decision.next.at_rest();
-        let wake_at = if unfinished {
-            Some(now)
-        } else {
-            decision.wake_at
-        };
-        let goes_on = may_keep && wake_at.is_some_and(|at| at <= now);
-        Turn {
-            ended,
-            foreseen: false,
-            keep_ms: goes_on.then_some(LEASE.as_millis() as i64),
-            commit: Commit {
-                kexec: kexec_outcome(&spec, &before, &decision.next),
-                events,
-                before,
-                next: decision.next,
-                intent: decision.intent,
-                wake_at,
-                news: work.news,
-            },
-        }
     }
 
     /// Stores a decision, and tells whom it concerns.

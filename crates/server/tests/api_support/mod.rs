@@ -22,6 +22,7 @@ use bessemer_server::bmcs::BmcPool;
 use bessemer_server::config::Config;
 use bessemer_server::fabric::Fabric;
 use bessemer_server::heard::Heard;
+use bessemer_server::hearing::Hearing;
 use bessemer_server::images::ImageLibrary;
 use bessemer_server::keyring::{Keyring, digest};
 use bessemer_server::metrics::Metrics;
@@ -146,6 +147,7 @@ impl Api {
             sightings: Sightings::new(Uuid::new_v4()),
             ramdisk: Ramdisk::new(Vec::new()),
             heard: Heard::default(),
+            hearing: Arc::new(Hearing::from(bessemer_core::Timestamp::now())),
             agents: AgentBells::new(store.clone()),
             fabric: Arc::new(Fabric::default()),
             placing: bessemer_server::api::Placing::default(),

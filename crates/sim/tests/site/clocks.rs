@@ -25,12 +25,15 @@ async fn snatch(store: &Store, site: &Site) -> Claim {
     .await
 }
 
-/// An order whose agent is at work.
+/// An order whose agent is in the middle of the image, and goes no further.
 async fn in_the_middle(site: &Site, node: &SimNode) {
-    let before = node.host.carried_out().len();
+    node.host.faults.hold_in_write.send_replace(true);
     site.order("web1").await;
-    let at_work = async || (node.host.carried_out().len() > before).then_some(());
-    site.wait("the agent to work", at_work).await;
+    site.wait_for_node(node, "the image to be written", |node| {
+        let progress = node.progress.as_ref();
+        progress.is_some_and(|progress| progress.bytes > 0)
+    })
+    .await;
 }
 
 fn told<'a>(events: &'a [Event], kind: &str) -> Vec<&'a str> {
@@ -74,6 +77,7 @@ async fn what_a_fast_clock_has_left_does_not_wait_for_it() {
     }
     site.kill().await;
     site.start_again(None).await;
+    node.host.faults.hold_in_write.send_replace(false);
     site.wait_for_active("web1").await;
     assert_has_image(node.disk());
     let events = site.events().await;
@@ -96,6 +100,7 @@ async fn a_lease_that_lasts_for_a_year_holds_nobody_up() {
     snatch(&store, &site).await;
     site.kill().await;
     site.start_again(None).await;
+    node.host.faults.hold_in_write.send_replace(false);
     site.wait_for_active("web1").await;
     assert_has_image(node.disk());
     let events = site.events().await;

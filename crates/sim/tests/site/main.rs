@@ -20,6 +20,7 @@ mod networks;
 mod orders;
 mod outages;
 mod overlay;
+mod passing;
 mod port_groups;
 mod power_checks;
 mod rebuild_crashes;

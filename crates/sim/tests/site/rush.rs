@@ -110,11 +110,19 @@ async fn create_nodes(location: &Location, nodes: u16, port: u16) {
     for first in 0..AT_ONCE {
         let store = store.clone();
         writers.spawn(async move {
-            let own = || (first..nodes).step_by(AT_ONCE.into());
-            for number in own() {
+            for number in (first..nodes).step_by(AT_ONCE.into()) {
                 create(&store, number, port).await;
             }
-            for _ in own() {
+        });
+    }
+    writers.join_all().await;
+    // Not before all that is known of each is written: one with news is due again, and would be taken for
+    // another one.
+    let mut writers = JoinSet::new();
+    for first in 0..AT_ONCE {
+        let store = store.clone();
+        writers.spawn(async move {
+            for _ in (first..nodes).step_by(AT_ONCE.into()) {
                 make_available(&store).await;
             }
         });

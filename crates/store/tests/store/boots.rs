@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::BootId;
 use bessemer_core::lifecycle::{Action, Intent, IntentKey, NodeState, Outcome, Phase, Step};
-use bessemer_store::{Commit, Error, HelloOutcome, Learned, NewBoot, RelayRecord, Store};
+use bessemer_store::{Commit, Error, HelloOutcome, Learned, NewBoot, RelayRecord, Reported, Store};
 
 use crate::on_both;
 use crate::site::{Site, at, claim, enroll, inventory, mac, node_id, reach, state, to};
@@ -45,7 +45,7 @@ async fn a_relayed_boot_moves_to_its_own_subnet_until_its_agent_calls(site: Site
     let full = store.relay_boot(other, &relay, behind(), "behind").await;
     assert!(matches!(full, Err(Error::Exhausted { pool, .. }) if pool == "behind"));
     // An agent that runs keeps its address, whoever asks with its MAC address.
-    store.hello(boot, "session", at(21)).await.unwrap();
+    store.hello(boot, "session", at(21), None).await.unwrap();
     let late = store.relay_boot(boot, &relay, pool(3), "ours").await;
     assert!(matches!(late, Err(Error::NotFound { .. })));
 }
@@ -159,7 +159,7 @@ async fn a_token_opens_one_session(site: Site) {
     enroll(&store, 2).await;
     let boot = booting(&store, 1).await;
     let unknown = store
-        .hello(BootId::of(node_id(1), 7), "session", at(21))
+        .hello(BootId::of(node_id(1), 7), "session", at(21), None)
         .await
         .unwrap();
     assert_eq!(unknown, HelloOutcome::Unknown);
@@ -170,15 +170,15 @@ async fn a_token_opens_one_session(site: Site) {
         Some(at(2)),
         "only the other one"
     );
-    let accepted = store.hello(boot, "session", at(21)).await.unwrap();
+    let accepted = store.hello(boot, "session", at(21), None).await.unwrap();
     assert_eq!(accepted, HelloOutcome::Accepted);
-    let again = store.hello(boot, "session", at(22)).await.unwrap();
+    let again = store.hello(boot, "session", at(22), None).await.unwrap();
     assert_eq!(
         again,
         HelloOutcome::Accepted,
         "the answer may have been lost"
     );
-    let replay = store.hello(boot, "another", at(23)).await.unwrap();
+    let replay = store.hello(boot, "another", at(23), None).await.unwrap();
     assert_eq!(replay, HelloOutcome::Replayed);
     let (found, node, open) = store
         .agent_session("session")
@@ -189,7 +189,7 @@ async fn a_token_opens_one_session(site: Site) {
     assert!(open.is_none());
     // Nobody gets into another node's session.
     let second = booting(&store, 2).await;
-    let stolen = store.hello(second, "session", at(24)).await.unwrap();
+    let stolen = store.hello(second, "session", at(24), None).await.unwrap();
     assert_eq!(stolen, HelloOutcome::Replayed);
 
     store.touch_agent(boot, at(30)).await.unwrap();
@@ -209,7 +209,7 @@ async fn an_agent_is_heard_only_for_its_own_boot(site: Site) {
     let store = site.open().await;
     enroll(&store, 1).await;
     let boot = booting(&store, 1).await;
-    store.hello(boot, "session", at(21)).await.unwrap();
+    store.hello(boot, "session", at(21), None).await.unwrap();
     let inspect = IntentKey("inspect".into());
     let claimed = claim(&store, at(21)).await;
     let work = store.work(claimed).await.unwrap();
@@ -238,20 +238,18 @@ async fn an_agent_is_heard_only_for_its_own_boot(site: Site) {
     let heard = store
         .agent_outcome(
             other,
-            &inspect,
-            &done,
+            (&inspect, &done),
             Learned::Inventory(&inventory),
             at(23),
+            None,
         )
         .await;
-    assert!(!heard.unwrap());
+    assert!(matches!(heard.unwrap(), Reported::Unasked));
     let wrong = IntentKey("erase".into());
-    assert!(
-        !store
-            .agent_outcome(boot, &wrong, &done, Learned::Nothing, at(23))
-            .await
-            .unwrap()
-    );
+    let heard = store
+        .agent_outcome(boot, (&wrong, &done), Learned::Nothing, at(23), None)
+        .await;
+    assert!(matches!(heard.unwrap(), Reported::Unasked));
     assert_eq!(
         store.next_due(at(23)).await.unwrap(),
         None,
@@ -260,17 +258,21 @@ async fn an_agent_is_heard_only_for_its_own_boot(site: Site) {
     let heard = store
         .agent_outcome(
             boot,
-            &inspect,
-            &done,
+            (&inspect, &done),
             Learned::Inventory(&inventory),
             at(24),
+            None,
         )
         .await;
-    assert!(heard.unwrap());
+    assert!(matches!(heard.unwrap(), Reported::Noted));
     let heard = store
-        .agent_outcome(boot, &inspect, &done, Learned::Nothing, at(25))
+        .agent_outcome(boot, (&inspect, &done), Learned::Nothing, at(25), None)
         .await;
-    assert!(!heard.unwrap(), "it is not pending any more");
+    let heard = heard.unwrap();
+    assert!(
+        matches!(heard, Reported::Unasked),
+        "it is not pending any more"
+    );
     assert_eq!(
         store.node("node1").await.unwrap().inventory.as_deref(),
         Some(&inventory)
@@ -287,7 +289,7 @@ async fn an_agent_is_heard_only_for_its_own_boot(site: Site) {
     };
     store.commit(claim, to(&work, next), at(26)).await.unwrap();
     assert!(store.agent_session("session").await.unwrap().is_none());
-    let late = store.hello(boot, "session", at(27)).await.unwrap();
+    let late = store.hello(boot, "session", at(27), None).await.unwrap();
     assert_eq!(late, HelloOutcome::Unknown);
 }
 
@@ -303,7 +305,7 @@ async fn agents_are_not_blamed_for_a_silence_of_ours(site: Site) {
         work.seen.agent, None,
         "one that never called was not silent"
     );
-    store.hello(boot, "session", at(21)).await.unwrap();
+    store.hello(boot, "session", at(21), None).await.unwrap();
     store.excuse_agents(at(99)).await.unwrap();
     let work = store.work(claimed).await.unwrap();
     assert_eq!(work.seen.agent.unwrap().last_seen, at(99));
@@ -313,7 +315,7 @@ async fn a_node_at_rest_gives_its_address_back(site: Site) {
     let store = site.open().await;
     enroll(&store, 1).await;
     let boot = booting(&store, 1).await;
-    store.hello(boot, "session", at(21)).await.unwrap();
+    store.hello(boot, "session", at(21), None).await.unwrap();
     let had = store.boot(boot).await.unwrap().expect("boots").address;
     reach(&store, Phase::Failed, Step::Rest, at(22)).await;
     assert!(store.boot(boot).await.unwrap().is_none());
@@ -325,7 +327,7 @@ async fn a_node_at_rest_gives_its_address_back(site: Site) {
 }
 
 /// Takes a node to waiting for the agent of its first boot.
-async fn booting(store: &Store, number: u32) -> BootId {
+pub(crate) async fn booting(store: &Store, number: u32) -> BootId {
     let claim = claim(store, at(20)).await;
     assert_eq!(claim.node, node_id(number));
     let work = store.work(claim).await.unwrap();

@@ -19,6 +19,7 @@ mod nodes;
 mod opening;
 mod orders;
 mod overlay;
+mod passing;
 mod places;
 mod ports;
 mod postgres;

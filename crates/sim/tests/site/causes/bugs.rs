@@ -95,8 +95,8 @@ async fn a_server_that_panics_at_every_decision_about_an_order() {
     expect_failed(&site, &node, "internal-error").await;
     assert_eq!(
         panics.load(Ordering::SeqCst),
-        3,
-        "to begin, to be off, and to be parked"
+        2,
+        "to begin, and to be off: its ports are nobody's to move"
     );
     assert_eq!(node.boots(), boots, "nothing was begun");
     assert!(node.machine.power_state().await == PowerState::Off);

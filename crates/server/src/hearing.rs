@@ -19,7 +19,7 @@ const MOMENT: Duration = Duration::from_secs(5);
 const TOGETHER: Duration = Duration::from_secs(15);
 
 /// When the database could not be worked with.
-pub(super) struct Hearing(Mutex<Absences>);
+pub struct Hearing(Mutex<Absences>);
 
 struct Absences {
     /// The end of the last absence; at first, when the server started.
@@ -30,7 +30,7 @@ struct Absences {
 
 impl Hearing {
     /// From the start of the server on.
-    pub(super) fn from(start: Timestamp) -> Self {
+    pub fn from(start: Timestamp) -> Self {
         Self(Mutex::new(Absences {
             heard_since: start,
             failing: None,
@@ -38,14 +38,14 @@ impl Hearing {
     }
 
     /// Since when everything is heard; never later than `now`, whatever the clock said then.
-    pub(super) fn since(&self, now: Timestamp) -> Timestamp {
+    pub(crate) fn since(&self, now: Timestamp) -> Timestamp {
         let mut absences = self.lock();
         absences.heard_since = absences.heard_since.min(now);
         absences.heard_since
     }
 
     /// Notes that work with the database failed, if it is for lack of the database.
-    pub(super) fn note(&self, error: &StoreError, now: Timestamp) {
+    pub(crate) fn note(&self, error: &StoreError, now: Timestamp) {
         if !matches!(
             error,
             StoreError::Away(_) | StoreError::DiskFull(_) | StoreError::CannotWrite(_)
