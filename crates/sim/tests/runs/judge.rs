@@ -50,8 +50,8 @@ struct Inner {
     story: Vec<String>,
     violations: Vec<String>,
     machines: Vec<Seen>,
-    /// The fence of the newest decision about a node.
-    fences: HashMap<NodeId, i64>,
+    /// The fence of the newest decision about a node, and what it started from.
+    fences: HashMap<NodeId, (i64, NodeState)>,
     /// Servers that nobody has asked to be deleted or rebuilt, by their node, once active.
     kept: HashMap<NodeId, ServerId>,
     /// Servers that somebody has asked to be switched.
@@ -323,7 +323,7 @@ impl Judge {
         let (before, next) = (&commit.before, &commit.next);
         let node = claim.node;
         self.decisions.fetch_add(1, Ordering::Relaxed);
-        self.fenced(server, claim);
+        self.fenced(server, claim, before);
         self.has_an_end(node, next);
         let entered = before.phase != next.phase;
         if entered && next.phase == Phase::Available {
@@ -357,13 +357,19 @@ impl Judge {
         });
     }
 
-    /// Whoever decides about a node has claimed it after everybody who has decided about it before.
-    fn fenced(&self, server: usize, claim: Claim) {
+    /// Whoever decides about a node has claimed it after everybody who has decided about it before. A claim
+    /// and a decision that were one commit, and were lost together, count for nothing: whoever is next starts
+    /// from the same, under the same fence.
+    fn fenced(&self, server: usize, claim: Claim, before: &NodeState) {
         let mut inner = self.inner.lock().unwrap();
-        let newest = inner.fences.insert(claim.node, claim.fence);
+        let fence = claim.fence;
+        let newest = inner.fences.insert(claim.node, (fence, before.clone()));
         drop(inner);
-        if let Some(newest) = newest.filter(|newest| *newest >= claim.fence) {
-            let (name, fence) = (self.name(claim.node), claim.fence);
+        let Some((newest, from)) = newest else {
+            return;
+        };
+        if newest > fence || (newest == fence && from != *before) {
+            let name = self.name(claim.node);
             self.object(format!(
                 "{name}: server {server} decides under fence {fence} after fence {newest}"
             ));
@@ -462,7 +468,7 @@ impl Judge {
     pub(crate) fn fence(&self, machine: &str) -> Option<i64> {
         let inner = self.inner.lock().unwrap();
         let seen = inner.machines.iter().find(|each| each.name == machine)?;
-        inner.fences.get(&seen.node?).copied()
+        inner.fences.get(&seen.node?).map(|(fence, _)| *fence)
     }
 
     /// What people call this node.
