@@ -113,6 +113,12 @@ async fn a_claim_that_has_run_out_counts_for_nothing_after_it(site: Site) {
         assert!(matches!(renewed, Err(Error::LeaseLost)), "nobody has it");
     }
     assert_eq!(step(&store).await, Step::Inspect);
+    let next = claim(&store, at(500)).await;
+    let claims = next.fence - slow.fence;
+    assert_eq!(
+        claims, 2,
+        "what was seen of it before it was decided about is old"
+    );
 }
 
 async fn what_is_left_to_others_is_due_at_once(site: Site) {
