@@ -4,6 +4,8 @@
 //! misspell what is not. So resources are not decoded into structures, where one odd member would
 //! spoil the rest, but asked member by member.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 /// Messages of one error answer that are shown.
@@ -18,11 +20,11 @@ const MOST_TEXTS: usize = 256;
 /// Characters of one message that are shown.
 const LONGEST_MESSAGE: usize = 300;
 
-/// A resource as read.
+/// A resource as read. Clones share what it says.
 #[derive(Clone, Debug)]
 pub(super) struct Resource {
     pub(super) path: String,
-    pub(super) value: Value,
+    pub(super) value: Arc<Value>,
     etag: Option<String>,
 }
 
@@ -33,7 +35,7 @@ impl Resource {
         Self {
             path: path.to_owned(),
             etag: etag.map(str::to_owned),
-            value,
+            value: Arc::new(value),
         }
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Statement};
 
@@ -18,6 +19,10 @@ const STATEMENTS: usize = 1024;
 /// What a connection keeps of what it has read: most of the nodes of a fleet of thousands. SQLite's own
 /// is a quarter of that.
 const CACHE_KIB: i64 = 8192;
+
+/// Pages of 4 KiB in the log after which it is brought into the database. As many as one part of the log's
+/// index can hold (<https://www.sqlite.org/walformat.html#walidxfmt>); SQLite's own is a quarter of that.
+const CHECKPOINT_PAGES: i64 = 4000;
 
 /// One connection.
 pub(super) struct Session {
@@ -70,6 +75,11 @@ impl Session {
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         // Negative: in KiB (<https://www.sqlite.org/pragma.html#pragma_cache_size>).
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        // Pages that are written again and again go to the database itself once for many commits.
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        // A statement is planned once, and not again for every other value (`SQLITE_DBCONFIG_ENABLE_QPSG`,
+        // <https://www.sqlite.org/queryplanner-ng.html#qpstab>).
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(Self {
             connection,
             shapes: HashMap::new(),
