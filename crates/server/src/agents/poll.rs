@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use bessemer_core::cause::Cause;
 use bessemer_core::hardware::{Inventory, MachineIdentity};
-use bessemer_core::lifecycle::{Action, Intent, Outcome};
+use bessemer_core::lifecycle::{Action, Intent, IntentKey, Outcome};
 use bessemer_core::reason::Failure;
 use bessemer_core::report::ReportWay;
 use bessemer_store::{Learned, Reported, Work};
@@ -68,44 +68,72 @@ async fn hear(agents: &Agents, session: &Session) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// How a command ended, as far as the agent is to be believed.
+struct Ended {
+    command: IntentKey,
+    outcome: Outcome,
+    found: Found,
+}
+
 /// Takes note of what the agent says, if it is about the open command.
 async fn take_report(
     agents: &Agents,
-    mut session: Session,
+    session: Session,
     status: AgentStatus,
 ) -> Result<Session, Refusal> {
     let site = &agents.site;
+    let said = told(&status);
+    site.sightings.agent_says(session.node.id, &said);
+    match ended(site, &session, status) {
+        Some(ended) => record(agents, session, ended).await,
+        None => Ok(session),
+    }
+}
+
+/// The command that has ended, if one has. How far one has come that has not is only shown.
+fn ended(site: &Site, session: &Session, status: AgentStatus) -> Option<Ended> {
     let node = session.node.id;
-    site.sightings.agent_says(node, &told(&status));
-    let open = session.intent.as_ref();
-    let (command, outcome, learned) = match status {
+    let is_open = |command: &IntentKey| {
+        let open = session.intent.as_ref();
+        open.filter(|intent| intent.key == *command)
+    };
+    match status {
         AgentStatus::Idle => {
             site.progress.set(node, None);
-            return Ok(session);
+            None
         }
         AgentStatus::Running { command, progress } => {
-            if open.is_some_and(|intent| intent.key == command) {
-                site.progress.set(node, Some(bounded(progress)));
-            }
-            return Ok(session);
+            is_open(&command)?;
+            site.progress.set(node, Some(bounded(progress)));
+            None
         }
         AgentStatus::Done { command, result } => {
-            let Some(intent) = open.filter(|intent| intent.key == command) else {
-                return Ok(session);
-            };
-            let (outcome, learned) = judge(site, &session, intent, result);
-            (command, outcome, learned)
+            let (outcome, found) = judge(site, session, is_open(&command)?, result);
+            Some(Ended {
+                command,
+                outcome,
+                found,
+            })
         }
-        AgentStatus::Failed { command, failure } => {
-            let failure = believable(failure);
-            (command, Outcome::Failed { failure }, Found::Nothing)
-        }
-    };
-    let way = match &learned {
-        Found::Report(way) => Some(way.clone()),
-        _ => None,
-    };
-    let learned = match &learned {
+        AgentStatus::Failed { command, failure } => Some(Ended {
+            command,
+            outcome: Outcome::Failed {
+                failure: believable(failure),
+            },
+            found: Found::Nothing,
+        }),
+    }
+}
+
+/// Writes down how a command ended. If what comes next is decided with it, that is in the session.
+async fn record(agents: &Agents, mut session: Session, ended: Ended) -> Result<Session, Refusal> {
+    let (site, now) = (&agents.site, agents.site.now());
+    let Ended {
+        command,
+        outcome,
+        found,
+    } = &ended;
+    let learned = match found {
         Found::Nothing | Found::Report(_) => Learned::Nothing,
         Found::Inventory(inventory) => Learned::Inventory(inventory),
         Found::Kernel(release) => match session.deployment() {
@@ -113,38 +141,51 @@ async fn take_report(
             Err(_) => Learned::Nothing,
         },
     };
-    let (boot, now) = (session.boot, site.now());
     let decide = |work: &mut Work| decide_in_passing(site, work);
-    let ended = (&command, &outcome);
     let reported = site
         .store
-        .agent_outcome(boot, ended, learned, now, Some(&decide))
+        .agent_outcome(
+            session.boot,
+            (command, outcome),
+            learned,
+            now,
+            Some(&decide),
+        )
         .await
         .map_err(Refusal::unstored)?;
-    if let Reported::Unasked = reported {
-        return session.refresh(agents).await;
-    }
-    site.heard.note_stored(boot, now);
-    let (trouble, told) = match &outcome {
-        Outcome::Failed { failure } => (failure.cause, failure.message.as_str()),
-        _ => (None, "done"),
-    };
-    let told = format!("command {command}: {told}");
-    site.sightings.note(node, Place::AgentWork, trouble, told);
-    info!(node = %session.node.name, %command, "agent reported");
-    if let Some(way) = &way {
-        report::note(agents, &session, way).await;
-    }
     // Nothing is open now, and whoever decides what comes next rings.
-    session.intent = None;
-    if let Reported::Decided(node, next) = reported {
-        site.progress.set(node.id, None);
-        (session.node, session.intent) = (*node, next);
-    }
+    let next = match reported {
+        Reported::Unasked => return session.refresh(agents).await,
+        Reported::Noted => None,
+        Reported::Decided(node, next) => {
+            site.progress.set(node.id, None);
+            session.node = *node;
+            next
+        }
+    };
+    site.heard.note_stored(session.boot, now);
+    tell(agents, &session, &ended).await;
+    session.intent = next;
     if session.intent.is_none() {
         site.bell.ring();
     }
     Ok(session)
+}
+
+/// Tells people how a command ended.
+async fn tell(agents: &Agents, session: &Session, ended: &Ended) {
+    let (node, command) = (&session.node, &ended.command);
+    let (trouble, told) = match &ended.outcome {
+        Outcome::Failed { failure } => (failure.cause, failure.message.as_str()),
+        _ => (None, "done"),
+    };
+    let told = format!("command {command}: {told}");
+    let sightings = &agents.site.sightings;
+    sightings.note(node.id, Place::AgentWork, trouble, told);
+    info!(node = %node.name, %command, "agent reported");
+    if let Found::Report(way) = &ended.found {
+        report::note(agents, session, way).await;
+    }
 }
 
 /// What an agent says went wrong, as far as an agent can know that.

@@ -66,7 +66,7 @@ impl Session {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         // FULL, not NORMAL: with NORMAL a power cut may lose the last commits, and with them the
         // knowledge that a disk was given to a tenant. It costs one fsync a commit (0.1 ms, measured
-        // on a virtual disk), and commits are few: a deployment has about forty.
+        // on a virtual disk), and commits are few: a deployment has about twenty.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "query_only", !opening.writes)?;
