@@ -15,6 +15,7 @@ on_both! {
     what_rests_on_an_intent_that_is_not_open_any_more_is_not_stored
     what_does_not_know_the_latest_news_is_not_stored
     an_outcome_counts_only_for_the_open_intent
+    what_is_too_old_of_a_node_is_deleted
 }
 
 fn intent(key: &str, action: Action) -> Intent {
@@ -242,4 +243,48 @@ async fn an_outcome_counts_only_for_the_open_intent(site: Site) {
     assert_eq!((work.intent.clone(), work.seen.switched_on), (None, false));
     assert_eq!(work.node.power, Some(PowerState::On));
     assert!(!work.take_in(&done("on", Action::PowerOn)), "it has ended");
+}
+
+/// A node that goes on and on fills no database: of its states and its intents, only the newest stay.
+async fn what_is_too_old_of_a_node_is_deleted(site: Site) {
+    const STATES: std::ops::RangeInclusive<usize> = 1000..=1050;
+    let store = site.open().await;
+    enroll(&store, 1).await;
+    let mut held = claim(&store, at(10)).await;
+    let work = store.work(held).await.unwrap();
+    let mut before = work.node.state.clone();
+    for tries in 1..=1_110_u32 {
+        let mut next = state(&before, Phase::Inspecting, Step::PowerOn);
+        next.tries = tries;
+        let key = format!("on-{tries}");
+        let turn = Turn {
+            commit: Commit {
+                before: before.clone(),
+                intent: Some(intent(&key, Action::PowerOn)),
+                ..to(&work, next.clone())
+            },
+            ended: None,
+            foreseen: false,
+            keep_ms: Some(LEASE),
+        };
+        let committed = store.commit_turn(held, &turn, at(11)).await.unwrap();
+        let Committed::Kept(kept) = committed else {
+            panic!("it was to be kept: {committed:?}");
+        };
+        (held, before) = (kept, next);
+    }
+    let history = store.history(node_id(1), 10_000).await.unwrap();
+    assert!(STATES.contains(&history.len()), "{}", history.len());
+    let newest = history.iter().map(|entry| entry.state.tries).max();
+    assert_eq!(newest, Some(1_110));
+    // Of intents, a hundred and a few.
+    let kept = async |tries: u32| {
+        store
+            .outcome(node_id(1), &format!("on-{tries}"))
+            .await
+            .unwrap()
+    };
+    assert_eq!(kept(1_110).await, Some(Outcome::Pending));
+    assert!(kept(1_011).await.is_some());
+    assert_eq!(kept(950).await, None);
 }
