@@ -116,7 +116,8 @@ impl Store {
 
     /// How far an intent of a node has come; `None` if there is none under this key (any more).
     pub async fn outcome(&self, node: NodeId, key: &str) -> Result<Option<Outcome>, Error> {
-        const SQL: &str = "SELECT status, failure FROM intent WHERE node = $1 AND intent_key = $2";
+        const SQL: &str = "SELECT status, failure FROM intent WHERE node = $1 AND intent_key = $2
+            ORDER BY sequence DESC LIMIT 1";
         let row = self.database().row(SQL, values![node, key]).await?;
         row.as_ref().map(intents::outcome).transpose()
     }

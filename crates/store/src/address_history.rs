@@ -55,7 +55,6 @@ pub(crate) async fn append(
         "address_history",
         "address, subnet, number, network, network_name, project, server, server_name, node, since",
         "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10",
-        "$11",
         ""
     );
     for line in lines {

@@ -280,7 +280,6 @@ async fn insert_request(
         "audit_request",
         "request, asked_at, token, token_name, role, project, method, path, peer",
         "$1, $2, $3, $4, $5, $6, $7, $8, $9",
-        "$10",
         "ON CONFLICT (request) DO NOTHING"
     );
     let values = values![

@@ -110,7 +110,8 @@ impl Store {
 
     /// The boot that the machine with this NIC is allowed, if any.
     pub async fn boot_by_mac(&self, mac: MacAddress) -> Result<Option<BootRecord>, Error> {
-        const SQL: &str = select_boot!("WHERE mac = $1");
+        const SQL: &str =
+            select_boot!("WHERE node = (SELECT node FROM mac_address WHERE mac = $1) AND mac = $1");
         let row = self.database().row(SQL, values![mac]).await?;
         row.as_ref().map(boot_record).transpose()
     }

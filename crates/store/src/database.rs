@@ -47,52 +47,34 @@ pub(crate) enum Cells<'r> {
     Postgres(&'r PgRow),
 }
 
-/// A statement that inserts a row under the next number of a counter, whose row stays locked from then on:
-/// made by [`numbered`].
+/// A statement that inserts a row under the next number of its table: made by [`numbered`].
 pub(crate) struct Numbered {
-    /// Takes the number.
-    number: &'static str,
-    /// Inserts the row; the number is the last parameter.
-    insert: &'static str,
-    /// Both at once, for PostgreSQL: the counter is locked until the commit, so each way there and back
-    /// that lies between is one that everybody waits for.
-    at_once: &'static str,
+    /// For SQLite, which has one writer at a time and numbers rows itself.
+    sqlite: &'static str,
+    /// For PostgreSQL, by a counter whose row stays locked from then on. Both in one statement: each way
+    /// there and back that lies between is one that everybody waits for.
+    postgres: &'static str,
 }
 
 impl Numbered {
     #[doc(hidden)]
-    pub(crate) const fn of(
-        number: &'static str,
-        insert: &'static str,
-        at_once: &'static str,
-    ) -> Self {
-        Self {
-            number,
-            insert,
-            at_once,
-        }
+    pub(crate) const fn of(sqlite: &'static str, postgres: &'static str) -> Self {
+        Self { sqlite, postgres }
     }
 }
 
-/// The [`Numbered`] that inserts into `$table` its `sequence`, the next of counter `$counter`, and
-/// `$values` as `$columns`. `$number` is the parameter after those.
+/// The [`Numbered`] that inserts into `$table` `$values` as `$columns`, and as its `sequence` the next number,
+/// which on PostgreSQL is that of counter `$counter`.
 macro_rules! numbered {
-    ($counter:literal, $table:literal, $columns:literal, $values:literal, $number:literal, $rest:literal) => {
+    ($counter:literal, $table:literal, $columns:literal, $values:literal, $rest:literal) => {
         $crate::database::Numbered::of(
-            concat!(
-                "UPDATE counter SET value = value + 1 WHERE name = '",
-                $counter,
-                "' RETURNING value"
-            ),
             concat!(
                 "INSERT INTO ",
                 $table,
                 " (",
                 $columns,
-                ", sequence) VALUES (",
+                ") VALUES (",
                 $values,
-                ", ",
-                $number,
                 ") ",
                 $rest
             ),
@@ -232,20 +214,18 @@ impl Transaction {
         })
     }
 
-    /// Inserts a row under the next number of a counter; how many rows that were, which is none if it
+    /// Inserts a row under the next number of its table; how many rows that were, which is none if it
     /// gives way to one that is there.
     pub(crate) async fn insert_numbered(
         &mut self,
         insert: &Numbered,
-        mut values: Vec<Value>,
+        values: Vec<Value>,
     ) -> Result<u64, Error> {
-        if let Self::Postgres(..) = self {
-            return self.execute(insert.at_once, values).await;
-        }
-        let number = self.row(insert.number, Vec::new()).await?;
-        let number = number.ok_or_else(|| corrupt("counter", "it has no such row"))?;
-        values.push(number.integer("value")?.into());
-        self.execute(insert.insert, values).await
+        let sql = match self {
+            Self::Sqlite(_) => insert.sqlite,
+            Self::Postgres(..) => insert.postgres,
+        };
+        self.execute(sql, values).await
     }
 
     /// Every row that a statement gives.

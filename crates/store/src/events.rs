@@ -2,9 +2,10 @@
 //!
 //! Sequence numbers must become visible in order, or a reader that asks for "everything after 7"
 //! would lose an 8 that commits after 9. A PostgreSQL sequence gives no such promise. So the number
-//! is a row of its own, raised as the last thing before the commit: the row stays locked until the
+//! is a row of its own there, raised as the last thing before the commit: the row stays locked until the
 //! transaction ends, which makes writers of events take turns, and a rollback takes its numbers
-//! back, so there are no gaps either. SQLite has one writer at a time anyway.
+//! back, so there are no gaps either. SQLite has one writer at a time anyway, and a row's number is that of
+//! the last one and one more.
 
 use bessemer_core::Timestamp;
 use bessemer_core::id::{NodeId, ProjectId, ServerId};
@@ -40,9 +41,9 @@ impl Store {
 
     /// The sequence number of the latest event; 0 before the first.
     pub async fn last_event(&self) -> Result<i64, Error> {
-        const SQL: &str = "SELECT value FROM counter WHERE name = 'event'";
+        const SQL: &str = "SELECT COALESCE(MAX(sequence), 0) AS latest FROM event";
         let row = self.database().row(SQL, values![]).await?;
-        row.map_or(Ok(0), |row| row.integer("value"))
+        row.map_or(Ok(0), |row| row.integer("latest"))
     }
 }
 
@@ -57,7 +58,6 @@ pub(crate) async fn append(
         "event",
         "happened_at, kind, node, server, project, message, data",
         "$1, $2, $3, $4, $5, $6, $7",
-        "$8",
         ""
     );
     for event in events {

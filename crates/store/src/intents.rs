@@ -1,7 +1,7 @@
 //! Intents as rows: opened, closed by an outcome, superseded.
 //!
-//! A node's newest intent is the one with the highest sequence number. At most one of a node's
-//! intents is pending: opening one supersedes every older one.
+//! A node's newest intent is the one with the highest sequence number. No other one is ever pending:
+//! whoever opens one supersedes the one before, or knows how it ended.
 
 use bessemer_core::Timestamp;
 use bessemer_core::cause::Cause;
@@ -28,8 +28,8 @@ pub(crate) fn executor_name(executor: Executor) -> &'static str {
     }
 }
 
-/// Opens an intent. One that was closed under the same key before is opened anew, as the newest:
-/// a phase may come by the same step twice.
+/// Opens an intent, as the newest. A phase may come by the same step twice, so there may be an older one of
+/// the same key; it has ended.
 pub(crate) async fn open(
     transaction: &mut Transaction,
     node: NodeId,
@@ -39,10 +39,7 @@ pub(crate) async fn open(
     const INSERT: &str = "INSERT INTO intent
         (node, intent_key, sequence, generation, executor, action, status, created_at)
         VALUES ($1, $2, (SELECT COALESCE(MAX(sequence), 0) + 1 FROM intent WHERE node = $1),
-        $3, $4, $5, 'pending', $6)
-        ON CONFLICT (node, intent_key) DO UPDATE SET sequence = excluded.sequence,
-        action = excluded.action, status = 'pending', failure = NULL,
-        created_at = excluded.created_at, closed_at = NULL RETURNING sequence";
+        $3, $4, $5, 'pending', $6) RETURNING sequence";
     const PRUNE: &str = "DELETE FROM intent WHERE node = $1 AND sequence <= $2";
     let values = values![
         node,
@@ -61,14 +58,26 @@ pub(crate) async fn open(
     Ok(())
 }
 
+/// An update of node `$1`'s newest intent, if it is pending.
+macro_rules! update_pending {
+    ($set:literal, $rest:literal) => {
+        concat!(
+            "UPDATE intent SET ",
+            $set,
+            " WHERE node = $1 AND sequence = (SELECT MAX(newest.sequence) FROM intent AS newest \
+             WHERE newest.node = $1) AND status = 'pending' ",
+            $rest
+        )
+    };
+}
+
 /// Closes whatever is pending on a node without an outcome.
 pub(crate) async fn supersede(
     transaction: &mut Transaction,
     node: NodeId,
     now: Timestamp,
 ) -> Result<(), Error> {
-    const SQL: &str = "UPDATE intent SET status = 'superseded', closed_at = $2
-        WHERE node = $1 AND status = 'pending'";
+    const SQL: &str = update_pending!("status = 'superseded', closed_at = $2", "");
     transaction.execute(SQL, values![node, now]).await?;
     Ok(())
 }
@@ -82,9 +91,10 @@ pub(crate) async fn close(
     outcome: &Outcome,
     now: Timestamp,
 ) -> Result<Option<Action>, Error> {
-    const SQL: &str = "UPDATE intent SET status = $4, failure = $5, closed_at = $6
-        WHERE node = $1 AND intent_key = $2 AND executor = $3 AND status = 'pending'
-        RETURNING action";
+    const SQL: &str = update_pending!(
+        "status = $4, failure = $5, closed_at = $6",
+        "AND intent_key = $2 AND executor = $3 RETURNING action"
+    );
     let (status, failure) = match outcome {
         Outcome::Pending => return Ok(None),
         Outcome::Done => ("done", None),
