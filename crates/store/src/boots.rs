@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use bessemer_core::Timestamp;
 use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::{BootId, Generation, NodeId, ServerId};
-use bessemer_core::lifecycle::{Executor, Intent, IntentKey, NodeState, Outcome};
+use bessemer_core::lifecycle::{Action, Executor, Intent, IntentKey, NodeState, Outcome};
 use bessemer_core::net::MacAddress;
 
 use crate::Error;
@@ -170,15 +170,6 @@ impl Store {
         write.execute(MOVE, values![boot, relay, address]).await?;
         write.commit().await?;
         Ok(address)
-    }
-
-    /// Notes that a boot's medium has been seen ejected: the management controller does not hold it any
-    /// more.
-    pub async fn medium_ejected(&self, boot: BootId) -> Result<(), Error> {
-        const SQL: &str = "UPDATE boot SET media_inserted = 0 WHERE id = $1";
-        let mut write = self.write("medium_ejected").await?;
-        write.execute(SQL, values![boot]).await?;
-        write.commit_quietly().await
     }
 
     /// Opens a boot's session, once: `session_hash` is a digest of the secret that the agent will
@@ -350,6 +341,22 @@ async fn wake_present(
     let taken = row.optional_text("owner")?.as_deref() == Some(IN_PASSING);
     let claim = taken.then_some(Claim { node, fence });
     Ok((state.boot(node) == boot).then_some((node, claim)))
+}
+
+/// What has been carried out on a node has seen to it that its management controller holds no medium any more,
+/// if it is such an action.
+pub(crate) async fn medium_left_by(
+    write: &mut Write,
+    node: NodeId,
+    action: &Action,
+    outcome: &Outcome,
+) -> Result<(), Error> {
+    const EJECTED: &str =
+        "UPDATE boot SET media_inserted = 0 WHERE node = $1 AND media_inserted <> 0";
+    if action.ejects_medium() && *outcome == Outcome::Done {
+        write.execute(EJECTED, values![node]).await?;
+    }
+    Ok(())
 }
 
 /// Waits for this write's turn to choose an address; how many had theirs before.

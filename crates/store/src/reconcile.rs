@@ -12,6 +12,7 @@ use bessemer_core::lifecycle::{
 
 use crate::Error;
 use crate::addresses;
+use crate::boots;
 use crate::database::{Row, Transaction};
 use crate::events::{about_server, append};
 use crate::intents::{self, select_node_and_intent};
@@ -305,6 +306,7 @@ async fn end_intent(
         return Ok(false);
     };
     powers::left_by(write, claim, &action, outcome, now).await?;
+    boots::medium_left_by(write, claim.node, &action, outcome).await?;
     Ok(true)
 }
 

@@ -185,6 +185,13 @@ impl Action {
             _ => None,
         }
     }
+
+    /// Whether carrying this out takes the medium out from which the machine has booted the agent: no later
+    /// boot, and no tenant, may find it there.
+    pub fn ejects_medium(&self) -> bool {
+        let tenant = PortRole::Tenant;
+        matches!(self, Self::PowerOff) || *self == Self::ConnectPorts { role: tenant }
+    }
 }
 
 /// What a node's switch ports carry.

@@ -197,7 +197,8 @@ async fn insert_medium(
 }
 
 /// Takes the medium of the node's latest boot out, if one may be in the drive: no later boot, and
-/// no tenant, may find it there.
+/// no tenant, may find it there. That it is out is noted with how the intent has ended
+/// ([`ejects_medium`](bessemer_core::lifecycle::Action::ejects_medium)).
 pub(super) async fn eject_medium(
     site: &Site,
     node: &NodeRecord,
@@ -205,10 +206,8 @@ pub(super) async fn eject_medium(
     deadline: Instant,
 ) -> Result<(), Failure> {
     let boot = site.store.boot_of(node.id).await.map_err(store_failure)?;
-    let Some(boot) = boot.filter(|boot| boot.media_inserted) else {
-        return Ok(());
-    };
-    bmc.eject_media(deadline).await.map_err(failure)?;
-    let ejected = site.store.medium_ejected(boot.boot).await;
-    ejected.map_err(store_failure)
+    match boot {
+        Some(boot) if boot.media_inserted => bmc.eject_media(deadline).await.map_err(failure),
+        _ => Ok(()),
+    }
 }

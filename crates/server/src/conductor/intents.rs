@@ -106,9 +106,11 @@ async fn act(
     deadline: Instant,
 ) -> Result<(), Failure> {
     if let Action::ConnectPorts { role } = intent.action {
-        if role == PortRole::Tenant {
+        if intent.action.ejects_medium() {
             let bmc = conductor.site.bmcs.of(node)?;
             boot::eject_medium(&conductor.site, node, &*bmc, deadline).await?;
+        }
+        if role == PortRole::Tenant {
             tunnels::bring_for(conductor, node, deadline).await?;
         }
         let site = &conductor.site;

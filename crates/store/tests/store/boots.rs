@@ -4,9 +4,15 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use bessemer_core::boot_method::BootMethod;
-use bessemer_core::id::BootId;
-use bessemer_core::lifecycle::{Action, Intent, IntentKey, NodeState, Outcome, Phase, Step};
-use bessemer_store::{Commit, Error, HelloOutcome, Learned, NewBoot, RelayRecord, Reported, Store};
+use bessemer_core::cause::Cause;
+use bessemer_core::id::{BootId, Generation};
+use bessemer_core::lifecycle::{
+    Action, Intent, IntentKey, NodeState, Outcome, Phase, PortRole, Step,
+};
+use bessemer_core::reason::Failure;
+use bessemer_store::{
+    Commit, Committed, Error, HelloOutcome, Learned, NewBoot, RelayRecord, Reported, Store, Turn,
+};
 
 use crate::on_both;
 use crate::site::{Site, at, claim, enroll, inventory, mac, node_id, reach, state, to};
@@ -358,11 +364,42 @@ async fn a_medium_may_be_inserted_until_it_was_seen_ejected(site: Site) {
     };
     by(BootMethod::Pxe).await;
     assert!(!noted().await);
-    for _ in 0..2 {
+    let mut held = claim(&store, at(20)).await;
+    let mut carry_out = async |action, outcome| {
+        let intent = Intent {
+            key: IntentKey(format!("{action:?}")),
+            generation: Generation(1),
+            action,
+        };
+        let work = store.work(held).await.unwrap();
+        let turn = Turn {
+            commit: Commit {
+                intent: Some(intent.clone()),
+                ..to(&work, work.node.state.clone())
+            },
+            ended: None,
+            foreseen: false,
+            keep_ms: Some(60_000),
+        };
+        match store.commit_turn(held, &turn, at(20)).await.unwrap() {
+            Committed::Kept(kept) => held = kept,
+            lost => panic!("{lost:?}"),
+        }
+        let recorded = store.record_outcome(held, &intent.key, &outcome, &[], at(20));
+        recorded.await.unwrap();
+    };
+    let failed = Outcome::Failed {
+        failure: Failure::transient(Cause::BmcSlow, "the drive would not open"),
+    };
+    let role = PortRole::Tenant;
+    for action in [Action::PowerOff, Action::ConnectPorts { role }] {
         // Once more for the same boot, too, whose medium was taken out in between.
         by(BootMethod::VirtualMedia).await;
         assert!(noted().await);
-        store.medium_ejected(boot).await.unwrap();
+        carry_out(Action::PowerOn, Outcome::Done).await;
+        carry_out(action.clone(), failed.clone()).await;
+        assert!(noted().await, "it may be there still");
+        carry_out(action, Outcome::Done).await;
         assert!(!noted().await);
     }
 }

@@ -6,16 +6,23 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bessemer_core::id::TokenId;
+use bessemer_core::lifecycle::Outcome;
 use bessemer_core::network::{NetworkKind, NetworkScope};
-use bessemer_store::{AddressHistoryFilter, Location, Store, StoreOptions};
+use bessemer_store::{
+    AddressHistoryFilter, Asked, Location, NewAuditRequest, NewEvent, Store, StoreOptions,
+};
+use bessemer_wire::api::Role;
+use serde_json::json;
 use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 
 use crate::on_both;
-use crate::site::Site;
+use crate::site::{Site, at, node_id, project, uuid};
 
 on_both! {
     networks_with_one_subnet_become_networks_with_subnets
+    what_has_fewer_indexes_is_what_it_was
 }
 
 /// The last version before networks had subnets of their own.
@@ -46,12 +53,45 @@ INSERT INTO server (id, project, name, flavor, image, network, address, node, ke
     '[]', '{}', 0, 1700000001000);
 "#;
 
-/// Makes the database as the version before left it.
+/// The last version that found intents by their keys, and numbered rows on SQLite by counters.
+const BEFORE_FEWER_INDEXES: i64 = 24;
+
+/// A node that boots and has two intents, two events, and two requests, of which one was answered.
+const ROWS_OF_MANY_INDEXES: &str = r#"
+INSERT INTO node (id, name, created_at, bmc_url, bmc_username, bmc_password, bmc_trust, ports,
+    port_control, goal, goal_kind, generation, state, phase, at_rest, clean, news, lease_until, fence)
+    VALUES ('00000000-0000-0001-0000-000000000001', 'node1', 1, 'x', 'x', '', '"insecure"', '[]',
+    'switched', '{"goal":"available"}', 'available', 2, '{}', 'inspecting', 0, 0, 0, 0, 0);
+INSERT INTO mac_address (mac, node) VALUES ('52:54:00:00:00:01', '00000000-0000-0001-0000-000000000001');
+INSERT INTO boot (id, node, mac, address, session, created_at, method)
+    VALUES ('00000000-0000-0000-0000-000000000008', '00000000-0000-0001-0000-000000000001',
+    '52:54:00:00:00:01', 3232261130, 'a digest', 1, 'pxe');
+INSERT INTO intent (node, intent_key, sequence, generation, executor, action, status, created_at)
+    VALUES ('00000000-0000-0001-0000-000000000001', 'later', 2, 2, 'conductor',
+    '{"action":"power_on"}', 'pending', 2), ('00000000-0000-0001-0000-000000000001', 'earlier', 1, 2,
+    'conductor', '{"action":"power_off"}', 'done', 1);
+INSERT INTO event (sequence, happened_at, kind, message, data)
+    VALUES (1, 1, 'x', 'first', '{}'), (2, 2, 'x', 'second', '{}');
+UPDATE counter SET value = 2 WHERE name IN ('event', 'audit');
+INSERT INTO audit_request (sequence, request, asked_at, token, token_name, role, project, method, path)
+    VALUES (1, 'one', 1, '00000000-0000-0000-0000-000000000009', 'root', 'admin',
+    '00000000-0000-0000-0000-000000000003', 'POST', '/v1/nodes'),
+    (2, 'two', 2, '00000000-0000-0000-0000-000000000009', 'root', 'admin',
+    '00000000-0000-0000-0000-000000000003', 'POST', '/v1/nodes');
+INSERT INTO audit_outcome (request, answered_at, status) VALUES ('one', 1, 201);
+"#;
+
+/// Makes the database as the version before subnets left it.
 async fn old(site: &Site) {
+    older(site, BEFORE_SUBNETS, OLD_ROWS).await;
+}
+
+/// Makes the database as version `last` left it, with `rows`.
+async fn older(site: &Site, last: i64, rows: &'static str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let mut migrator = Migrator::new(folder).await.expect("reads the migrations");
     let migrations = migrator.migrations.iter();
-    let older = migrations.filter(|migration| migration.version <= BEFORE_SUBNETS);
+    let older = migrations.filter(|migration| migration.version <= last);
     migrator.migrations = Cow::Owned(older.cloned().collect());
     match &site.location {
         Location::Sqlite(path) => {
@@ -59,7 +99,7 @@ async fn old(site: &Site) {
             let mut connection = SqliteConnection::connect(&url).await.expect("connects");
             let migrated = migrator.run_direct(None, &mut connection, false).await;
             migrated.expect("makes the old schema");
-            let written = sqlx::raw_sql(OLD_ROWS).execute(&mut connection).await;
+            let written = sqlx::raw_sql(rows).execute(&mut connection).await;
             written.expect("writes the old rows");
             connection.close().await.expect("disconnects");
         }
@@ -67,7 +107,7 @@ async fn old(site: &Site) {
             let mut connection = PgConnection::connect(url).await.expect("connects");
             let migrated = migrator.run_direct(None, &mut connection, false).await;
             migrated.expect("makes the old schema");
-            let written = sqlx::raw_sql(OLD_ROWS).execute(&mut connection).await;
+            let written = sqlx::raw_sql(rows).execute(&mut connection).await;
             written.expect("writes the old rows");
             connection.close().await.expect("disconnects");
         }
@@ -122,6 +162,73 @@ async fn networks_with_one_subnet_become_networks_with_subnets(site: Site) {
             lines[0].until
         ),
         (Some("web"), 1_700_000_001, None)
+    );
+}
+
+/// An event that says no more than its message.
+fn told(message: &str) -> NewEvent {
+    NewEvent {
+        kind: "x",
+        node: None,
+        server: None,
+        project: None,
+        message: message.to_owned(),
+        data: json!({}),
+    }
+}
+
+fn asked(request: &str) -> Asked {
+    Asked::new(NewAuditRequest {
+        request: request.to_owned(),
+        at: at(4),
+        token: TokenId(uuid(9, 1)),
+        token_name: "root".into(),
+        role: Role::Admin,
+        project: project(),
+        method: "POST".into(),
+        path: "/v1/nodes".into(),
+        peer: None,
+    })
+}
+
+async fn what_has_fewer_indexes_is_what_it_was(site: Site) {
+    older(&site, BEFORE_FEWER_INDEXES, ROWS_OF_MANY_INDEXES).await;
+    let store = site.open().await;
+    let (newest, outcome) = store.newest_intent(node_id(1)).await.unwrap().unwrap();
+    assert_eq!(
+        (newest.key.to_string(), outcome),
+        ("later".into(), Outcome::Pending)
+    );
+    let earlier = store.outcome(node_id(1), "earlier").await.unwrap();
+    assert_eq!(earlier, Some(Outcome::Done));
+    let mac = "52:54:00:00:00:01".parse().unwrap();
+    let boot = store.boot_by_mac(mac).await.unwrap().unwrap();
+    assert_eq!(
+        (boot.node, boot.address.to_string()),
+        (node_id(1), "192.168.100.10".into())
+    );
+    assert!(boot.used, "its agent has called");
+
+    store.append_events(&[told("third")], at(3)).await.unwrap();
+    let events = store.events_after(0, None, 10).await.unwrap();
+    let events: Vec<_> = events
+        .iter()
+        .map(|event| (event.sequence, &*event.message))
+        .collect();
+    assert_eq!(events, [(1, "first"), (2, "second"), (3, "third")]);
+    assert_eq!(store.last_event().await.unwrap(), 3);
+
+    let fourth = [told("fourth")];
+    let write = store.append_events(&fourth, at(4));
+    asked("three").carry_out(write).await.unwrap();
+    let entries = store.audit_after(0, 10).await.unwrap();
+    let entries: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.sequence, &*entry.request, entry.outcome.is_some()))
+        .collect();
+    assert_eq!(
+        entries,
+        [(1, "one", true), (2, "two", false), (3, "three", false)]
     );
 }
 
