@@ -273,7 +273,7 @@ async fn insert_request(
     transaction: &mut Transaction,
     request: &NewAuditRequest,
 ) -> Result<(), Error> {
-    // The counter's row stays locked until the commit, so numbers become visible in order. It may be
+    // Numbers become visible in order, as those of events do. It may be
     // there already, if whoever committed it was dropped before hearing of it; so may an outcome.
     const INSERT: Numbered = numbered!(
         "audit",

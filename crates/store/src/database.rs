@@ -158,7 +158,7 @@ impl Database {
         values: Vec<Value>,
     ) -> Result<Option<Row>, Error> {
         Ok(match self {
-            Self::Sqlite(_) => self.rows(sql, values).await?.into_iter().next(),
+            Self::Sqlite(sqlite) => sqlite.row(sql, values).await?.map(Row::Sqlite),
             Self::Postgres(database) => {
                 let pool = database.pool();
                 let row = run!(sql, values, fetch_optional, &pool);

@@ -6,8 +6,10 @@
 //! anybody: with a write-ahead log they see the last commit (<https://www.sqlite.org/wal.html>).
 //!
 //! SQLite has one writer at a time whatever we do; giving it one connection makes writers queue here,
-//! fairly, and lets those in the queue share one wait for the disk (`batch`). `pool` lends connections,
-//! `session` is one of them.
+//! fairly, and lets those in the queue share one wait for the disk (`batch`). While nobody writes, single rows
+//! are read by that connection, too: a reader forgets what it has read whenever another connection has
+//! committed, and half of what is asked for has just been written.
+//! `pool` lends connections, `session` is one of them.
 
 mod batch;
 mod pool;
@@ -68,13 +70,18 @@ impl Sqlite {
 
     /// A connection to read by.
     async fn reader(&self) -> Result<Lent, Error> {
+        self.may_read()?;
+        self.readers.lend(self.patience).await
+    }
+
+    fn may_read(&self) -> Result<(), Error> {
         const READING: GatePoint = GatePoint {
             name: "read",
             when: When::Reading,
         };
         match &self.outages {
             Some(outages) if outages(READING) => Err(sqlx::Error::PoolTimedOut.into()),
-            _ => self.readers.lend(self.patience).await,
+            _ => Ok(()),
         }
     }
 
@@ -97,6 +104,22 @@ impl Sqlite {
     ) -> Result<Vec<SqliteRow>, Error> {
         let mut reader = self.reader().await?;
         Ok(reader.rows(sql, values)?)
+    }
+
+    /// The first row that a single reading statement gives, which is to be found by an index.
+    pub(crate) async fn row(
+        &self,
+        sql: &'static str,
+        values: Vec<Value>,
+    ) -> Result<Option<SqliteRow>, Error> {
+        let mut connection = match self.writer.idle()? {
+            Some(idle) => {
+                self.may_read()?;
+                idle
+            }
+            None => self.reader().await?,
+        };
+        Ok(connection.rows(sql, values)?.into_iter().next())
     }
 
     /// Shows `take` every row that a single reading statement gives, where SQLite has it.

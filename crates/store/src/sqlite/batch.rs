@@ -60,6 +60,14 @@ impl Writer {
         })
     }
 
+    /// The connection, for reading one row, if nobody writes at this moment: nothing that others write
+    /// has emptied its cache.
+    pub(super) fn idle(&self) -> Result<Option<Lent>, rusqlite::Error> {
+        let lent = self.pool.idle()?;
+        // An open transaction, such as a batch's, has what is not on the disk yet.
+        Ok(lent.filter(|lent| lent.is_over()))
+    }
+
     /// Begins a write, with the write lock of the file.
     pub(super) async fn begin(self: &Arc<Self>) -> Result<SqliteTransaction, Error> {
         let queued = Queued::by(self);

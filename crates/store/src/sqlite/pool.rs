@@ -57,7 +57,16 @@ impl Pool {
     /// The same, however long it takes.
     pub(super) async fn wait(&self) -> Result<Lent, Error> {
         let place = self.places.clone().acquire_owned().await;
-        let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
+        Ok(self.at(place.map_err(|_| sqlx::Error::PoolClosed)?)?)
+    }
+
+    /// One that nobody has or waits for, if there is one at this moment.
+    pub(super) fn idle(&self) -> Result<Option<Lent>, rusqlite::Error> {
+        let place = self.places.clone().try_acquire_owned().ok();
+        place.map(|place| self.at(place)).transpose()
+    }
+
+    fn at(&self, place: OwnedSemaphorePermit) -> Result<Lent, rusqlite::Error> {
         // The one used last: what it has read is still in its cache.
         let free = self.free().pop();
         let session = match free {

@@ -120,6 +120,34 @@ async fn who_leaves_leaves_nobody_waiting() {
 }
 
 #[tokio::test]
+async fn a_row_that_is_read_is_on_the_disk() {
+    const NAMED: &str = "SELECT name FROM thing WHERE name = $1";
+    let (_folder, _, sqlite) = file();
+    let is_there = async |name: &'static str| {
+        let row = sqlite.row(NAMED, values![name]).await.unwrap();
+        row.is_some()
+    };
+    let (first, second) = two(&sqlite).await;
+    assert!(!is_there("first").await, "it is being gathered");
+    drop(second);
+    assert!(!is_there("first").await, "it waits to be committed");
+    first.await.unwrap();
+    assert!(is_there("first").await);
+
+    // Nobody writes: what is read is read by the connection that does, once it is back.
+    let other = sqlite.begin().await.unwrap();
+    other.roll_back().await.unwrap();
+    let idle = sqlite.writer.idle().unwrap().expect("nobody has it");
+    assert!(sqlite.writer.idle().unwrap().is_none());
+    assert!(is_there("first").await, "a reader is asked meanwhile");
+    drop(idle);
+    let mut undone = begin(&sqlite, "undone").await;
+    undone.ended = true;
+    drop(undone);
+    assert!(!is_there("undone").await, "it was left open");
+}
+
+#[tokio::test]
 async fn all_hear_of_an_error_that_undoes_all() {
     let (_folder, path, sqlite) = file();
     let (first, mut second) = two(&sqlite).await;
