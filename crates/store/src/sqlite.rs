@@ -106,7 +106,8 @@ impl Sqlite {
         Ok(reader.rows(sql, values)?)
     }
 
-    /// The first row that a single reading statement gives, which is to be found by an index.
+    /// The first row that a single reading statement gives, which should read little: whoever wants to write
+    /// meanwhile waits for it.
     pub(crate) async fn row(
         &self,
         sql: &'static str,

@@ -38,7 +38,7 @@ impl std::fmt::Display for IntentKey {
 /// Something to be done to a node, once it is committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Intent {
-    /// Its name, unique within the node.
+    /// Its name. One of the same name may have ended before, if a phase comes by the same step twice.
     pub key: IntentKey,
     /// The spec generation it serves; an agent refuses one older than it has seen.
     pub generation: Generation,
