@@ -128,8 +128,17 @@ async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<()> {
     store.create_node(new, now).await?;
     let claim = store.claim_due("bench", now, LEASE).await?;
     let claim = claim.context("a new node is due")?;
-    let work = store.work(claim).await?;
     ensure!(claim.node == id, "another node was due");
+    let boot = NewBoot {
+        boot: BootId::of(id, 1),
+        claim,
+        mac: mac(number)?,
+        method: BootMethod::UefiHttp,
+        ramdisk: None,
+    };
+    let pool = Ipv4Addr::new(10, 0, 0, 1)..=Ipv4Addr::new(10, 0, 255, 254);
+    store.prepare_boot(boot, pool, "bench", now).await?;
+    let work = store.work(claim).await?;
     let commit = Commit {
         next: idle_state(&work.node.state, now),
         before: work.node.state,
@@ -148,15 +157,6 @@ async fn write_idle_node(store: &Store, number: u16) -> anyhow::Result<()> {
 async fn let_agent_call(store: &Store, number: u16) -> anyhow::Result<()> {
     let now = Timestamp::now();
     let boot = BootId::of(node(number), 1);
-    let new = NewBoot {
-        boot,
-        node: node(number),
-        mac: mac(number)?,
-        method: BootMethod::UefiHttp,
-        ramdisk: None,
-    };
-    let pool = Ipv4Addr::new(10, 0, 0, 1)..=Ipv4Addr::new(10, 0, 255, 254);
-    store.prepare_boot(new, pool, "bench", now).await?;
     let digits = digest(&SHA256, session(number).as_bytes());
     let digits: String = digits
         .as_ref()

@@ -42,7 +42,8 @@ impl Store {
     /// that the node's boot before had. Asked again for the same boot, it gives the same. From now
     /// on, the management controller may hold the medium of a boot by virtual media.
     ///
-    /// [`Error::Exhausted`], naming `pool_name`, if there is none.
+    /// [`Error::Exhausted`], naming `pool_name`, if there is none; [`Error::LeaseLost`] if another worker
+    /// has the node by now: what it knows of the medium is not to be changed behind its back.
     pub async fn prepare_boot(
         &self,
         new: NewBoot,
@@ -51,7 +52,9 @@ impl Store {
         now: Timestamp,
     ) -> Result<Ipv4Addr, Error> {
         const BEFORE: &str = "SELECT id, address, media_inserted FROM boot WHERE node = $1";
-        const NEWS: &str = "UPDATE node SET news = news + 1 WHERE id = $1";
+        // Its agent, if it had one, is not its agent any more.
+        const NEWS: &str = "UPDATE node SET news = news + 1
+            WHERE id = $1 AND fence = $2 AND owner IS NOT NULL";
         const MEDIUM: &str = "UPDATE boot SET media_inserted = 1 WHERE node = $1";
         const DELETE: &str = "DELETE FROM boot WHERE node = $1";
         const INSERT: &str =
@@ -59,7 +62,7 @@ impl Store {
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let NewBoot {
             boot,
-            node,
+            claim: Claim { node, fence },
             mac,
             method,
             ramdisk,
@@ -67,6 +70,9 @@ impl Store {
         let medium = method == BootMethod::VirtualMedia;
         let mut write = self.write("prepare_boot").await?;
         let turn = take_turn(&mut write).await?;
+        if write.execute(NEWS, values![node, fence]).await? == 0 {
+            return Err(Error::LeaseLost);
+        }
         let mut kept = None;
         if let Some(row) = write.row(BEFORE, values![node]).await? {
             let address = Ipv4Addr::from(row.number::<u32>("address")?);
@@ -82,8 +88,6 @@ impl Store {
             }
             kept = Some(address).filter(|address| pool.contains(address));
         }
-        // Its agent, if it had one, is not its agent any more.
-        write.execute(NEWS, values![node]).await?;
         write.execute(DELETE, values![node]).await?;
         let address = match kept {
             Some(address) => address,

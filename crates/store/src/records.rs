@@ -241,8 +241,8 @@ pub struct HistoryEntry {
 pub struct NewBoot {
     /// Which boot.
     pub boot: BootId,
-    /// Of which node.
-    pub node: NodeId,
+    /// Of which node, by the right of whom.
+    pub claim: Claim,
     /// The node's boot NIC.
     pub mac: MacAddress,
     /// How it is to happen.

@@ -7,7 +7,7 @@ use bessemer_core::cause::Cause;
 use bessemer_core::hardware::FirmwareMode;
 use bessemer_core::id::BootId;
 use bessemer_core::reason::Failure;
-use bessemer_store::{NewBoot, NodeRecord};
+use bessemer_store::{Claim, NewBoot, NodeRecord};
 use tokio::time::Instant;
 
 use super::Conductor;
@@ -47,6 +47,7 @@ fn abilities(capabilities: Capabilities) -> BootAbilities {
 /// Leases an address to the boot and tells the management controller to boot by its method, once.
 pub(super) async fn prepare(
     conductor: &Conductor,
+    claim: Claim,
     node: &NodeRecord,
     boot: BootId,
     bmc: &dyn Bmc,
@@ -60,7 +61,7 @@ pub(super) async fn prepare(
     };
     let method = method(site, node, &abilities)?;
     // What may be inserted is noted with that: after a crash in between, it is ejected.
-    lease_address(site, node, boot, method).await?;
+    lease_address(site, claim, node, boot, method).await?;
     let (device, mode) = match method {
         BootMethod::UefiHttp => (BootDevice::UefiHttp, BootMode::Uefi),
         BootMethod::VirtualMedia => (BootDevice::VirtualMedia, BootMode::Uefi),
@@ -142,6 +143,7 @@ fn yes_or_no(value: bool) -> &'static str {
 
 async fn lease_address(
     site: &Site,
+    claim: Claim,
     node: &NodeRecord,
     boot: BootId,
     method: BootMethod,
@@ -161,7 +163,7 @@ async fn lease_address(
     let pool = provisioning.pool_first..=provisioning.pool_last;
     let new = NewBoot {
         boot,
-        node: node.id,
+        claim,
         mac: port.mac,
         method,
         ramdisk: site.ramdisk.digest().await,

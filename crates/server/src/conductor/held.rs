@@ -51,7 +51,7 @@ impl Conductor {
         intent: &Intent,
     ) -> Option<Outcome> {
         tokio::select! {
-            outcome = intents::carry_out(self, node, intent) => Some(outcome),
+            outcome = intents::carry_out(self, claim, node, intent) => Some(outcome),
             () = self.keep_lease(claim) => None,
         }
     }

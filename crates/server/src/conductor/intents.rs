@@ -7,7 +7,7 @@ use bessemer_bmc::{Bmc, PowerAction};
 use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{Action, Executor, Intent, Outcome, Phase, PortRole};
 use bessemer_core::reason::{Failure, FailureClass};
-use bessemer_store::NodeRecord;
+use bessemer_store::{Claim, NodeRecord};
 use bessemer_tasks::Panicked;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -18,10 +18,11 @@ use crate::failure::store_failure;
 /// How long after its deadline what carries an intent out may take to say why it is not done.
 const LAST_WORD: Duration = Duration::from_millis(500);
 
-/// Carries `intent` out. Never fails: what goes wrong is the outcome. Nothing is tried on a management
+/// Carries `intent` out by the right of `claim`. Never fails: what goes wrong is the outcome. Nothing is tried on a management
 /// controller that is left alone, unless a person waits for it.
 pub(super) async fn carry_out(
     conductor: &Conductor,
+    claim: Claim,
     node: &NodeRecord,
     intent: &Intent,
 ) -> Outcome {
@@ -35,7 +36,7 @@ pub(super) async fn carry_out(
     let last_word = deadline + LAST_WORD;
     // What is shared is behind locks that bear a panic of their holder.
     let supervisor = &conductor.site.supervisor;
-    let acting = supervisor.catch("an intent", act(conductor, node, intent, deadline));
+    let acting = supervisor.catch("an intent", act(conductor, claim, node, intent, deadline));
     let result = match tokio::time::timeout_at(last_word, acting).await {
         Ok(Ok(result)) => result,
         Ok(Err(Panicked)) => Err(panicked()),
@@ -101,6 +102,7 @@ fn deferred(conductor: &Conductor, node: &NodeRecord, intent: &Intent) -> Option
 
 async fn act(
     conductor: &Conductor,
+    claim: Claim,
     node: &NodeRecord,
     intent: &Intent,
     deadline: Instant,
@@ -123,7 +125,7 @@ async fn act(
     );
     let bmc = conductor.site.bmcs.of(node)?;
     let requests = bmc.requests();
-    let result = act_on_bmc(conductor, node, intent, &*bmc, deadline).await;
+    let result = act_on_bmc(conductor, claim, node, intent, &*bmc, deadline).await;
     conductor.site.sightings.asked(node.id);
     conductor
         .site
@@ -135,6 +137,7 @@ async fn act(
 
 async fn act_on_bmc(
     conductor: &Conductor,
+    claim: Claim,
     node: &NodeRecord,
     intent: &Intent,
     bmc: &dyn Bmc,
@@ -154,7 +157,9 @@ async fn act_on_bmc(
             .set_power(PowerAction::On, deadline)
             .await
             .map_err(failure),
-        Action::PrepareBoot { boot } => boot::prepare(conductor, node, *boot, bmc, deadline).await,
+        Action::PrepareBoot { boot } => {
+            boot::prepare(conductor, claim, node, *boot, bmc, deadline).await
+        }
         Action::PrepareDiskBoot => boot::prepare_disk(node, bmc, deadline).await,
         other => Err(Failure::new(
             FailureClass::Bug,

@@ -11,11 +11,14 @@ use bessemer_core::lifecycle::{
 };
 use bessemer_core::reason::Failure;
 use bessemer_store::{
-    Commit, Committed, Error, HelloOutcome, Learned, NewBoot, RelayRecord, Reported, Store, Turn,
+    Claim, Commit, Committed, Error, HelloOutcome, Learned, NewBoot, RelayRecord, Reported, Store,
+    Turn,
 };
 
 use crate::on_both;
-use crate::site::{Site, at, claim, enroll, inventory, mac, node_id, reach, state, to};
+use crate::site::{
+    LEASE, Site, at, claim, claim_of, enroll, inventory, mac, node_id, reach, state, to,
+};
 
 on_both! {
     addresses_are_taken_in_turn_and_none_twice
@@ -25,6 +28,7 @@ on_both! {
     an_agent_is_heard_only_for_its_own_boot
     agents_are_not_blamed_for_a_silence_of_ours
     a_node_at_rest_gives_its_address_back
+    who_has_lost_a_node_prepares_no_boot_of_it
     a_relayed_boot_moves_to_its_own_subnet_until_its_agent_calls
 }
 
@@ -66,22 +70,33 @@ fn address(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, last)
 }
 
-fn new_boot(number: u32, boot: BootId) -> NewBoot {
+fn new_boot(number: u32, claim: Claim, boot: BootId) -> NewBoot {
     NewBoot {
         ramdisk: None,
         boot,
-        node: node_id(number),
+        claim,
         mac: mac(number),
         method: BootMethod::Pxe,
     }
 }
 
+/// Prepares a boot of a node that is due.
 async fn prepare(store: &Store, number: u32, boot: u64, size: u8) -> Result<Ipv4Addr, Error> {
-    let node = node_id(number);
-    let boot = BootId::of(node, boot);
-    store
-        .prepare_boot(new_boot(number, boot), pool(size), POOL_NAME, at(20))
-        .await
+    let claim = claim_of(store, number, at(20)).await;
+    let prepared = prepare_by(store, claim, number, boot, size).await;
+    store.give_back(claim).await?;
+    prepared
+}
+
+async fn prepare_by(
+    store: &Store,
+    claim: Claim,
+    number: u32,
+    boot: u64,
+    size: u8,
+) -> Result<Ipv4Addr, Error> {
+    let new = new_boot(number, claim, BootId::of(claim.node, boot));
+    store.prepare_boot(new, pool(size), POOL_NAME, at(20)).await
 }
 
 async fn addresses_are_taken_in_turn_and_none_twice(site: Site) {
@@ -124,9 +139,8 @@ async fn addresses_are_taken_in_turn_and_none_twice(site: Site) {
     // The pool has been made smaller: an address outside of it is given up.
     let smaller = address(40)..=address(41);
     let boot = BootId::of(node_id(4), 2);
-    let moved = store
-        .prepare_boot(new_boot(4, boot), smaller, POOL_NAME, at(20))
-        .await;
+    let new = new_boot(4, claim_of(&store, 4, at(20)).await, boot);
+    let moved = store.prepare_boot(new, smaller, POOL_NAME, at(20)).await;
     assert_eq!(moved.unwrap(), address(41), "in turn");
     let found = store
         .boot_by_mac(mac(4))
@@ -145,12 +159,12 @@ async fn many_boots_at_once_share_no_address(site: Site) {
     for number in 1..=24 {
         enroll(&store, number).await;
     }
-    let boots: Vec<_> = (1..=24)
-        .map(|number| {
-            let store = store.clone();
-            tokio::spawn(async move { prepare(&store, number, 1, 24).await })
-        })
-        .collect();
+    let mut boots = Vec::new();
+    for number in 1..=24 {
+        let (store, claim) = (store.clone(), claim_of(&store, number, at(30)).await);
+        let preparing = async move { prepare_by(&store, claim, number, 1, 24).await };
+        boots.push(tokio::spawn(preparing));
+    }
     let mut addresses = Vec::new();
     for boot in boots {
         addresses.push(boot.await.unwrap().expect("the pool is large enough"));
@@ -327,7 +341,8 @@ async fn a_node_at_rest_gives_its_address_back(site: Site) {
     assert!(store.boot(boot).await.unwrap().is_none());
     assert!(store.agent_session("session").await.unwrap().is_none());
     enroll(&store, 2).await;
-    let new = new_boot(2, BootId::of(node_id(2), 1));
+    let claim = claim_of(&store, 2, at(23)).await;
+    let new = new_boot(2, claim, BootId::of(claim.node, 1));
     let prepared = store.prepare_boot(new, had..=had, POOL_NAME, at(23)).await;
     assert_eq!(prepared.unwrap(), had);
 }
@@ -341,9 +356,50 @@ pub(crate) async fn booting(store: &Store, number: u32) -> BootId {
         boots: 1,
         ..state(&work.node.state, Phase::Inspecting, Step::AwaitAgent)
     };
-    store.commit(claim, to(&work, next), at(20)).await.unwrap();
-    prepare(store, number, 1, 9).await.unwrap();
+    let claim = keep(store, claim, to(&work, next)).await;
+    prepare_by(store, claim, number, 1, 9).await.unwrap();
+    store.give_back(claim).await.unwrap();
     BootId::of(claim.node, 1)
+}
+
+/// Commits, and keeps the node.
+async fn keep(store: &Store, held: Claim, commit: Commit) -> Claim {
+    let turn = Turn {
+        commit,
+        ended: None,
+        foreseen: false,
+        keep_ms: Some(LEASE),
+    };
+    match store.commit_turn(held, &turn, at(20)).await.unwrap() {
+        Committed::Kept(kept) => kept,
+        lost => panic!("{lost:?}"),
+    }
+}
+
+async fn who_has_lost_a_node_prepares_no_boot_of_it(site: Site) {
+    let store = site.open().await;
+    enroll(&store, 1).await;
+    let slow = claim(&store, at(20)).await;
+    let again = at(20 + LEASE / 1000 + 1);
+    let quick = claim(&store, again).await;
+    let by = async |claim, boot, method| {
+        let new = NewBoot {
+            method,
+            ..new_boot(1, claim, BootId::of(node_id(1), boot))
+        };
+        store.prepare_boot(new, pool(2), POOL_NAME, again).await
+    };
+    let (before, after) = (1, 2);
+    by(quick, before, BootMethod::Pxe).await.unwrap();
+    // Neither the boot that there is, with a medium now, nor another one.
+    for boot in [before, after] {
+        let late = by(slow, boot, BootMethod::VirtualMedia).await;
+        assert!(matches!(late, Err(Error::LeaseLost)), "{late:?}");
+    }
+    let found = store.boot_of(node_id(1)).await.unwrap().expect("a boot");
+    assert_eq!(found.boot, BootId::of(node_id(1), before));
+    assert!(!found.media_inserted);
+    by(quick, after, BootMethod::Pxe).await.unwrap();
 }
 
 async fn a_medium_may_be_inserted_until_it_was_seen_ejected(site: Site) {
@@ -354,39 +410,32 @@ async fn a_medium_may_be_inserted_until_it_was_seen_ejected(site: Site) {
         let boot = store.boot(boot).await.unwrap();
         boot.expect("is prepared").media_inserted
     };
-    let by = async |method| {
+    let by = async |claim, method| {
         let new = NewBoot {
             method,
-            ..new_boot(1, boot)
+            ..new_boot(1, claim, boot)
         };
         let prepared = store.prepare_boot(new, pool(1), POOL_NAME, at(20)).await;
         assert_eq!(prepared.unwrap(), address(10));
     };
-    by(BootMethod::Pxe).await;
-    assert!(!noted().await);
     let mut held = claim(&store, at(20)).await;
-    let mut carry_out = async |action, outcome| {
+    by(held, BootMethod::Pxe).await;
+    assert!(!noted().await);
+    let carry_out = async |held, action, outcome| {
         let intent = Intent {
             key: IntentKey(format!("{action:?}")),
             generation: Generation(1),
             action,
         };
         let work = store.work(held).await.unwrap();
-        let turn = Turn {
-            commit: Commit {
-                intent: Some(intent.clone()),
-                ..to(&work, work.node.state.clone())
-            },
-            ended: None,
-            foreseen: false,
-            keep_ms: Some(60_000),
+        let commit = Commit {
+            intent: Some(intent.clone()),
+            ..to(&work, work.node.state.clone())
         };
-        match store.commit_turn(held, &turn, at(20)).await.unwrap() {
-            Committed::Kept(kept) => held = kept,
-            lost => panic!("{lost:?}"),
-        }
-        let recorded = store.record_outcome(held, &intent.key, &outcome, &[], at(20));
+        let kept = keep(&store, held, commit).await;
+        let recorded = store.record_outcome(kept, &intent.key, &outcome, &[], at(20));
         recorded.await.unwrap();
+        kept
     };
     let failed = Outcome::Failed {
         failure: Failure::transient(Cause::BmcSlow, "the drive would not open"),
@@ -394,12 +443,12 @@ async fn a_medium_may_be_inserted_until_it_was_seen_ejected(site: Site) {
     let role = PortRole::Tenant;
     for action in [Action::PowerOff, Action::ConnectPorts { role }] {
         // Once more for the same boot, too, whose medium was taken out in between.
-        by(BootMethod::VirtualMedia).await;
+        by(held, BootMethod::VirtualMedia).await;
         assert!(noted().await);
-        carry_out(Action::PowerOn, Outcome::Done).await;
-        carry_out(action.clone(), failed.clone()).await;
+        held = carry_out(held, Action::PowerOn, Outcome::Done).await;
+        held = carry_out(held, action.clone(), failed.clone()).await;
         assert!(noted().await, "it may be there still");
-        carry_out(action, Outcome::Done).await;
+        held = carry_out(held, action, Outcome::Done).await;
         assert!(!noted().await);
     }
 }

@@ -8,7 +8,8 @@ use bessemer_core::boot_method::BootMethod;
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Action, Outcome, Phase, Step, kexec_outcome, step};
 use bessemer_store::{
-    Commit, Committed, Decide, Error, HelloOutcome, Learned, NewBoot, Reported, Store, Turn, Work,
+    Claim, Commit, Committed, Decide, Error, HelloOutcome, Learned, NewBoot, Reported, Store, Turn,
+    Work,
 };
 
 use crate::site::{LEASE, image, inventory, mac};
@@ -48,7 +49,7 @@ async fn conductor_moves(store: &Store, now: Timestamp) -> Result<(), Error> {
     };
     let mut work = store.work(claim).await?;
     if let Some(intent) = work.intent.clone() {
-        carry_out(store, &work, &intent.action, now).await?;
+        carry_out(store, claim, &intent.action, now).await?;
         store
             .record_outcome(claim, &intent.key, &Outcome::Done, &[], now)
             .await?;
@@ -96,7 +97,7 @@ fn is_what_is_stored(foreseen: Work, stored: &Work) {
 
 async fn carry_out(
     store: &Store,
-    work: &Work,
+    claim: Claim,
     action: &Action,
     now: Timestamp,
 ) -> Result<(), Error> {
@@ -105,7 +106,7 @@ async fn carry_out(
         let new = NewBoot {
             ramdisk: None,
             boot: *boot,
-            node: work.node.id,
+            claim,
             mac: mac(1),
             method: BootMethod::UefiHttp,
         };

@@ -227,6 +227,19 @@ pub(crate) async fn claim(store: &Store, now: Timestamp) -> Claim {
     claimed.expect("no error").expect("a node is due")
 }
 
+/// Claims the node of this number, which is due; others that are due are not touched.
+pub(crate) async fn claim_of(store: &Store, number: u32, now: Timestamp) -> Claim {
+    let mut found = None;
+    let claims = store.claim_some_due("worker", now, LEASE, usize::from(u8::MAX));
+    for (claim, _) in claims.await.expect("no error") {
+        match claim.node == node_id(number) {
+            true => found = Some(claim),
+            false => store.give_back(claim).await.expect("is ours"),
+        }
+    }
+    found.expect("the node is due")
+}
+
 /// Takes one due node to this phase and step.
 pub(crate) async fn reach(store: &Store, phase: Phase, step: Step, now: Timestamp) -> NodeId {
     let claim = claim(store, now).await;
