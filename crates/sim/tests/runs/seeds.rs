@@ -73,7 +73,7 @@ impl Site {
         }
     }
 
-    /// Lives through it; what must never be, if it was, with the story.
+    /// Lives through it; what must never be, if it was.
     pub(crate) fn run(self) -> Result<(), String> {
         let seed = self.seed;
         let life = async move |clock| self.lives_through(clock).await;
@@ -122,18 +122,23 @@ impl Site {
         failure
     }
 
+    /// What must never be and was, after the story that led to it has been shown: the last lines are what
+    /// people read first.
     fn failure(&self, world: &World) -> Option<String> {
         let violations = world.judge.violations();
-        let seed = self.seed;
-        (!violations.is_empty()).then(|| {
-            format!(
-                "=== seed {seed}: {}\n{self:#?}\n{}\n=== seed {seed}:\n{}\n\
-                 BESSEMER_SEED={seed} cargo test -p bessemer-sim --test runs thousands -- --nocapture",
-                self.kind(),
-                world.judge.story(),
-                violations.join("\n"),
-            )
-        })
+        if violations.is_empty() {
+            return None;
+        }
+        let (seed, kind) = (self.seed, self.kind());
+        println!(
+            "=== seed {seed}: {kind}\n{self:#?}\n{}",
+            world.judge.story()
+        );
+        Some(format!(
+            "=== seed {seed}: {kind}\n{}\n\
+             BESSEMER_SEED={seed} cargo test -p bessemer-sim --test runs thousands -- --nocapture",
+            violations.join("\n"),
+        ))
     }
 
     fn kind(&self) -> String {
