@@ -211,8 +211,10 @@ async fn admit(
         let name = request.name.chars().take(64).collect();
         return Err((Refusal::NoSuchFile(name), Some(error(1, "no such file"))));
     };
+    // An error would be the end of its boot (RFC 1350 §5); who hears nothing asks again, as firmware does
+    // whose requests have waited for us and are now read all at once.
     let place = places.take(*client.ip());
-    let place = place.ok_or((Refusal::TooMany, Some(error(0, "busy, try again"))))?;
+    let place = place.ok_or((Refusal::TooMany, None))?;
     Ok(Some(Admitted {
         content: content.clone(),
         name: request.name,

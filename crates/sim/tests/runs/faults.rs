@@ -439,7 +439,7 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
             world
                 .judge
                 .ports_are_forgotten(|port| switch.vlan(port).is_some());
-            switch.forget();
+            world.judge.forgets_tunnels(switch);
         }
         SiteFault::DatabaseGone => {
             server.lose_database(lasts / 4);

@@ -4,7 +4,7 @@
 //! at every change of what runs on a machine and at every move of a switch port, each at the very
 //! moment: what he finds is what was true then.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, Weak};
 
 use bessemer_core::id::{NodeId, ServerId};
 use bessemer_core::lifecycle::{Action, NodeState, Phase, Step};
+use bessemer_core::overlay::Tunnel;
 use bessemer_sim::agent::{Host, Inside, zeros};
+use bessemer_sim::switch::SimulatedSwitch;
 use bessemer_store::{Claim, Commit};
 use tokio::sync::watch;
 
@@ -58,6 +60,9 @@ struct Inner {
     switched: HashSet<ServerId>,
     /// Servers that somebody has asked to be deleted, whatever becomes of them until that is heard.
     given_up: HashSet<ServerId>,
+    /// Tunnels that a switch, by its address, has again because it has forgotten that they were taken away:
+    /// until somebody does that once more.
+    forgotten_tunnels: BTreeSet<(String, Tunnel)>,
 }
 
 /// A machine as the judge knows it.
@@ -189,6 +194,28 @@ impl Judge {
         let mut inner = self.inner.lock().unwrap();
         let machines = inner.machines.iter_mut().filter(|seen| of(&seen.name));
         machines.for_each(|machine| machine.port_is_forgotten = true);
+    }
+
+    /// A switch forgets what has changed since it saved what it knew. Its tunnels of then are nobody's fault,
+    /// whose VLANs others may have by now: nobody is let into such a VLAN before the tunnels of its switch
+    /// have been looked at.
+    pub(crate) fn forgets_tunnels(&self, switch: &SimulatedSwitch) {
+        let mut inner = self.inner.lock().unwrap();
+        let before = switch.tunnels();
+        switch.forget();
+        let back = &switch.tunnels() - &before;
+        let back = back.into_iter().map(|tunnel| (switch.url(), tunnel));
+        inner.forgotten_tunnels.extend(back);
+    }
+
+    /// The tunnels that this switch has only because it has forgotten that they were taken away.
+    pub(crate) fn forgotten_tunnels(&self, switch: &SimulatedSwitch) -> BTreeSet<Tunnel> {
+        let mut inner = self.inner.lock().unwrap();
+        let (url, there) = (switch.url(), switch.tunnels());
+        let tunnels = &mut inner.forgotten_tunnels;
+        tunnels.retain(|(of, tunnel)| *of != url || there.contains(tunnel));
+        let here = tunnels.iter().filter(|(of, _)| *of == url);
+        here.map(|(_, tunnel)| *tunnel).collect()
     }
 
     /// From now on this server may be erased: somebody asks for it to be deleted.

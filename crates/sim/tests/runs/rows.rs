@@ -49,11 +49,13 @@ async fn look(world: &World) {
     let systems = systems.iter().filter(|system| now.contains(system));
     systems.for_each(|system| rows.is_somebodys(judge, system));
     let now = all_tunnels(world);
-    let tunnels = tunnels.iter().zip(&now).enumerate();
-    tunnels.for_each(|(switch, (before, now))| {
-        let there = before.intersection(now);
-        there.for_each(|tunnel| rows.leads_nowhere_else(judge, SWITCHES[switch], tunnel));
-    });
+    for (switch, (before, now)) in tunnels.iter().zip(&now).enumerate() {
+        let forgotten = judge.forgotten_tunnels(&world.switches[switch]);
+        let there = before & now;
+        there
+            .difference(&forgotten)
+            .for_each(|tunnel| rows.leads_nowhere_else(judge, SWITCHES[switch], tunnel));
+    }
 }
 
 fn all_tunnels(world: &World) -> Vec<BTreeSet<Tunnel>> {

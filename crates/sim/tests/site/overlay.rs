@@ -300,6 +300,45 @@ async fn a_tunnel_that_somebody_takes_away_is_put_back_and_told() {
     assert_eq!(drifts.count(), 1, "none that was wanted is taken for one");
 }
 
+/// A switch may come back with what it had saved, when the VLAN of a tunnel is another network's by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_let_into_a_vlan_that_a_forgotten_tunnel_leads_into() {
+    let (mut overlay, _first) = Overlay::with_server(300, None).await;
+    let second = overlay.node("leaf2", "p1").await;
+    overlay.deploy("web2", "far").await;
+    let _third = overlay.node("leaf1", "p2").await;
+    overlay.network("other", 6000, "10.8.0.0/24").await;
+    overlay.deploy("own1", "other").await;
+    overlay.wait_for_tunnels(&[5000]).await;
+    let old = tunnels(&overlay.two).remove(0);
+    overlay.site.release("web2", &second).await;
+    overlay.wait_for_tunnels(&[]).await;
+    let again = format!(
+        "add-port br0 {old} tag=3500 external_ids:bessemer-tunnel=yes -- \
+         set interface {old} type=vxlan options:key=5000 options:remote_ip=10.50.0.1"
+    );
+    let again: Vec<_> = again.split_whitespace().collect();
+    overlay.two.vsctl(&again);
+
+    // The hand-over waits for the tunnels of both switches: the one that is away shows what comes first.
+    overlay.one.stop_database();
+    let request = on("own2", "other");
+    let api = &overlay.site.api;
+    api.create_server(&request, "own2").await.unwrap();
+    let Overlay { site, two, .. } = &overlay;
+    site.wait("the forgotten tunnel to go", async || {
+        (!tunnels(two).contains(&old)).then_some(())
+    })
+    .await;
+    let tag = || two.vsctl(&["get", "port", "p1", "tag"]).trim().to_owned();
+    assert_ne!(tag(), "3500", "the port comes last");
+    overlay.one.start_database();
+    overlay.site.wait_for_active("own2").await;
+    overlay.wait_for_tunnels(&[6000]).await;
+    let tag = overlay.two.vsctl(&["get", "port", "p1", "tag"]);
+    assert_eq!(tag.trim(), "3500", "it is the VLAN that the other one had");
+}
+
 /// What looks at tunnels in turn is started again, and finds what it would have found.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_watch_over_tunnels_goes_on_after_a_panic() {
