@@ -1,4 +1,8 @@
 //! One connection to an OVSDB server: JSON-RPC 1.0 as RFC 7047, section 4, uses it.
+//!
+//! Whoever gives up waiting for an answer takes the request back as far as that is possible. The kernel
+//! would go on trying to deliver it for minutes (`tcp_orphan_retries` in `tcp(7)`), and a network that
+//! comes back would carry out an old change of ports that are somebody else's by then.
 
 use std::sync::Arc;
 
@@ -9,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::address::OvsdbAddress;
 use super::notation::Row;
@@ -27,9 +32,28 @@ const MOST_INTERRUPTIONS: usize = 1000;
 /// Characters of the server's words that are repeated.
 const LONGEST_DETAIL: usize = 300;
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {
+    /// What was sent and has not arrived when this is closed is not to arrive any more.
+    fn take_back(&self);
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl Stream for TcpStream {
+    fn take_back(&self) {
+        // It fails for sockets that are closed, which send nothing any more.
+        self.set_zero_linger().ok();
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn take_back(&self) {
+        self.get_ref().0.take_back();
+    }
+}
+
+impl Stream for UnixStream {
+    /// What was sent has arrived.
+    fn take_back(&self) {}
+}
 
 /// A connection, all of whose calls must be done by one deadline.
 pub(super) struct Connection {
@@ -38,7 +62,17 @@ pub(super) struct Connection {
     switch: String,
     address: String,
     last_id: u64,
+    /// Whether something was asked that has not been answered.
+    waiting: bool,
     deadline: Instant,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.waiting {
+            self.stream.take_back();
+        }
+    }
 }
 
 impl Connection {
@@ -59,6 +93,7 @@ impl Connection {
                 switch: switch.to_owned(),
                 address: address.to_string(),
                 last_id: 0,
+                waiting: false,
                 deadline,
             }),
             Ok(Err(source)) => Err(broken(switch, &address.to_string(), source)),
@@ -97,12 +132,16 @@ impl Connection {
         let id = self.last_id;
         let request = json!({"id": id, "method": method, "params": parameters});
         let deadline = self.deadline;
+        self.waiting = true;
         let exchange = async {
             self.send(&request).await?;
             self.answer_to(id).await
         };
         match timeout_at(deadline, exchange).await {
-            Ok(result) => result,
+            Ok(result) => {
+                self.waiting = false;
+                result
+            }
             Err(_) => Err(Error::TimedOut {
                 switch: self.switch.clone(),
                 doing: "waiting for its database",

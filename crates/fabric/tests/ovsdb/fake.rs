@@ -6,7 +6,7 @@ use bessemer_core::port_plan::{Carries, PortMode, PortPlan, PortState};
 use bessemer_core::reason::FailureClass;
 use bessemer_fabric::{Error, OnFailure, OvsdbAddress, OvsdbSwitch, Switch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -236,4 +236,28 @@ async fn a_port_already_as_planned_is_only_waited_for() {
         .await
         .unwrap();
     task.await.unwrap();
+}
+
+/// A switch that takes nothing in while somebody waits for it, as if the network to it were gone.
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_does_not_arrive() {
+    let socket = TcpSocket::new_v4().unwrap();
+    // The least that there is: the request does not fit, and waits on our side.
+    socket.set_recv_buffer_size(1).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = OvsdbAddress::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: listener.local_addr().unwrap().port(),
+    };
+    let ports: Vec<_> = (0..60).map(|number| format!("port{number}")).collect();
+    let driver = OvsdbSwitch::new("leaf1", address);
+    let limit = Instant::now() + Duration::from_millis(300);
+    let (asked, accepted) = tokio::join!(driver.read(&ports, limit), listener.accept());
+    assert!(matches!(asked, Err(Error::TimedOut { .. })), "{asked:?}");
+    let mut arrived = Vec::new();
+    // It may end as it does for whoever hangs up, or be reset.
+    accepted.unwrap().0.read_to_end(&mut arrived).await.ok();
+    let whole = serde_json::from_slice::<serde_json::Value>(&arrived);
+    assert!(whole.is_err(), "{} bytes have arrived", arrived.len());
 }
