@@ -206,10 +206,24 @@ pub(crate) async fn of_server(
     server: &ServerRecord,
     node: &NodeRecord,
 ) -> Result<Vec<Placed>, Error> {
+    of_server_with(store, switches, server, node, None).await
+}
+
+/// The same if one of its networks were as `changed` says.
+pub(crate) async fn of_server_with(
+    store: &Store,
+    switches: &Switches,
+    server: &ServerRecord,
+    node: &NodeRecord,
+    changed: Option<&NetworkRecord>,
+) -> Result<Vec<Placed>, Error> {
     let mut networks = Vec::with_capacity(server.attachments.len());
     for attachment in &server.attachments {
-        let id = attachment.network.to_string();
-        networks.push(store.network_uncounted(None, &id).await?);
+        let id = attachment.network;
+        networks.push(match changed.filter(|changed| changed.id == id) {
+            Some(changed) => changed.clone(),
+            None => store.network_uncounted(None, &id.to_string()).await?,
+        });
     }
     let attachments = server.attachments.iter();
     let wanted: Vec<_> = attachments

@@ -684,3 +684,56 @@ async fn a_server_is_on_several_networks() {
         assert_eq!(shown["servers"], 1, "{path}");
     }
 }
+
+/// What shares a port has no longer packets than the untagged network on it, and none has longer ones than
+/// the switch forwards.
+#[tokio::test]
+async fn an_mtu_that_a_server_cannot_follow_is_refused() {
+    let (api, one, _) = site(1).await;
+    let switch =
+        json!({ "name": "leaf1", "driver": "ovsdb", "address": "unix:/none", "largest_mtu": 9000 });
+    api.post("/v1/switches", switch).await.expect(201);
+    let ports = api.get("/v1/nodes/n1/ports").await.expect(200);
+    let path = format!(
+        "/v1/nodes/n1/ports/{}",
+        ports["items"][0]["mac"].as_str().unwrap()
+    );
+    let cable = json!({ "switch": "leaf1", "switch_port": "p1" });
+    api.call(Method::PATCH, &path, Some(cable))
+        .await
+        .expect(200);
+    let backend = json!({ "name": "backend", "subnets": [{ "cidr": "10.0.0.0/24" }] });
+    member_post(&api, &one, "/v1/networks", backend)
+        .await
+        .expect(201);
+    let networks = json!([{ "network": "web" }, { "network": "backend" }]);
+    let order = order("web1", networks);
+    member_post(&api, &one, "/v1/servers", order)
+        .await
+        .expect(201);
+    let set = async |network: &str, mtu: u16| {
+        let (path, body) = (format!("/v1/networks/{network}"), json!({ "mtu": mtu }));
+        api.call(Method::PATCH, &path, Some(body)).await
+    };
+    for (network, mtu) in [("backend", 9000), ("web", 1400)] {
+        let refused = set(network, mtu).await;
+        assert!(refused.text.contains("`web1`"), "{}", refused.text);
+        refused.wrong(409, "conflict", "mtu", "native on the same port");
+    }
+    set("web", 9001)
+        .await
+        .wrong(409, "conflict", "mtu", "forwards at most 9000");
+    assert_eq!(
+        api.get("/v1/networks/backend").await.expect(200)["mtu"],
+        1500
+    );
+    // In an order in which it never is, it is not.
+    for (network, mtu) in [
+        ("web", 9000),
+        ("backend", 9000),
+        ("backend", 1400),
+        ("web", 1400),
+    ] {
+        assert_eq!(set(network, mtu).await.expect(200)["mtu"], mtu);
+    }
+}

@@ -1,6 +1,8 @@
 //! Networks: what servers are put on. Operators make the ones that everybody may use; every project
 //! makes its own, whose VLAN or VNI comes from the site's pool.
 
+mod mtu;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -145,7 +147,8 @@ async fn show(
 
 /// Change a network.
 ///
-/// Its kind and its VLAN or VNI stay: they are on switch ports. Members change their own.
+/// Its kind and its VLAN or VNI stay: they are on switch ports. Members change their own. An MTU that a
+/// server on it could not be given, with its other networks and its switches, is refused.
 #[utoipa::path(patch, path = "/v1/networks/{network}", tag = "networks", operation_id = "update_network",
     params(("network" = String, Path, description = "Name or id")),
     request_body = NetworkUpdate, responses((status = 200, body = Network)))]
@@ -161,6 +164,7 @@ async fn update(
     }
     if let Some(mtu) = request.mtu {
         check_mtu(mtu)?;
+        mtu::check_servers(&site, &network, mtu).await?;
     }
     if let Some(physical_network) = &request.physical_network {
         check_physical_network(&caller, physical_network.as_deref())?;

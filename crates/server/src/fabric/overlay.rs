@@ -81,6 +81,15 @@ pub(crate) async fn foresee(
     Ok(local)
 }
 
+/// Why a VXLAN network cannot be on a switch, if it cannot.
+pub(crate) fn objection(
+    switches: &Switches,
+    name: &str,
+    network: &NetworkRecord,
+) -> Option<String> {
+    carries(switches, name, network).err()
+}
+
 /// Whether a VXLAN network can be on a switch.
 fn carries<'switches>(
     switches: &'switches Switches,

@@ -11,8 +11,8 @@ use bessemer_core::network::{NetworkKind, NetworkScope};
 use bessemer_core::port_plan::AttachmentMode;
 use bessemer_store::{Gate, GatePoint, When};
 use bessemer_wire::api::{
-    NetworkCreate, NetworkRequest, NodePortCreate, ServerCreate, ServerRebuild, ServerStatus,
-    SubnetCreate, SwitchUpdate,
+    NetworkCreate, NetworkRequest, NetworkUpdate, NodePortCreate, ServerCreate, ServerRebuild,
+    ServerStatus, SubnetCreate, SwitchUpdate,
 };
 
 use crate::harness::disk::ConfigDrive;
@@ -497,4 +497,15 @@ async fn an_order_that_a_switch_cannot_carry_is_refused_by_name() {
     );
     // Nothing of a refused order stays.
     overlay.deploy("web", "far").await;
+    let longer = NetworkUpdate {
+        mtu: Some(1401),
+        ..NetworkUpdate::default()
+    };
+    let told = problem(site.api.update_network("far", &longer).await).detail;
+    assert!(
+        told.contains(
+            "Server `web` could not follow: network `far`: packets of 1401 bytes are 50 longer"
+        ),
+        "{told}"
+    );
 }
