@@ -52,7 +52,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Ipv4Addr, Error> {
         const BEFORE: &str = "SELECT id, address, media_inserted FROM boot WHERE node = $1";
-        // Its agent, if it had one, is not its agent any more.
+        // Proves the claim. With another boot, its agent, if it had one, is not its agent any more.
         const NEWS: &str = "UPDATE node SET news = news + 1
             WHERE id = $1 AND fence = $2 AND owner IS NOT NULL";
         const MEDIUM: &str = "UPDATE boot SET media_inserted = 1 WHERE node = $1";

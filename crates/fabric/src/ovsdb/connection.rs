@@ -1,7 +1,7 @@
 //! One connection to an OVSDB server: JSON-RPC 1.0 as RFC 7047, section 4, uses it.
 //!
 //! Whoever gives up waiting for an answer takes the request back as far as that is possible. The kernel
-//! would go on trying to deliver it for minutes (`tcp_orphan_retries` in `tcp(7)`), and a network that
+//! would go on trying to deliver it for more than a minute (`tcp_orphan_retries` in `tcp(7)`), and a network that
 //! comes back would carry out an old change of ports that are somebody else's by then.
 
 use std::sync::Arc;
@@ -138,10 +138,7 @@ impl Connection {
             self.answer_to(id).await
         };
         match timeout_at(deadline, exchange).await {
-            Ok(result) => {
-                self.waiting = false;
-                result
-            }
+            Ok(result) => result,
             Err(_) => Err(Error::TimedOut {
                 switch: self.switch.clone(),
                 doing: "waiting for its database",
@@ -156,6 +153,7 @@ impl Connection {
                 Heard::Echo(echo) => self.send(&echo).await?,
                 Heard::Notice => {}
                 Heard::Answer(answer) => {
+                    self.waiting = false;
                     return answer.map_err(|objection| self.objected(objection));
                 }
             }
