@@ -1,8 +1,13 @@
-//! The HTTP half of the agent protocol: one peer, one pinned certificate, every answer bounded.
+//! The HTTP half of the agent protocol: one peer at a time, one pinned certificate, every answer bounded.
+//!
+//! Conductors on one database have the same certificate and know the same sessions, so any of them can be
+//! asked; the conversation turns to the next one when one does not answer.
 //!
 //! Chunks of images may come without TLS, where the conductor says so over TLS: they are compared
 //! with the block map, which never does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bessemer_core::id::ImageId;
@@ -100,6 +105,11 @@ impl ClientError {
         )
     }
 
+    /// Whether nobody is there to answer, or not any more.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::NoAnswer { .. } | Self::Silent { .. })
+    }
+
     /// Whether asking again is pointless. What only says who we are, or that the conductor is
     /// busy or broken, is not final: it may have been started again in between.
     pub fn is_final(&self) -> bool {
@@ -127,23 +137,42 @@ pub struct Client {
     http: reqwest::Client,
     /// For chunks, where the conductor says so.
     in_clear: reqwest::Client,
-    conductor: String,
+    /// Shared by all clones: commands ask whom the conversation asks.
+    conductors: Arc<Conductors>,
     session: String,
+}
+
+/// Those that can be asked.
+struct Conductors {
+    urls: Vec<String>,
+    current: AtomicUsize,
+}
+
+impl Conductors {
+    fn current(&self) -> &str {
+        let current = self.current.load(Ordering::Relaxed) % self.urls.len().max(1);
+        self.urls.get(current).map_or("", String::as_str)
+    }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Client")
-            .field("conductor", &self.conductor)
+            .field("conductor", &self.conductors.current())
             .finish_non_exhaustive()
     }
 }
 
 impl Client {
-    /// A client of the conductor at this URL that has this certificate, with this session secret.
-    pub fn new(conductor: &str, pin: Fingerprint, session: String) -> Result<Self> {
-        let conductor = conductor.trim_end_matches('/').to_owned();
+    /// A client of the conductors at these URLs, at least one, that have this certificate, with this session
+    /// secret. The first is asked first.
+    pub fn new(conductors: &[String], pin: Fingerprint, session: String) -> Result<Self> {
+        let urls = conductors.iter().map(|url| url.trim_end_matches('/'));
+        let conductors = Conductors {
+            urls: urls.map(str::to_owned).collect(),
+            current: AtomicUsize::new(0),
+        };
         let tls = bessemer_tls::client_config(&Trust::Pinned(pin))?;
         let build = |https_only| {
             reqwest::Client::builder()
@@ -158,16 +187,21 @@ impl Client {
                 .tcp_nodelay(true)
                 .build()
                 .map_err(|source| ClientError::NoAnswer {
-                    conductor: conductor.clone(),
+                    conductor: conductors.current().to_owned(),
                     source,
                 })
         };
         Ok(Self {
             http: build(true)?,
             in_clear: build(false)?,
-            conductor,
+            conductors: Arc::new(conductors),
             session,
         })
+    }
+
+    /// Asks the next conductor from now on, if there are several.
+    pub fn turn_to_next(&self) {
+        self.conductors.current.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Trades the token of this boot for the session.
@@ -205,7 +239,7 @@ impl Client {
             Some(ChunkUrl(base)) => self.in_clear.get(format!("{base}/{first}/{count}")),
             None => {
                 let path = format!("images/{image}/chunks/{first}/{count}");
-                let url = format!("{}/agent/v1/{path}", self.conductor);
+                let url = format!("{}/agent/v1/{path}", self.conductors.current());
                 self.http.get(url).bearer_auth(&self.session)
             }
         };
@@ -246,7 +280,7 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str, limit: Duration) -> RequestBuilder {
-        let url = format!("{}/agent/v1/{path}", self.conductor);
+        let url = format!("{}/agent/v1/{path}", self.conductors.current());
         self.http.request(method, url).timeout(limit)
     }
 
@@ -273,14 +307,14 @@ impl Client {
 
     fn no_answer(&self, source: reqwest::Error) -> ClientError {
         ClientError::NoAnswer {
-            conductor: self.conductor.clone(),
+            conductor: self.conductors.current().to_owned(),
             source: source.without_url(),
         }
     }
 
     fn silent(&self) -> ClientError {
         ClientError::Silent {
-            conductor: self.conductor.clone(),
+            conductor: self.conductors.current().to_owned(),
             seconds: ANSWER_LIMIT.as_secs(),
         }
     }

@@ -208,14 +208,14 @@ pub enum Error {
     /// Hand-over without a loaded kernel.
     #[error("no kernel is loaded: the command to load it must come first")]
     NothingLoaded,
-    /// The neighbour whose absence is to be the sign to leave is not there in the first place.
+    /// The neighbours whose absence is to be the sign to leave are not there in the first place.
     #[error(
-        "{neighbor} does not answer ARP although the conductor can be reached, so its silence \
+        "{witnesses}: no answer to ARP although the conductor can be reached, so this silence \
          could not tell that the switch port has moved"
     )]
-    NeighborSilent {
-        /// The conductor's address, or the gateway's.
-        neighbor: std::net::Ipv4Addr,
+    NeighborsSilent {
+        /// Addresses of conductors, or of their routers.
+        witnesses: String,
     },
     /// Our own fault.
     #[error("bug in the agent: {0}")]
@@ -270,7 +270,7 @@ impl Error {
             | Self::NotAConfigDrive
             | Self::NotPlaced { .. }
             | Self::NothingLoaded
-            | Self::NeighborSilent { .. } => Cause::AgentFailed,
+            | Self::NeighborsSilent { .. } => Cause::AgentFailed,
         }
     }
 
@@ -309,7 +309,7 @@ impl Error {
             Self::Client(error) if error.is_final() => FailureClass::Permanent,
             Self::Client(_)
             | Self::Superseded
-            | Self::NeighborSilent { .. }
+            | Self::NeighborsSilent { .. }
             | Self::DiskHangs { .. }
             | Self::SizeChanged { .. }
             | Self::Image(Image::ChunkDamaged(_) | Image::Incomplete { .. }) => {

@@ -9,7 +9,7 @@ use bessemer_agent::clock::Clock;
 use bessemer_agent::console::say;
 use bessemer_agent::drivers::Drivers;
 use bessemer_agent::machine::Machine;
-use bessemer_agent::network::{self, Address, Neighbor, lldp::Neighbors};
+use bessemer_agent::network::{self, Address, Witnesses, lldp::Neighbors};
 use bessemer_agent::session::{self, Ending, Patience};
 use bessemer_agent::work::Context;
 use bessemer_agent::{client::Client, initial, inventory, random};
@@ -66,15 +66,15 @@ fn live(machine: &Machine) -> anyhow::Result<Ending> {
     };
     let context = Context {
         client: Client::new(
-            &parameters.conductor,
+            &parameters.conductors,
             fingerprint(&parameters.pin)?,
             session,
         )?,
-        neighbor: Neighbor {
+        witnesses: Witnesses {
             interface,
             mac: parameters.mac,
             own: parameters.address,
-            target: network::next_hop(&parameters.conductor, &address)?,
+            addresses: network::next_hops(&parameters.conductors, &address)?,
         },
         lldp: Neighbors::listen(machine),
         clock: Clock::of(machine),
@@ -82,7 +82,10 @@ fn live(machine: &Machine) -> anyhow::Result<Ending> {
         drivers,
     };
     say(format_args!("machine: {}", hello.identity));
-    say(format_args!("conductor: {}", parameters.conductor));
+    say(format_args!(
+        "conductor: {}",
+        parameters.conductors.join(", or ")
+    ));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.min(MOST_NETWORK_THREADS))

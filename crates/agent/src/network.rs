@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bessemer_core::net::MacAddress;
 
-use crate::console::say;
+use crate::console::{causes, say};
 use crate::drivers::Drivers;
 use crate::machine::Machine;
 use crate::{Error, Result};
@@ -18,7 +18,7 @@ pub mod interface;
 pub mod lldp;
 mod packet;
 
-pub use departure::{Neighbor, watch_departure};
+pub use departure::{Witnesses, watch_departure};
 use interface::Control;
 
 /// How long the NIC's driver may take to appear: a storage controller may be in its way.
@@ -66,9 +66,23 @@ pub fn configure(machine: &Machine, drivers: &Drivers, wanted: &Address) -> Resu
     Ok(name)
 }
 
-/// Who must be asked at layer 2 for the way to the conductor: the conductor itself if it is on
-/// the interface's own network, or else the router.
-pub fn next_hop(conductor: &str, own: &Address) -> Result<Ipv4Addr> {
+/// Who is asked at layer 2 for the ways to the conductors, each once. The first conductor needs a way;
+/// another one without is not asked for.
+pub fn next_hops(conductors: &[String], own: &Address) -> Result<Vec<Ipv4Addr>> {
+    let mut hops = Vec::new();
+    for (index, conductor) in conductors.iter().enumerate() {
+        match next_hop(conductor, own) {
+            Ok(hop) if hops.contains(&hop) => {}
+            Ok(hop) => hops.push(hop),
+            Err(error) if index == 0 => return Err(error),
+            Err(error) => say(causes(&error)),
+        }
+    }
+    Ok(hops)
+}
+
+/// The conductor itself if it is on the interface's own network, or else the router.
+fn next_hop(conductor: &str, own: &Address) -> Result<Ipv4Addr> {
     let unusable = |message: String| Error::Conductor {
         url: conductor.to_owned(),
         message,
@@ -94,7 +108,7 @@ pub fn take_down(machine: &Machine) {
     let Ok(control) = Control::open() else { return };
     for name in interface::physical(machine) {
         if let Err(error) = control.set_down(&name) {
-            say(crate::console::causes(&error));
+            say(causes(&error));
         }
     }
 }
@@ -145,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_way_to_the_conductor_is_direct_or_by_the_router() {
+    fn the_ways_to_conductors_are_direct_or_by_the_router() {
         let own = |gateway| Address {
             mac: "52:54:00:77:00:01".parse().unwrap(),
             address: Ipv4Addr::new(10, 77, 0, 50),
@@ -167,5 +181,19 @@ mod tests {
             let error = next_hop(wrong, &own(None)).unwrap_err().to_string();
             assert!(error.contains(wrong), "{error}");
         }
+        let all = [
+            "https://10.77.0.1:8443",
+            "https://10.78.0.1:8443",
+            "https://10.77.0.2:8443",
+            "https://10.79.0.1:8443",
+        ];
+        let hops = |first: usize, gateway| {
+            let all: Vec<_> = all[first..].iter().map(|url| (*url).to_owned()).collect();
+            next_hops(&all, &own(gateway))
+        };
+        let (one, two) = (direct, Ipv4Addr::new(10, 77, 0, 2));
+        assert_eq!(hops(0, Some(router)).unwrap(), [one, router, two]);
+        assert_eq!(hops(0, None).unwrap(), [one, two]);
+        assert!(hops(1, None).is_err(), "the first has no way");
     }
 }

@@ -3,7 +3,8 @@
 //! One request is under way at a time. While a command runs, the agent reports about once a
 //! second; when there is nothing to do, the conductor holds the answer back until there is. A
 //! conductor that goes away (it is started again, or its host) disturbs nothing: a running command
-//! goes on, and the agent asks until it is answered or its patience is at its end.
+//! goes on, and the agent asks, where there are several the next one, until it is answered or its
+//! patience is at its end.
 
 use std::time::{Duration, Instant};
 
@@ -172,6 +173,7 @@ impl Session {
     /// Waits before the next try, unless the conductor has been away for too long.
     async fn bear(&mut self, error: &ClientError) -> Result<(), Ending> {
         self.contact.lost(error);
+        self.context.client.turn_to_next();
         // A running command and a deadline to leave have limits of their own.
         let has_work = self.running.is_some() || self.armed.is_some();
         if self.contact.is_given_up() && !has_work {
@@ -349,9 +351,9 @@ impl Session {
                 let _ = endings.try_send(Ending::StartKernel);
             }
             Leave::WhenUnreachable => {
-                let target = context.neighbor.target;
                 say(format_args!(
-                    "ready to hand over once {target} is out of reach, within {} s",
+                    "ready to hand over once {} is out of reach, within {} s",
+                    context.witnesses,
                     deadline.as_secs()
                 ));
                 tokio::task::spawn_blocking(move || {
@@ -373,19 +375,17 @@ impl Session {
 
 /// Waits until the machine has left the provisioning network; `None` if told to stop waiting.
 fn watch(context: &Context, deadline: Duration, stop: &CancellationToken) -> Option<Ending> {
-    let target = context.neighbor.target;
+    let witnesses = &context.witnesses;
     let until = Instant::now() + deadline;
-    let gone = watch_departure(&context.machine, &context.neighbor, until, || {
-        stop.is_cancelled()
-    });
+    let gone = watch_departure(&context.machine, witnesses, until, || stop.is_cancelled());
     match gone {
         _ if stop.is_cancelled() => None,
         Ok(true) => {
-            say(format_args!("{target} is out of reach"));
+            say(format_args!("{witnesses}: out of reach"));
             Some(Ending::StartKernel)
         }
         Ok(false) => Some(Ending::PowerOff(format!(
-            "{target} can still be reached after {} s, so this is still the provisioning network",
+            "{witnesses} can still be reached after {} s, so this is still the provisioning network",
             deadline.as_secs()
         ))),
         Err(error) => Some(Ending::PowerOff(causes(&error))),

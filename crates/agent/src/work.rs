@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::drivers::Drivers;
 use crate::inventory::disks;
 use crate::machine::Machine;
-use crate::network::Neighbor;
+use crate::network::Witnesses;
 use crate::network::lldp::Neighbors;
 use crate::progress::Tracker;
 use crate::{Error, Result, inventory};
@@ -57,7 +57,7 @@ pub struct Context {
     /// Its clock.
     pub clock: Clock,
     /// Whose silence at layer 2 means that the machine has left the provisioning network.
-    pub neighbor: Neighbor,
+    pub witnesses: Witnesses,
 }
 
 /// One command's progress, and the wish to stop it.
@@ -188,16 +188,16 @@ fn inspect(context: &Context) -> Result<CommandResult> {
     })
 }
 
-/// A kernel must be loaded, and the neighbour whose silence is waited for must be heard: from one
-/// that was never there, silence would mean nothing.
+/// A kernel must be loaded, and one of the neighbours whose silence is waited for must be heard: from
+/// those that were never there, silence would mean nothing.
 fn prepare_hand_over(context: &Context, leave: Leave) -> Result<()> {
     if context.machine.text("sys/kernel/kexec_loaded").as_deref() != Some("1") {
         return Err(Error::NothingLoaded);
     }
-    let neighbor = &context.neighbor;
-    if leave == Leave::WhenUnreachable && !neighbor.answers(&context.machine, NEIGHBOR_LIMIT)? {
-        return Err(Error::NeighborSilent {
-            neighbor: neighbor.target,
+    let witnesses = &context.witnesses;
+    if leave == Leave::WhenUnreachable && !witnesses.answer(&context.machine, NEIGHBOR_LIMIT)? {
+        return Err(Error::NeighborsSilent {
+            witnesses: witnesses.to_string(),
         });
     }
     Ok(())

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bessemer_agent::machine::Machine;
 use bessemer_agent::network::interface::Control;
-use bessemer_agent::network::{Neighbor, watch_departure};
+use bessemer_agent::network::{Witnesses, watch_departure};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
@@ -43,15 +43,16 @@ fn main() {
     ip(&["link", "set", "agent", "up"]);
     ip(&["link", "set", "host", "up"]);
     let machine = Machine::under(folder.path());
-    let neighbor = Neighbor {
+    let witnesses = Witnesses {
         interface: "agent".into(),
         mac: "52:54:00:77:00:01".parse().unwrap(),
         own: Ipv4Addr::new(192, 0, 2, 9),
-        target: CONDUCTOR,
+        addresses: vec![CONDUCTOR],
     };
     for (name, test) in [
         ("a_host_that_answers_is_there", answering as Test),
         ("a_host_that_falls_silent_is_gone", falling_silent as Test),
+        ("of_two_hosts_both_must_be_gone", one_of_two as Test),
         ("a_link_that_is_down_says_nothing", link_down as Test),
         ("who_is_told_to_stop_does_not_leave", stopped as Test),
     ] {
@@ -59,12 +60,12 @@ fn main() {
             .unwrap()
             .set_address("host", CONDUCTOR, 24)
             .unwrap();
-        test(&machine, &neighbor);
+        test(&machine, &witnesses);
         println!("test {name} ... ok");
     }
 }
 
-type Test = fn(&Machine, &Neighbor);
+type Test = fn(&Machine, &Witnesses);
 
 fn mount_sysfs(target: &Path) {
     std::fs::create_dir(target).unwrap();
@@ -89,19 +90,19 @@ fn ip(arguments: &[&str]) {
     assert!(status.success(), "ip {arguments:?}");
 }
 
-fn watch(machine: &Machine, neighbor: &Neighbor, limit: Duration) -> bool {
-    watch_departure(machine, neighbor, Instant::now() + limit, || false).unwrap()
+fn watch(machine: &Machine, witnesses: &Witnesses, limit: Duration) -> bool {
+    watch_departure(machine, witnesses, Instant::now() + limit, || false).unwrap()
 }
 
-fn answering(machine: &Machine, neighbor: &Neighbor) {
-    assert!(neighbor.answers(machine, PROMPTLY).unwrap());
-    assert!(!watch(machine, neighbor, Duration::from_millis(2500)));
+fn answering(machine: &Machine, witnesses: &Witnesses) {
+    assert!(witnesses.answer(machine, PROMPTLY).unwrap());
+    assert!(!watch(machine, witnesses, Duration::from_millis(2500)));
 }
 
-fn falling_silent(machine: &Machine, neighbor: &Neighbor) {
+fn falling_silent(machine: &Machine, witnesses: &Witnesses) {
     std::thread::scope(|scope| {
-        let watching = scope.spawn(|| watch(machine, neighbor, Duration::from_secs(20)));
-        assert!(neighbor.answers(machine, PROMPTLY).unwrap());
+        let watching = scope.spawn(|| watch(machine, witnesses, Duration::from_secs(20)));
+        assert!(witnesses.answer(machine, PROMPTLY).unwrap());
         let begun = Instant::now();
         Control::open()
             .unwrap()
@@ -115,27 +116,41 @@ fn falling_silent(machine: &Machine, neighbor: &Neighbor) {
         );
     });
     assert!(
-        !neighbor
-            .answers(machine, Duration::from_millis(300))
+        !witnesses
+            .answer(machine, Duration::from_millis(300))
             .unwrap()
     );
 }
 
-fn link_down(machine: &Machine, neighbor: &Neighbor) {
-    assert!(neighbor.answers(machine, PROMPTLY).unwrap());
+fn one_of_two(machine: &Machine, witnesses: &Witnesses) {
+    let both = Witnesses {
+        addresses: vec![Ipv4Addr::new(192, 0, 2, 2), CONDUCTOR],
+        ..witnesses.clone()
+    };
+    // The first has lost its power: that is not yet another network.
+    assert!(both.answer(machine, PROMPTLY).unwrap());
+    assert!(!watch(machine, &both, Duration::from_millis(2500)));
+    let control = Control::open().unwrap();
+    let elsewhere = Ipv4Addr::new(198, 51, 100, 1);
+    control.set_address("host", elsewhere, 24).unwrap();
+    assert!(watch(machine, &both, PROMPTLY));
+}
+
+fn link_down(machine: &Machine, witnesses: &Witnesses) {
+    assert!(witnesses.answer(machine, PROMPTLY).unwrap());
     let control = Control::open().unwrap();
     control.set_down("host").unwrap();
-    assert!(!watch(machine, neighbor, Duration::from_millis(2500)));
+    assert!(!watch(machine, witnesses, Duration::from_millis(2500)));
     control.set_up("host").unwrap();
 }
 
-fn stopped(machine: &Machine, neighbor: &Neighbor) {
+fn stopped(machine: &Machine, witnesses: &Witnesses) {
     Control::open()
         .unwrap()
         .set_address("host", Ipv4Addr::new(198, 51, 100, 1), 24)
         .unwrap();
     let begun = Instant::now();
     let until = begun + Duration::from_secs(20);
-    assert!(!watch_departure(machine, neighbor, until, || true).unwrap());
+    assert!(!watch_departure(machine, witnesses, until, || true).unwrap());
     assert!(begun.elapsed() < PROMPTLY);
 }

@@ -179,7 +179,7 @@ fn command_line(conductor: &Conductor) -> String {
         *byte = u8::from_str_radix(digits, 16).unwrap();
     }
     let parameters = Parameters {
-        conductor: format!("https://10.0.2.2:{}", conductor.address.port()),
+        conductors: vec![format!("https://10.0.2.2:{}", conductor.address.port())],
         pin,
         boot: bessemer_core::id::BootId(uuid::Uuid::from_u128(1)),
         token: Token::new(TOKEN).unwrap(),

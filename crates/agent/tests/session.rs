@@ -10,8 +10,8 @@ use bessemer_core::id::ImageId;
 use bessemer_core::lifecycle::Leave;
 use bessemer_core::reason::{Failure, FailureClass};
 use bessemer_core::report::ReportWay;
-use bessemer_wire::agent::{AgentStatus, CommandResult, Work};
-use rig::{Conductor, Files, LIMIT, agent, command, image, selector};
+use bessemer_wire::agent::{AgentStatus, ChunkUrl, CommandResult, Work};
+use rig::{Conductor, Files, LIMIT, agent, agent_of, command, image, selector};
 
 const DISK: u64 = 16 << 20;
 
@@ -295,6 +295,34 @@ async fn a_write_survives_the_conductors_restart() {
     assert!(again <= 4, "{:?}", inner.chunk_requests);
     assert_eq!(inner.hellos.len(), 1);
     drop(inner);
+    agent.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_conductor_has_begun_another_goes_on_with() {
+    let mut conductor = conductor_with_image().await;
+    conductor.inner().closed_from = Some(8);
+    let files = Files::new(&[("vda", DISK)]);
+    let both = [conductor.other(), conductor.address];
+    let agent = agent_of(&both, &files, conductor.pin);
+    // Who had chunks in the clear is gone, too.
+    let mut work = write_image();
+    if let Work::WriteImage {
+        chunks_in_clear, ..
+    } = &mut work
+    {
+        *chunks_in_clear = Some(ChunkUrl("http://127.0.0.1:1/token".into()));
+    }
+    conductor.ask(command("write", 1, work.clone()));
+    conductor
+        .wait_for(|inner| inner.chunk_requests.contains_key(&8).then_some(()))
+        .await;
+    conductor.kill().await;
+    conductor.inner().closed_from = None;
+    conductor.give_way().await;
+    result(conductor.command(command("write", 1, work)).await);
+    assert_eq!(files.disk("vda")[..image::SIZE], image::bytes());
+    assert_eq!(conductor.inner().hellos.len(), 1, "the session is the same");
     agent.abort();
 }
 

@@ -74,11 +74,10 @@ fn configuration(folder: &Path) -> String {
 /// Stands for DHCP and the boot file.
 fn firmware(server: &Server) -> anyhow::Result<Firmware> {
     let site = server.site.clone();
-    let agents = server.agent_address.context("an agent service")?;
     let pin = server.agent_fingerprint.context("an agent certificate")?;
     Ok(Arc::new(move |mac| {
         let site = site.clone();
-        Box::pin(async move { offered(&site, agents, pin, mac).await })
+        Box::pin(async move { offered(&site, pin, mac).await })
     }))
 }
 

@@ -24,6 +24,9 @@ const GATEWAY: &str = "bessemer.gateway";
 /// Bytes that a value may have.
 const MAX_VALUE: usize = 512;
 
+/// The most conductors that a boot is told of: their URLs fit into one value.
+pub const MAX_CONDUCTORS: usize = 8;
+
 /// A one-time secret. Shown by nothing but [`Token::reveal`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
@@ -51,9 +54,10 @@ impl fmt::Debug for Token {
 /// The parameters of one boot of the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameters {
-    /// The conductor's URL, such as `https://10.77.0.1:8443`.
-    pub conductor: String,
-    /// SHA-256 of the conductor's certificate (DER).
+    /// URLs of the conductors, such as `https://10.77.0.1:8443`, 1 to [`MAX_CONDUCTORS`]: the one that
+    /// is called first, then those that are called when it does not answer.
+    pub conductors: Vec<String>,
+    /// SHA-256 of the certificate (DER) that all of them have.
     pub pin: [u8; 32],
     /// Which boot this is.
     pub boot: BootId,
@@ -74,14 +78,17 @@ impl Parameters {
     /// `console=ttyS0,115200`. Refuses values that would not survive it, and arguments that look
     /// like one of ours.
     pub fn render<'a>(&self, extra: impl IntoIterator<Item = &'a str>) -> Result<String> {
-        check(CONDUCTOR, &self.conductor)?;
+        let conductors = self.conductors.join(",");
+        check(CONDUCTOR, &conductors)?;
+        if split_conductors(&conductors)? != self.conductors {
+            return Err(wrong(CONDUCTOR, "a URL has a comma"));
+        }
         if !(1..=32).contains(&self.prefix) {
             return Err(wrong(ADDRESS, "the prefix is not 1 to 32"));
         }
         let pin: String = self.pin.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut line = format!(
-            "{CONDUCTOR}={} {PIN}={pin} {BOOT}={} {TOKEN}={} {MAC}={} {ADDRESS}={}/{}",
-            self.conductor,
+            "{CONDUCTOR}={conductors} {PIN}={pin} {BOOT}={} {TOKEN}={} {MAC}={} {ADDRESS}={}/{}",
             self.boot,
             self.token.reveal(),
             self.mac,
@@ -110,7 +117,7 @@ impl Parameters {
     pub fn parse(line: &str) -> Result<Self> {
         let (address, prefix) = parse_address(required(line, ADDRESS)?)?;
         Ok(Self {
-            conductor: required(line, CONDUCTOR)?.to_owned(),
+            conductors: split_conductors(required(line, CONDUCTOR)?)?,
             pin: parse_pin(required(line, PIN)?)?,
             boot: required(line, BOOT)?
                 .parse()
@@ -176,6 +183,17 @@ fn required<'a>(line: &'a str, name: &'static str) -> Result<&'a str> {
     optional(line, name)?.ok_or(Error::MissingParameter(name))
 }
 
+fn split_conductors(text: &str) -> Result<Vec<String>> {
+    let conductors: Vec<_> = text.split(',').map(str::to_owned).collect();
+    if conductors.iter().any(String::is_empty) {
+        return Err(wrong(CONDUCTOR, "a URL is empty"));
+    }
+    if conductors.len() > MAX_CONDUCTORS {
+        return Err(wrong(CONDUCTOR, "there are more than 8"));
+    }
+    Ok(conductors)
+}
+
 fn parse_address(text: &str) -> Result<(Ipv4Addr, u8)> {
     let malformed = || wrong(ADDRESS, "write it as 10.77.0.50/24");
     let (address, prefix) = text.split_once('/').ok_or_else(malformed)?;
@@ -208,7 +226,10 @@ mod tests {
 
     fn parameters() -> Parameters {
         Parameters {
-            conductor: "https://10.77.0.1:8443".into(),
+            conductors: vec![
+                "https://10.77.0.1:8443".into(),
+                "https://10.77.0.2:8443".into(),
+            ],
             pin: [0xab; 32],
             boot: "0190a5f0-0000-7000-8000-000000000001".parse().unwrap(),
             token: Token::new("s3cr3t").unwrap(),
@@ -228,8 +249,8 @@ mod tests {
         assert_eq!(
             line,
             format!(
-                "bessemer.conductor=https://10.77.0.1:8443 bessemer.pin={pin} \
-                 bessemer.boot=0190a5f0-0000-7000-8000-000000000001 bessemer.token=s3cr3t \
+                "bessemer.conductor=https://10.77.0.1:8443,https://10.77.0.2:8443 \
+                 bessemer.pin={pin} bessemer.boot=0190a5f0-0000-7000-8000-000000000001 bessemer.token=s3cr3t \
                  bessemer.mac=52:54:00:77:00:01 bessemer.address=10.77.0.50/24 \
                  console=ttyS0,115200 quiet"
             )
@@ -247,13 +268,21 @@ mod tests {
             "https://a\nb",
             "https://a\"b",
             "https://ä",
+            "https://a,b",
             &"x".repeat(600),
         ] {
             let wrong = Parameters {
-                conductor: conductor.into(),
+                conductors: vec![conductor.into()],
                 ..parameters()
             };
             assert!(wrong.render([]).is_err(), "{conductor}");
+        }
+        for count in [0, MAX_CONDUCTORS + 1] {
+            let wrong = Parameters {
+                conductors: vec!["https://a".into(); count],
+                ..parameters()
+            };
+            assert!(wrong.render([]).is_err(), "{count} conductors");
         }
         assert!(Token::new("a b").is_err());
         assert!(
@@ -298,7 +327,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_rendered_is_parsed(
-            conductor in "https://[a-z0-9.-]{1,40}:[0-9]{1,5}",
+            conductors in proptest::collection::vec("https://[a-z0-9.-]{1,40}:[0-9]{1,5}", 1..=MAX_CONDUCTORS),
             pin in any::<[u8; 32]>(),
             token in "[A-Za-z0-9_.~=/+-]{1,200}",
             address in any::<u32>(),
@@ -306,7 +335,7 @@ mod tests {
             gateway in proptest::option::of(any::<u32>()),
         ) {
             let parameters = Parameters {
-                conductor,
+                conductors,
                 pin,
                 token: Token::new(token).unwrap(),
                 address: address.into(),

@@ -1,7 +1,7 @@
 //! How a server's operating system says that it is up: one shell script, and the unit that starts
 //! it.
 //!
-//! The script posts to a URL, if there is one, and writes a marker to the serial console. It comes
+//! The script posts to one URL after the other, if there are any, and writes a marker to the serial console. It comes
 //! into the system in one of two ways ([`ReportWay`]):
 //!
 //! * The agent puts it, with a systemd unit, into the root file system of the image that it has
@@ -66,15 +66,15 @@ pub enum ReportWay {
     },
 }
 
-/// The script: POST to `url`, if there is one, and `marker` on the serial console, until the first
+/// The script: POST to `urls`, if there are any, and `marker` on the serial console, until one of the former
 /// has worked, for half an hour at most.
 ///
 /// It uses whichever HTTP client the image has. The marker goes to the serial consoles that the
 /// kernel uses, or to the first two serial ports (at 115200 bit/s, the speed of nearly every BMC) if
 /// it uses none; a dozen times with growing pauses.
 ///
-/// `url` and `marker` must have no quotes, backslashes or white space; the configuration sees to that.
-pub fn script(url: Option<&str>, marker: &str) -> String {
+/// `urls` and `marker` must have no quotes, backslashes or white space; the configuration sees to that.
+pub fn script(urls: &[String], marker: &str) -> String {
     let folder = DROP_IN_PATH
         .rsplit_once('/')
         .map_or("", |(folder, _)| folder);
@@ -83,7 +83,7 @@ pub fn script(url: Option<&str>, marker: &str) -> String {
         .replace("@UNIT@", UNIT_PATH)
         .replace("@DROP_IN@", DROP_IN_PATH)
         .replace("@DROP_IN_FOLDER@", folder)
-        .replace("@URL@", url.unwrap_or_default())
+        .replace("@URLS@", &urls.join(" "))
         .replace("@MARKER@", marker)
 }
 
@@ -92,14 +92,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_knows_url_and_marker_and_what_to_remove() {
-        for (url, line) in [
-            (Some("http://192.0.2.1/x"), "\nurl='http://192.0.2.1/x'\n"),
-            (None, "\nurl=''\n"),
-        ] {
-            let script = script(url, "bessemer-up-0123");
+    fn the_script_knows_urls_and_marker_and_what_to_remove() {
+        let two = "http://192.0.2.1/x http://192.0.2.2/x";
+        for urls in [two, "http://192.0.2.1/x", ""] {
+            let line = format!("\nurls='{urls}'\n");
+            let urls: Vec<_> = urls.split_whitespace().map(str::to_owned).collect();
+            let script = script(&urls, "bessemer-up-0123");
             assert!(script.starts_with("#!/bin/sh\n"));
-            assert!(script.contains(line), "{script}");
+            assert!(script.contains(&line), "{script}");
             assert!(script.contains("\nmarker='bessemer-up-0123'\n"), "{script}");
             assert!(!script.contains('@'), "{script}");
             let removed = format!("rm -f {SCRIPT_PATH} {UNIT_PATH} {DROP_IN_PATH}\n");

@@ -32,6 +32,7 @@ pub mod images;
 pub mod keyring;
 pub mod metrics;
 mod open_files;
+pub mod peers;
 pub mod phone_home;
 pub mod ramdisk;
 pub mod sealing;

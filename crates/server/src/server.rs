@@ -30,6 +30,7 @@ use crate::hearing::Hearing;
 use crate::images::ImageLibrary;
 use crate::keyring::{KeyringError, digest};
 use crate::metrics::Metrics;
+use crate::peers::{self, Peers};
 use crate::ramdisk::{self, Ramdisk};
 use crate::serving::{self, Bounds, PlainListener};
 use crate::sightings::Sightings;
@@ -203,7 +204,7 @@ impl Server {
             fabric: Arc::new(Fabric::default()),
             placing: api::Placing::default(),
             surveys: Arc::default(),
-            phone_home_base,
+            peers: Arc::new(Peers::alone(phone_home_base)),
             boot_media_base,
             bell,
         };
@@ -251,6 +252,7 @@ impl Server {
             let resuming = bells::resume_after_outages;
             parts.keep("going on after outages", &site, resuming);
             parts.keep("sharing what was seen of nodes", &site, shared::keep);
+            parts.keep("telling other servers", &site, peers::keep);
         }
         parts.keep("sealing secrets anew", &site, sealing::watch);
         start_conductor(&parts, &site, alone);
@@ -284,6 +286,10 @@ impl Server {
             source,
         })?;
         let in_clear = provisioning.image_transport == ImageTransport::Http;
+        let url = format!("https://{agent_address}");
+        self.site.peers.serves_agents_at(url);
+        // Before this server answers DHCP, or starts anything on a machine.
+        self.site.peers.tell(&self.site).await;
         let chunk_service = in_clear.then_some(boot_address);
         let agents = agents::router(self.site.clone(), chunk_service);
         parts.serve(tls, agents, Bounds::MACHINES);
@@ -291,7 +297,6 @@ impl Server {
         let services = BootServices::new(
             self.site.clone(),
             provisioning.clone(),
-            agent_address,
             boot_address,
             fingerprint,
         );
@@ -447,8 +452,7 @@ async fn start_api(parts: &Parts, site: &Site) -> Result<SocketAddr, StartError>
 
 /// The conductor keeps the lock of the data folder until its last turn has ended.
 fn start_conductor(parts: &Parts, site: &Site, alone: Option<Alone>) {
-    let worker = Uuid::new_v4().to_string();
-    let conductor = Conductor::new(site.clone(), worker);
+    let conductor = Conductor::new(site.clone(), site.peers.own_id());
     let running = conductor.run(parts.stop.clone());
     let supervisor = parts.supervisor.clone();
     parts.tracker.spawn(async move {

@@ -21,6 +21,7 @@ use crate::hearing::Hearing;
 use crate::images::ImageLibrary;
 use crate::keyring::Keyring;
 use crate::metrics::Metrics;
+use crate::peers::Peers;
 use crate::ramdisk::Ramdisk;
 use crate::sightings::Sightings;
 
@@ -55,8 +56,8 @@ pub struct Site {
     pub agents: AgentBells,
     /// The switches.
     pub fabric: Arc<Fabric>,
-    /// The URL under which tenants reach the phone-home service, without a path.
-    pub phone_home_base: Option<String>,
+    /// The other servers on this database, and where machines reach all of them.
+    pub peers: Arc<Peers>,
     /// The URL under which management controllers reach boot media, without a path.
     pub boot_media_base: Option<String>,
     /// Orders that are being placed.

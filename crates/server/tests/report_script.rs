@@ -114,10 +114,12 @@ fn assert_discreet_and_tidy(noted: &str) {
 async fn every_http_client_calls_until_it_is_heard() {
     for client in ["curl", "wget", "python3", "bash"] {
         let (url, calls) = serve().await;
+        // The first server is gone.
+        let gone = format!("http://127.0.0.1:1/phone-home/1/{SECRET}");
         let programs = Programs::new();
         let real = program(client).display().to_string();
         programs.add(client, &format!("exec {real} \"$@\""));
-        let noted = programs.run(&script(Some(&url), MARKER)).await;
+        let noted = programs.run(&script(&[gone, url], MARKER)).await;
         let path = format!("/phone-home/1/{SECRET}");
         let call = (Method::POST, path);
         assert_eq!(*calls.lock().unwrap(), [call.clone(), call], "{client}");
@@ -129,7 +131,7 @@ async fn every_http_client_calls_until_it_is_heard() {
 #[tokio::test]
 async fn without_a_url_the_marker_is_written_a_dozen_times() {
     let programs = Programs::new();
-    let noted = programs.run(&script(None, MARKER)).await;
+    let noted = programs.run(&script(&[], MARKER)).await;
     let pauses = noted.lines().filter(|line| line.starts_with("sleep "));
     assert_eq!(pauses.count(), 12);
     assert!(noted.contains("timeout 5 "), "{noted}");

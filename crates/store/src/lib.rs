@@ -15,7 +15,7 @@
 //! - `addresses`: giving them to servers and taking them back; `attachments`: which networks servers
 //!   are on; `reservations`: what people do with addresses; `address_history`: who had which;
 //! - `places`: sites and racks; `switches`, and `switch_ports`: what they were last seen to carry;
-//! - `powers`: which machines are on; `conductors`: which servers are alive;
+//! - `powers`: which machines are on; `conductors`: which servers are alive, and where;
 //! - `sightings`: what servers have seen of nodes, for each other;
 //! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
 //! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
@@ -75,6 +75,7 @@ mod wishes;
 
 pub use audit::{Asked, NewAuditRequest};
 pub use claims::Claimed;
+pub use conductors::ConductorRecord;
 pub use error::Error;
 pub use node_texts::NodeText;
 pub use open::Location;

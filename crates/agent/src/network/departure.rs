@@ -5,12 +5,13 @@
 //! kernel runs, whatever becomes of the conductor's process, its firewall or its certificate; and
 //! an answer arrives or does not within a millisecond, while TCP would wait for a minute on a
 //! stale neighbour entry. So the agent asks again and again, and is gone only after a row of
-//! unanswered questions on a link that is up. If the conductor is behind a router, the router is
-//! the neighbour that is asked.
+//! unanswered questions on a link that is up. If a conductor is behind a router, the router is
+//! the neighbour that is asked; where there are several conductors, none of them may answer.
 //!
-//! Limits, for who relies on this: a conductor's (or router's) host that loses power while an
-//! agent waits looks the same as a moved port.
+//! Limits, for who relies on this: where there is only one such neighbour, a host that loses power
+//! while an agent waits looks the same as a moved port.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -24,20 +25,20 @@ use crate::{Error, Result};
 /// From one question to the next.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Unanswered questions in a row after which the neighbour is gone: one second.
+/// Unanswered questions in a row after which the neighbours are gone: one second.
 const ENOUGH_SILENCE: u32 = 5;
 
-/// A neighbour on the provisioning network, and who asks for it.
+/// The neighbours by which the provisioning network is known, and who asks for them.
 #[derive(Clone, Debug)]
-pub struct Neighbor {
+pub struct Witnesses {
     /// Kernel name of the interface.
     pub interface: String,
     /// The interface's address.
     pub mac: MacAddress,
     /// The agent's own address.
     pub own: Ipv4Addr,
-    /// The neighbour: the conductor, or the router before it.
-    pub target: Ipv4Addr,
+    /// The conductors, or the routers before them; at least one.
+    pub addresses: Vec<Ipv4Addr>,
 }
 
 /// Counts silence.
@@ -47,7 +48,7 @@ struct Silence {
 }
 
 impl Silence {
-    /// Takes the outcome of one question and says whether the neighbour is gone.
+    /// Takes the outcome of one question and says whether the neighbours are gone.
     fn observe(&mut self, answered: bool, link_is_up: bool) -> bool {
         // Without a link nothing is known: the switch may be moving the port.
         self.questions = if answered || !link_is_up {
@@ -59,9 +60,19 @@ impl Silence {
     }
 }
 
-impl Neighbor {
-    /// Whether the neighbour answers within `limit`.
-    pub fn answers(&self, machine: &Machine, limit: Duration) -> Result<bool> {
+impl fmt::Display for Witnesses {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.addresses.iter().enumerate() {
+            let before = if index == 0 { "" } else { ", " };
+            write!(formatter, "{before}{address}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Witnesses {
+    /// Whether one of them answers within `limit`.
+    pub fn answer(&self, machine: &Machine, limit: Duration) -> Result<bool> {
         let (socket, index) = self.open(machine)?;
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
@@ -80,13 +91,15 @@ impl Neighbor {
         Ok((socket, index))
     }
 
-    /// Asks once and listens for one interval, to its end if there is no answer.
+    /// Asks each of them once and listens for one interval, to its end if none answers.
     fn ask(&self, socket: &PacketSocket, index: i32) -> Result<bool> {
         let deadline = Instant::now() + INTERVAL;
-        match socket.broadcast(index, &arp::who_has(self.target, self.own, self.mac)) {
-            // The link is down just now; the caller looks at that.
-            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
-            result => result.map_err(|error| self.failed(error))?,
+        for address in &self.addresses {
+            match socket.broadcast(index, &arp::who_has(*address, self.own, self.mac)) {
+                // The link is down just now; the caller looks at that.
+                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
+                result => result.map_err(|error| self.failed(error))?,
+            }
         }
         let mut buffer = [0; 256];
         while let Some(left) = deadline.checked_duration_since(Instant::now()) {
@@ -98,7 +111,8 @@ impl Neighbor {
                 .map_err(|error| self.failed(error))?;
             match socket.receive(&mut buffer) {
                 Ok(Some(received))
-                    if arp::sender(&buffer[..received.length]) == Some(self.target) =>
+                    if arp::sender(&buffer[..received.length])
+                        .is_some_and(|sender| self.addresses.contains(&sender)) =>
                 {
                     return Ok(true);
                 }
@@ -121,22 +135,22 @@ impl Neighbor {
     }
 }
 
-/// Watches until the neighbour is gone (`true`), or until `deadline` or `stopped` (`false`).
-/// Blocks. The neighbour must have been seen to answer before, or its silence says nothing.
+/// Watches until all witnesses are gone (`true`), or until `deadline` or `stopped` (`false`).
+/// Blocks. One must have been seen to answer before, or their silence says nothing.
 pub fn watch_departure(
     machine: &Machine,
-    neighbor: &Neighbor,
+    witnesses: &Witnesses,
     deadline: Instant,
     stopped: impl Fn() -> bool,
 ) -> Result<bool> {
-    let (socket, index) = neighbor.open(machine)?;
+    let (socket, index) = witnesses.open(machine)?;
     let mut silence = Silence::default();
     while Instant::now() < deadline && !stopped() {
         let begun = Instant::now();
-        let answered = neighbor.ask(&socket, index)?;
+        let answered = witnesses.ask(&socket, index)?;
         if silence.observe(
             answered,
-            interface::has_carrier(machine, &neighbor.interface),
+            interface::has_carrier(machine, &witnesses.interface),
         ) {
             return Ok(!stopped());
         }

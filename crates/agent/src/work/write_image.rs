@@ -194,19 +194,30 @@ struct Fetcher {
 }
 
 impl Fetcher {
+    /// Silence turns from chunks in the clear to those over TLS, and back: who has them in the clear may
+    /// be gone while another conductor is there.
     async fn run(&self) -> Result<()> {
+        let silences = AtomicUsize::new(0);
         while let Some(run) = self.writer.next_missing(RUN_BYTES) {
             let next = AtomicUsize::new(run.start);
-            patience::ask(&self.job, || self.fetch(&next, run.end)).await?;
+            let fetch = || async {
+                let by_tls = silences.load(Ordering::Relaxed) % 2 == 1;
+                let fetched = self.fetch(&next, run.end, by_tls).await;
+                if matches!(&fetched, Err(Error::Client(error)) if error.is_silence()) {
+                    silences.fetch_add(1, Ordering::Relaxed);
+                }
+                fetched
+            };
+            patience::ask(&self.job, fetch).await?;
         }
         Ok(())
     }
 
     /// Fetches chunks up to `end`; `next` is the first that has not arrived. Returns when all that
     /// did arrive are with the writer, or given back to it because they are damaged.
-    async fn fetch(&self, next: &AtomicUsize, end: usize) -> Result<()> {
+    async fn fetch(&self, next: &AtomicUsize, end: usize, by_tls: bool) -> Result<()> {
         let mut unpacking = JoinSet::new();
-        let fetched = self.receive(next, end, &mut unpacking).await;
+        let fetched = self.receive(next, end, by_tls, &mut unpacking).await;
         while let Some(unpacked) = unpacking.join_next().await {
             unpacked.map_err(|error| Error::Bug(error.to_string()))??;
         }
@@ -217,9 +228,10 @@ impl Fetcher {
         &self,
         next: &AtomicUsize,
         end: usize,
+        by_tls: bool,
         unpacking: &mut JoinSet<Result<()>>,
     ) -> Result<()> {
-        let in_clear = self.source.in_clear.as_ref();
+        let in_clear = self.source.in_clear.as_ref().filter(|_| !by_tls);
         let client = &self.context.client;
         let first = next.load(Ordering::Relaxed);
         let mut chunks = client

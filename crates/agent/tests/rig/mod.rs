@@ -20,7 +20,7 @@ use bessemer_agent::client::Client;
 use bessemer_agent::clock::Clock;
 use bessemer_agent::drivers::Drivers;
 use bessemer_agent::machine::Machine;
-use bessemer_agent::network::Neighbor;
+use bessemer_agent::network::Witnesses;
 use bessemer_agent::network::lldp::Neighbors;
 use bessemer_agent::random;
 use bessemer_agent::session::{self, Ending, Patience};
@@ -161,11 +161,25 @@ impl Conductor {
 
     /// Comes back at the same place, with the same certificate and memory.
     pub(crate) async fn restart(&mut self) {
+        self.come_back_at(self.address).await;
+    }
+
+    /// Gives way to another one, which has the same certificate and database, at [`Self::other`].
+    pub(crate) async fn give_way(&mut self) {
+        self.come_back_at(self.other()).await;
+    }
+
+    async fn come_back_at(&mut self, address: SocketAddr) {
         self.kill().await;
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
-        socket.bind(self.address).unwrap();
+        socket.bind(address).unwrap();
         self.serve(socket.listen(64).unwrap());
+    }
+
+    /// Where there is nobody until this one has given way.
+    pub(crate) fn other(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 2], self.address.port()))
     }
 
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -593,8 +607,20 @@ pub(crate) fn impatient() -> Patience {
 
 /// Runs an agent on the machine until its life ends.
 pub(crate) fn agent(conductor: &Conductor, files: &Files, pin: Fingerprint) -> JoinHandle<Ending> {
+    agent_of(&[conductor.address], files, pin)
+}
+
+/// The same of several conductors.
+pub(crate) fn agent_of(
+    conductors: &[SocketAddr],
+    files: &Files,
+    pin: Fingerprint,
+) -> JoinHandle<Ending> {
     let secret = random::session_secret().unwrap();
-    let url = format!("https://{}", conductor.address);
+    let urls = conductors
+        .iter()
+        .map(|address| format!("https://{address}"));
+    let urls: Vec<_> = urls.collect();
     let hello = Hello {
         boot: BootId(uuid::Uuid::from_u128(1)),
         token: TOKEN.into(),
@@ -608,12 +634,12 @@ pub(crate) fn agent(conductor: &Conductor, files: &Files, pin: Fingerprint) -> J
         drivers: Drivers::none_needed(),
         lldp: Neighbors::default(),
         clock: Clock::left_alone(),
-        client: Client::new(&url, pin, secret).unwrap(),
-        neighbor: Neighbor {
+        client: Client::new(&urls, pin, secret).unwrap(),
+        witnesses: Witnesses {
             interface: "lo".into(),
             mac: hello.mac,
             own: [127, 0, 0, 1].into(),
-            target: [127, 0, 0, 1].into(),
+            addresses: vec![[127, 0, 0, 1].into()],
         },
     };
     tokio::spawn(session::run(context, hello, impatient()))

@@ -2,8 +2,10 @@
 # Tells Bessemer that this server is up: over HTTP, and on the serial console. When that is done, or
 # after half an hour, it removes itself and the unit that has started it.
 # shellcheck disable=SC2013,SC2016 # words are wanted; and some is for inner shells to expand
-url='@URL@'
+set -f # URLs are no patterns of file names
+urls='@URLS@'
 marker='@MARKER@'
+url=
 # Children get them by the environment: arguments could be read by every user of this system.
 export url marker
 
@@ -37,9 +39,13 @@ by_bash() {
     read -r version status rest <&3
     [[ $status == 2* ]]'
 }
+# Where one server is away, another may be there.
 by_http() {
-  [ -n "$url" ] || return 1
-  until by_curl || by_wget || by_python || by_bash; do
+  [ -n "$urls" ] || return 1
+  while :; do
+    for url in $urls; do
+      if by_curl || by_wget || by_python || by_bash; then return; fi
+    done
     [ "$(now)" -lt "$end" ] || return 1
     sleep 5
   done

@@ -68,10 +68,10 @@ pub(super) async fn report_script(
 fn script(site: &Site, session: &Session, server: ServerId) -> String {
     let generation = session.node.spec.generation;
     let path = phone_home::path(site, server, generation);
-    let url = site.phone_home_base.as_ref();
-    let url = url.map(|base| format!("{base}{path}"));
+    let urls = site.peers.phone_home_urls();
+    let urls: Vec<_> = urls.iter().map(|base| format!("{base}{path}")).collect();
     let token = site.keyring.serial_marker_token(server, generation);
-    report::script(url.as_deref(), &serial_marker(&token))
+    report::script(&urls, &serial_marker(&token))
 }
 
 /// What the image needs for its network, beside the config drive.

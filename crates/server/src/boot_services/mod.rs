@@ -48,8 +48,7 @@ type LookupError = Box<dyn std::error::Error + Send + Sync>;
 pub struct BootServices {
     site: Site,
     provisioning: Arc<Provisioning>,
-    /// Where agents find the conductor, and its certificate's fingerprint.
-    agent_address: SocketAddr,
+    /// Of the certificate that agents find.
     fingerprint: Fingerprint,
     boot_address: SocketAddr,
     /// The RAM disk with its digest. Some 20 MB, so not loaded before the first machine boots; read
@@ -69,18 +68,16 @@ struct Templates {
 }
 
 impl BootServices {
-    /// Boot services that send agents to `agent_address` and serve boot files at `boot_address`.
+    /// Boot services that serve boot files at `boot_address`.
     pub fn new(
         site: Site,
         provisioning: Provisioning,
-        agent_address: SocketAddr,
         boot_address: SocketAddr,
         fingerprint: Fingerprint,
     ) -> Self {
         Self {
             site,
             provisioning: Arc::new(provisioning),
-            agent_address,
             fingerprint,
             boot_address,
             templates: Arc::default(),
@@ -139,7 +136,7 @@ impl BootServices {
         let network = self.provisioning.network_of(boot.address);
         let network = network.ok_or("the boot's address is in no provisioning subnet any more")?;
         let parameters = Parameters {
-            conductor: format!("https://{}", self.agent_address),
+            conductors: site.peers.agent_urls(),
             pin: *self.fingerprint.as_bytes(),
             boot: boot.boot,
             token: Token::new(site.keyring.boot_token(boot.boot)).map_err(text)?,
@@ -373,6 +370,11 @@ impl BootServices {
                 self.tell("boot.flood", "DHCP", &message, json!({ "told": told }));
             }
             dhcp::Event::Silent { mac, .. } if mac.is_some() && mac == own => {}
+            // It is served by another one of our servers.
+            dhcp::Event::Silent {
+                reason: dhcp::Silence::OtherServer(server),
+                ..
+            } if self.site.peers.serve_at(server) => {}
             // Nothing is wrong, so it is no event.
             dhcp::Event::Silent {
                 mac: Some(mac),

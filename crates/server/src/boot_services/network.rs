@@ -1,7 +1,7 @@
 //! What speaks on the provisioning network: DHCP, TFTP, a router advertisement, and the watch for
 //! other DHCP servers.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,16 +110,29 @@ impl BootServices {
             move || {
                 let teller = services.clone();
                 dhcp::watch(watch.clone(), move |stranger| {
-                    let server = stranger.server;
-                    teller.tell(
-                        "boot.other_dhcp_server",
-                        &server.to_string(),
-                        "another DHCP server answers on the provisioning network: turn it off, or set \
-                         `provisioning.dhcp = \"proxy\"`",
-                        json!({ "server": server }),
-                    );
+                    let teller = teller.clone();
+                    tokio::spawn(async move { teller.tell_stranger(stranger.server).await });
                 })
             },
+        );
+    }
+
+    /// Tells of another DHCP server, unless it is one of ours.
+    async fn tell_stranger(&self, server: Ipv4Addr) {
+        let peers = &self.site.peers;
+        if !peers.serve_at(server) {
+            // It may have started a moment ago.
+            peers.tell(&self.site).await;
+        }
+        if peers.serve_at(server) {
+            return;
+        }
+        self.tell(
+            "boot.other_dhcp_server",
+            &server.to_string(),
+            "another DHCP server answers on the provisioning network: turn it off, or set \
+             `provisioning.dhcp = \"proxy\"`",
+            json!({ "server": server }),
         );
     }
 

@@ -24,10 +24,11 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::Conductor;
 use super::intents::failure;
+use crate::site::Site;
 
 /// The parts in which the nodes of a round are read from the database.
 const PARTS: u64 = 60;
@@ -40,11 +41,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Looks in a row without an answer after which a management controller counts as silent.
 const SILENT_AFTER: u32 = 3;
-
-/// The longest that the servers on one database wait before they tell each other again that they are
-/// alive; in a shorter round, once a round. So many times later, one that has not counts as dead.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
-const SIGNS_MISSED: u32 = 3;
 
 /// Looks at machines until `stop` is cancelled.
 pub(super) async fn watch(conductor: Arc<Conductor>, stop: CancellationToken) {
@@ -66,14 +62,6 @@ pub(super) async fn watch(conductor: Arc<Conductor>, stop: CancellationToken) {
     // Before the sessions at the management controllers are ended.
     checks.running.close();
     checks.running.wait().await;
-    let ended = checks
-        .conductor
-        .site
-        .store
-        .conductor_ends(&checks.conductor.worker);
-    if let Err(error) = ended.await {
-        info!(%error, "others learn late that this server has ended");
-    }
 }
 
 struct Checks {
@@ -86,7 +74,6 @@ struct Checks {
 
 impl Checks {
     async fn rounds(self: &Arc<Self>, every: Duration) {
-        let mut servers = Servers::alone(&self.conductor.worker, SIGN_OF_LIFE.min(every));
         loop {
             let began = Instant::now();
             let nodes = self.conductor.site.store.node_count().await;
@@ -100,7 +87,7 @@ impl Checks {
             for part in 0..parts {
                 let pause = every / PARTS as u32;
                 let at = |part| began + every.mul_f64(part as f64 / parts as f64);
-                servers.refresh(&self.conductor).await;
+                let servers = Servers::alive(&self.conductor.site);
                 let spread = at(part + 1) - at(part);
                 after = self.part(&servers, after, most, spread.min(every)).await;
                 sleep_until(at(part + 1).max(Instant::now() + pause / 10)).await;
@@ -235,44 +222,20 @@ impl Silences {
 /// The servers that share the nodes.
 struct Servers {
     own: String,
-    alive: Vec<String>,
-    sign_of_life: Duration,
-    asked_at: Option<Instant>,
+    others: Vec<String>,
 }
 
 impl Servers {
-    fn alone(own: &str, sign_of_life: Duration) -> Self {
+    fn alive(site: &Site) -> Self {
         Self {
-            own: own.to_owned(),
-            alive: vec![own.to_owned()],
-            sign_of_life,
-            asked_at: None,
+            own: site.peers.own_id(),
+            others: site.peers.others(),
         }
-    }
-
-    /// Says that this one is alive, and learns of the others; not more often than is needed.
-    async fn refresh(&mut self, conductor: &Conductor) {
-        if self
-            .asked_at
-            .is_some_and(|at| at.elapsed() < self.sign_of_life)
-        {
-            return;
-        }
-        let site = &conductor.site;
-        // A sign that was due just now may be on its way.
-        let silence = self.sign_of_life * SIGNS_MISSED + self.sign_of_life / 2;
-        let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
-        let alive = site.store.conductor_lives(&self.own, silence, site.now());
-        match alive.await {
-            Ok(alive) => self.alive = alive,
-            Err(error) => warn!(%error, "cannot tell which other servers are alive"),
-        }
-        self.asked_at = Some(Instant::now());
     }
 
     fn is_ours(&self, node: NodeId) -> bool {
         let own = (mixed(node, self.own.as_bytes()), &self.own);
-        let mut others = self.alive.iter().filter(|other| **other != self.own);
+        let mut others = self.others.iter();
         others.all(|other| (mixed(node, other.as_bytes()), other) < own)
     }
 }
@@ -303,9 +266,10 @@ mod tests {
     use uuid::Uuid;
 
     fn servers(own: &str, alive: &[&str]) -> Servers {
+        let others = alive.iter().filter(|&&each| each != own);
         Servers {
-            alive: alive.iter().map(|&each| each.to_owned()).collect(),
-            ..Servers::alone(own, SIGN_OF_LIFE)
+            own: own.to_owned(),
+            others: others.map(|&each| each.to_owned()).collect(),
         }
     }
 

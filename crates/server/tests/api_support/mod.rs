@@ -152,7 +152,7 @@ impl Api {
             fabric: Arc::new(Fabric::default()),
             placing: bessemer_server::api::Placing::default(),
             surveys: Arc::default(),
-            phone_home_base: None,
+            peers: Arc::new(bessemer_server::peers::Peers::alone(None)),
             boot_media_base: None,
             bell: Bell::new(store.clone()),
             store,

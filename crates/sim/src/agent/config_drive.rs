@@ -10,8 +10,8 @@ const ROOT_RECORD: usize = PRIMARY_DESCRIPTOR + 156;
 /// How a system says that it is up, as its report script knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Home {
-    /// The URL to call; empty if there is none.
-    pub(super) url: String,
+    /// The URLs to call, one after the other.
+    pub(super) urls: Vec<String>,
     /// What to write to the serial console.
     pub(super) marker: String,
 }
@@ -32,7 +32,11 @@ pub(super) fn of_script(script: &str) -> Option<Home> {
         line.strip_suffix('\'').map(str::to_owned)
     };
     Some(Home {
-        url: value("url")?,
+        urls: value("urls")?
+            .split(' ')
+            .map(str::to_owned)
+            .filter(|url| !url.is_empty())
+            .collect(),
         marker: value("marker")?,
     })
 }
@@ -94,19 +98,23 @@ mod tests {
     use bessemer_image::config_drive::ConfigDrive;
 
     #[test]
-    fn url_and_marker_are_found_whatever_else_the_drive_says() {
+    fn urls_and_marker_are_found_whatever_else_the_drive_says() {
+        let urls = [
+            "http://192.0.2.1/x".to_owned(),
+            "http://192.0.2.2/x".to_owned(),
+        ];
         let mut drive = ConfigDrive {
             meta_data: br#"{"public_keys":{"a":"ssh-ed25519 AAAA http://decoy/"}}"#.to_vec(),
             network_data: b"{}".to_vec(),
             user_data: Some(b"#!/bin/sh\ncurl http://decoy/\n".to_vec()),
             vendor_data: Some(
-                vendor_data(&script(Some("http://192.0.2.1/x"), "marker-1"))
+                vendor_data(&script(&urls, "marker-1"))
                     .to_string()
                     .into_bytes(),
             ),
         };
         let said = home(&drive.compose().unwrap()).unwrap();
-        assert_eq!(said.url, "http://192.0.2.1/x");
+        assert_eq!(said.urls, urls);
         assert_eq!(said.marker, "marker-1");
         drive.vendor_data = None;
         assert_eq!(home(&drive.compose().unwrap()), None);

@@ -32,14 +32,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 const MARK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How often the OS calls home in vain before it gives up.
-const CALLS: u32 = 1000;
+const CALLS: usize = 1000;
 
 /// What one boot of the agent is told on its kernel command line.
 #[derive(Clone)]
 pub struct Parameters {
-    /// The conductor's URL.
-    pub conductor: String,
-    /// The fingerprint of its certificate.
+    /// URLs of the conductors: of the first, and of those to call when it does not answer.
+    pub conductors: Vec<String>,
+    /// The fingerprint of their certificate.
     pub pin: Fingerprint,
     /// Which boot.
     pub boot: BootId,
@@ -71,6 +71,8 @@ pub struct HostFaults {
     pub no_way_home: AtomicBool,
     /// While true, the agent stays in the middle of writing an image.
     pub hold_in_write: watch::Sender<bool>,
+    /// While true, a system that has started does not say so.
+    pub hold_system: watch::Sender<bool>,
     /// Serial number of a disk that has been pulled out.
     pub pulled_disk: Mutex<Option<String>>,
     /// Seconds that the firmware takes before it looks for something to start.
@@ -228,9 +230,11 @@ impl Host {
         Ok(path)
     }
 
-    /// The URL that a system on its disks calls when it is up, if there is such a system.
+    /// The URL that a system on its disks calls first when it is up, if there is such a system; empty if it
+    /// calls none.
     pub fn home_url(&self) -> Option<String> {
-        system_on(self).ok().map(|home| home.url)
+        let home = system_on(self).ok()?;
+        Some(home.urls.into_iter().next().unwrap_or_default())
     }
 
     /// What every boot of the agent was told, oldest first: all that a replay would need.
@@ -345,36 +349,39 @@ impl Host {
     /// and by HTTP; at the first start of each instance, and not when it is started again.
     async fn say_home(&self, home: &Home) {
         self.now_runs(Inside::System);
-        if lock(&self.called).as_ref() == Some(&home.url) {
+        if lock(&self.called).as_ref() == home.urls.first() && !home.urls.is_empty() {
             return;
         }
         if HostFaults::strikes(&self.faults.silent_os) {
             return;
         }
+        let mut held = self.faults.hold_system.subscribe();
+        // Its sender is as old as this host.
+        let _ = held.wait_for(|held| !held).await;
         let marking = async {
             loop {
                 self.serial.write(format!("\r\n{}\r\n", home.marker));
                 tokio::time::sleep(MARK_AGAIN).await;
             }
         };
-        if home.url.is_empty() || self.faults.no_way_home.load(Ordering::SeqCst) {
+        if home.urls.is_empty() || self.faults.no_way_home.load(Ordering::SeqCst) {
             return marking.await;
         }
         tokio::select! {
-            () = self.call_home(&home.url) => {}
+            () = self.call_home(&home.urls) => {}
             () = marking => {}
         }
     }
 
-    async fn call_home(&self, url: &str) {
+    async fn call_home(&self, urls: &[String]) {
         let Ok(client) = home_client() else { return };
-        for _ in 0..CALLS {
+        for url in urls.iter().cycle().take(CALLS) {
             if let Some(link) = &self.link.get() {
                 link.until_with_tenants().await;
             }
             let answer = client.post(url).body("instance_id=simulated").send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
-                *lock(&self.called) = Some(url.to_owned());
+                *lock(&self.called) = urls.first().cloned();
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -400,7 +407,7 @@ fn on_medium(medium: &[u8]) -> Option<Parameters> {
     let told = bessemer_boot::parameters::Parameters::parse(&line).ok()?;
     let pin: String = told.pin.iter().map(|byte| format!("{byte:02x}")).collect();
     Some(Parameters {
-        conductor: told.conductor,
+        conductors: told.conductors,
         pin: pin.parse().ok()?,
         boot: told.boot,
         token: told.token.reveal().to_owned(),

@@ -1,7 +1,8 @@
-//! Single requests of the agent protocol (`bessemer_wire::agent`), to the one conductor whose
-//! certificate is pinned. Whom to ask again is the caller's business.
+//! Single requests of the agent protocol (`bessemer_wire::agent`), to a conductor whose certificate is
+//! pinned; after one that does not answer, to the next one. Asking again is the caller's business.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bessemer_tls::{Trust, client_config};
@@ -14,10 +15,12 @@ use super::{AgentError, Parameters};
 /// A conductor that keeps a poll open for longer than this is gone.
 const LIMIT: Duration = Duration::from_secs(MAX_POLL_SECONDS + 30);
 
-/// A way to one conductor.
+/// A way to the conductors.
 pub struct Protocol {
     http: reqwest::Client,
-    conductor: String,
+    conductors: Vec<String>,
+    /// Which of them is asked, counted round and round.
+    asked: AtomicUsize,
 }
 
 /// What the conductor answered.
@@ -44,7 +47,8 @@ impl Protocol {
             .build()?;
         Ok(Self {
             http,
-            conductor: boot.conductor.clone(),
+            conductors: boot.conductors.clone(),
+            asked: AtomicUsize::new(0),
         })
     }
 
@@ -85,16 +89,26 @@ impl Protocol {
         first: usize,
         count: usize,
     ) -> Result<Answer, AgentError> {
-        self.send(self.http.get(format!("{}/{first}/{count}", url.0)))
-            .await
+        let url = format!("{}/{first}/{count}", url.0);
+        Self::answer(self.http.get(url)).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let asked = self.asked.load(Ordering::SeqCst) % self.conductors.len();
+        let conductor = &self.conductors[asked];
         self.http
-            .request(method, format!("{}/agent/v1/{path}", self.conductor))
+            .request(method, format!("{conductor}/agent/v1/{path}"))
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer, AgentError> {
+        let answer = Self::answer(request).await;
+        if !answer.as_ref().is_ok_and(|answer| answer.status != 503) {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+        }
+        answer
+    }
+
+    async fn answer(request: RequestBuilder) -> Result<Answer, AgentError> {
         let answer = request.send().await?;
         Ok(Answer {
             status: answer.status().as_u16(),

@@ -347,9 +347,11 @@ impl Agent {
 
     async fn chunk(&self, chunks: &Chunks, index: usize) -> Result<Bytes, AgentError> {
         let mut patience = Patience::default();
+        // Who has them in the clear may be gone while another conductor is there.
+        let mut by_tls = false;
         loop {
             let asked = async {
-                match &chunks.in_clear {
+                match chunks.in_clear.as_ref().filter(|_| !by_tls) {
                     Some(url) => self.protocol.chunks_in_clear(url, index, 1).await,
                     None => {
                         let path = format!("images/{}/chunks/{index}/1", chunks.image);
@@ -358,6 +360,7 @@ impl Agent {
                 }
             };
             let answer = online(&self.host, asked).await;
+            by_tls ^= answer.is_err();
             if let Some(answer) = patience.bear(answer).await? {
                 return Ok(answer);
             }

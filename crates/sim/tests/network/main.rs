@@ -6,6 +6,8 @@
 
 #[path = "../site/harness/mod.rs"]
 mod harness;
+#[path = "../../../store/tests/store/postgres.rs"]
+mod postgres;
 mod wire;
 
 use std::ffi::OsString;
@@ -19,8 +21,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bessemer_core::Timestamp;
 use bessemer_core::lifecycle::Timing;
-use bessemer_store::{Outages, StoreOptions, When};
+use bessemer_server::config::{Config, DatabaseUrl, Provisioning};
+use bessemer_store::{ConductorRecord, Location, Outages, Store, StoreOptions, When};
 use bessemer_wire::event::Event;
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -35,9 +39,12 @@ const POOL_FIRST: u8 = 50;
 
 type Test = fn(Wire) -> Pin<Box<dyn Future<Output = ()>>>;
 
-const TESTS: [(&str, Test); 4] = [
+const TESTS: [(&str, Test); 5] = [
     ("another_dhcp_server_is_told", |wire| {
         Box::pin(another_dhcp_server_is_told(wire))
+    }),
+    ("another_server_of_ours_is_no_stranger", |wire| {
+        Box::pin(another_server_of_ours_is_no_stranger(wire))
     }),
     ("a_storm_of_strangers_takes_nothing", |wire| {
         Box::pin(a_storm_of_strangers_takes_nothing(wire))
@@ -83,17 +90,23 @@ async fn site_with(wire: &Wire, timing: Timing) -> Site {
 
 /// The same with this store, and with the loaders in this folder for PXE.
 async fn site_as(wire: &Wire, store: StoreOptions, timing: Timing, loaders: PathBuf) -> Site {
-    let interface = wire.near().to_owned();
     Site::start_on(store, timing, |config| {
-        let provisioning = config.provisioning.as_mut().unwrap();
-        provisioning.interface = Some(interface);
-        provisioning.address = OWN;
+        let provisioning = on_wire(config, wire);
         provisioning.ipxe = loaders;
-        provisioning.subnet = "10.77.0.0/24".parse().unwrap();
-        provisioning.pool_first = Ipv4Addr::new(10, 77, 0, POOL_FIRST);
-        provisioning.pool_last = Ipv4Addr::new(10, 77, 0, 99);
     })
     .await
+}
+
+/// Its boot services are on the near end of `wire`.
+fn on_wire<'c>(config: &'c mut Config, wire: &Wire) -> &'c mut Provisioning {
+    let provisioning = config.provisioning.as_mut().unwrap();
+    provisioning.interface = Some(wire.near().to_owned());
+    provisioning.address = OWN;
+    provisioning.ipxe = PathBuf::new();
+    provisioning.subnet = "10.77.0.0/24".parse().unwrap();
+    provisioning.pool_first = Ipv4Addr::new(10, 77, 0, POOL_FIRST);
+    provisioning.pool_last = Ipv4Addr::new(10, 77, 0, 99);
+    provisioning
 }
 
 /// Events of this kind.
@@ -139,6 +152,61 @@ async fn another_dhcp_server_is_told(wire: Wire) {
     );
     assert_eq!(event.data["server"], "10.77.0.66");
     site.stop().await;
+}
+
+/// Two of our servers may share a provisioning network, each with DHCP.
+async fn another_server_of_ours_is_no_stranger(wire: Wire) {
+    const OURS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+    const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 66);
+    let url = postgres::new_database().await;
+    let store = Store::open(&Location::Postgres(url.clone()), StoreOptions::default()).await;
+    let ours = ConductorRecord {
+        id: "another".into(),
+        agent_url: Some(format!("https://{OURS}:8443")),
+        phone_home_url: None,
+    };
+    let (store, now) = (store.unwrap(), Timestamp::now());
+    store.conductor_lives(&ours, 1000, now).await.unwrap();
+    let mut site = Site::start_on(StoreOptions::default(), eager(), |config| {
+        config.database_url = Some(DatabaseUrl(url));
+        on_wire(config, &wire);
+    })
+    .await;
+    let node = site.machine().await;
+    node.machine.set_stuck_in_firmware(true);
+    site.api.create_node(&node.request()).await.unwrap();
+    site.wait_for_state(&node, "inspect wait").await;
+    let mac = node.host.mac.octets();
+    let spoken = wire.far(move || {
+        wire::ip(&format!("address add 10.77.0.200/24 dev {FAR}"));
+        let socket = speaks_dhcp();
+        for server in [OURS, STRANGER] {
+            let accepts = dhcp([1, 1, 6, 0], mac, 3, Some(server));
+            socket.send_to(&accepts, EVERY_DHCP_SERVER).unwrap();
+            let offers = dhcp([2, 1, 6, 0], [2, 0, 0, 0, 0, 1], 2, Some(server));
+            socket.send_to(&offers, "255.255.255.255:68").unwrap();
+        }
+    });
+    joined(spoken).await;
+    let stranger = STRANGER.to_string();
+    site.wait("the stranger to be told", async || {
+        let explained = site.api.explain_node(&node.name).await.unwrap();
+        let seen = serde_json::to_string(&explained.into_value()).unwrap();
+        let told = !told(&site, "boot.other_dhcp_server").await.is_empty();
+        (told && seen.contains(&stranger)).then_some(())
+    })
+    .await;
+    let ours = format!("\"{OURS}\"");
+    let all = site.events().await;
+    let of_ours = all
+        .iter()
+        .filter(|event| event.data.to_string().contains(&ours));
+    assert_eq!(of_ours.count(), 0);
+    let explained = site.api.explain_node(&node.name).await.unwrap();
+    let seen = serde_json::to_string(&explained.into_value()).unwrap();
+    assert!(!seen.contains(&format!("server, {OURS}")), "{seen}");
+    site.stop().await;
+    store.close().await;
 }
 
 /// Starts a program and waits until it says `words`.
@@ -430,17 +498,27 @@ fn speaks_dhcp() -> UdpSocket {
     socket
 }
 
-/// A DHCPDISCOVER (RFC 2131, figure 1) of UEFI's HTTP boot, under the MAC address of this number.
+/// A DHCPDISCOVER of UEFI's HTTP boot, under the MAC address of this number.
 fn discover(number: u32) -> Vec<u8> {
     let [a, b, c, d] = number.to_be_bytes();
+    dhcp([1, 1, 6, 0], [0x02, 0x99, a, b, c, d], 1, None)
+}
+
+/// A DHCP message (RFC 2131, figure 1) of UEFI's HTTP boot that begins with `head`, of type `kind`; with the
+/// `server` that is meant.
+fn dhcp(head: [u8; 4], mac: [u8; 6], kind: u8, server: Option<Ipv4Addr>) -> Vec<u8> {
     let mut packet = vec![0; 236];
-    packet[..4].copy_from_slice(&[1, 1, 6, 0]);
-    packet[4..8].copy_from_slice(&[STORM, b, c, d]);
+    packet[..4].copy_from_slice(&head);
+    packet[4..8].copy_from_slice(&[STORM, mac[3], mac[4], mac[5]]);
     packet[10] = 0x80;
-    packet[28..34].copy_from_slice(&[0x02, 0x99, a, b, c, d]);
+    packet[28..34].copy_from_slice(&mac);
     packet.extend([99, 130, 83, 99]);
-    packet.extend([53, 1, 1, 93, 2, 0, 16, 60, 10]);
+    packet.extend([53, 1, kind, 93, 2, 0, 16, 60, 10]);
     packet.extend(b"HTTPClient");
+    if let Some(server) = server {
+        packet.extend([54, 4]);
+        packet.extend(server.octets());
+    }
     packet.push(255);
     packet
 }

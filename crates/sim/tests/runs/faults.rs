@@ -463,7 +463,10 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
         SiteFault::ClockBehind => jump(server.jump, lasts, -1).await,
         SiteFault::ServerKilled => {
             server.die(times * 7, Duration::from_secs(30)).await;
-            tokio::time::sleep(lasts / 4).await;
+            // Where there is another server, what this one has begun may have to end without it.
+            let for_long = world.servers.len() > 1 && times > 2;
+            let away = lasts / 4 + Duration::from_secs(300) * u32::from(for_long);
+            tokio::time::sleep(away).await;
             server.start().await;
         }
         SiteFault::ServerDropped => {

@@ -235,13 +235,11 @@ impl World {
                             continue;
                         };
                         let site = server.site.clone();
-                        let at = server.agent_address.zip(server.agent_fingerprint);
-                        let (address, pin) = at.expect("boot services");
+                        let pin = server.agent_fingerprint.expect("boot services");
                         drop(server);
                         // In the server's own runtime: a question to a server that is killed has no
                         // answer, and one that stands still gives none for a while.
-                        let asked =
-                            runtime.spawn(async move { offered(&site, address, pin, mac).await });
+                        let asked = runtime.spawn(async move { offered(&site, pin, mac).await });
                         if let Ok(Ok(Some(found))) = timeout(UNANSWERED, asked).await {
                             return Some(found);
                         }

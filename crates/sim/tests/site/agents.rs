@@ -447,7 +447,7 @@ async fn a_system_calls_home_for_itself_only() {
         .await;
         let vendor_data = ConfigDrive::read(node.disk()).vendor_data.unwrap();
         let script = vendor_data["cloud-init"].as_str().unwrap();
-        let (_, after) = script.split_once("\nurl='").unwrap();
+        let (_, after) = script.split_once("\nurls='").unwrap();
         after.split_once('\'').unwrap().0.to_owned()
     };
     let first = url("first").await;

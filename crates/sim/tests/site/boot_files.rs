@@ -92,7 +92,7 @@ async fn a_boot_file_is_for_one_boot_of_one_machine() {
     );
     let pin: String = told.pin.iter().map(|byte| format!("{byte:02x}")).collect();
     let parameters = Parameters {
-        conductor: told.conductor,
+        conductors: told.conductors,
         pin: pin.parse().unwrap(),
         boot: told.boot,
         token: told.token.reveal().to_owned(),

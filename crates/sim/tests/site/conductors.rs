@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bessemer_server::Server;
 use bessemer_server::config::DatabaseUrl;
+use bessemer_sim::agent::Inside;
 use bessemer_store::{Gate, When};
 use bessemer_wire::api::NodeExplanation;
 use tokio::sync::Notify;
@@ -79,6 +80,40 @@ async fn what_one_server_has_seen_the_other_explains() {
 
 fn says_all(text: &str, words: &[&str]) -> bool {
     words.iter().all(|word| text.contains(word))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_whose_server_is_gone_for_good_go_on_with_another() {
+    let mut site = site().await;
+    let node = site.available().await;
+    site.offer(&node).await;
+    for number in 0..2 {
+        site.start_second(None).await;
+        site.boot_from_second();
+        // The second one is gone while the agent writes, or before the system says that it is up.
+        let held = match number {
+            0 => &node.host.faults.hold_in_write,
+            _ => &node.host.faults.hold_system,
+        };
+        held.send_replace(true);
+        let name = format!("web{number}");
+        site.order(&name).await;
+        let what = "the machine to be at work with the second server";
+        site.wait(what, async || match number {
+            0 => {
+                let id = site.node(&node).await.id;
+                site.second().site.progress.get(id).map(drop)
+            }
+            _ => (node.host.inside() == Inside::System).then_some(()),
+        })
+        .await;
+        site.kill_second().await;
+        held.send_replace(false);
+        let server = site.wait_for_active(&name).await;
+        assert_eq!(server.posts, 1, "{name}: it was not begun again");
+        assert_has_image(node.disk());
+        site.release(&name, &node).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,7 @@ fn home(drive: &ConfigDrive) -> String {
     let script = drive.vendor_data.as_ref().unwrap()["cloud-init"]
         .as_str()
         .unwrap();
-    let url = script.split("url='").nth(1).unwrap();
+    let url = script.split("urls='").nth(1).unwrap();
     url.split('\'').next().unwrap().to_owned()
 }
 

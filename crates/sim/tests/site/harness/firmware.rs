@@ -2,7 +2,6 @@
 //! uses this file too.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -11,17 +10,12 @@ use bessemer_server::site::Site;
 use bessemer_sim::agent::Parameters;
 use bessemer_tls::Fingerprint;
 
-/// What DHCP and the boot file would tell a machine now, if anything. Agents find the conductor at
-/// `agents`, by the certificate `pin`.
-pub(crate) async fn offered(
-    site: &Site,
-    agents: SocketAddr,
-    pin: Fingerprint,
-    mac: MacAddress,
-) -> Option<Parameters> {
+/// What DHCP and the boot file would tell a machine now, if anything. Agents find conductors by the
+/// certificate `pin`.
+pub(crate) async fn offered(site: &Site, pin: Fingerprint, mac: MacAddress) -> Option<Parameters> {
     let boot = site.store.boot_by_mac(mac).await.ok().flatten()?;
     (!boot.used).then(|| Parameters {
-        conductor: format!("https://{agents}"),
+        conductors: site.peers.agent_urls(),
         pin,
         boot: boot.boot,
         token: site.keyring.boot_token(boot.boot),

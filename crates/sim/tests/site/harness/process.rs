@@ -94,7 +94,6 @@ pub(super) struct Booting(Arc<Mutex<Option<BootServer>>>);
 struct BootServer {
     runtime: tokio::runtime::Handle,
     site: bessemer_server::site::Site,
-    address: SocketAddr,
     pin: bessemer_tls::Fingerprint,
 }
 
@@ -105,7 +104,6 @@ impl Booting {
         *self.0.lock().unwrap() = Some(BootServer {
             runtime: running.runtime.handle().clone(),
             site: server.site.clone(),
-            address: server.agent_address.unwrap(),
             pin: server.agent_fingerprint.unwrap(),
         });
     }
@@ -124,9 +122,8 @@ impl Booting {
                 let server = server?;
                 let runtime = server.runtime.clone();
                 // In the server's own runtime: a question to a server that is killed has no answer.
-                let answer = runtime.spawn(async move {
-                    offered(&server.site, server.address, server.pin, mac).await
-                });
+                let answer =
+                    runtime.spawn(async move { offered(&server.site, server.pin, mac).await });
                 answer.await.ok().flatten()
             }
             .boxed()

@@ -13,7 +13,7 @@ use bessemer_agent::client::Client;
 use bessemer_agent::clock::Clock;
 use bessemer_agent::drivers::Drivers;
 use bessemer_agent::machine::Machine;
-use bessemer_agent::network::Neighbor;
+use bessemer_agent::network::Witnesses;
 use bessemer_agent::network::lldp::Neighbors;
 use bessemer_agent::session::{self, Patience};
 use bessemer_agent::work::Context;
@@ -152,12 +152,12 @@ async fn live(host: &Host, root: &Path, told: Parameters) {
         drivers: Drivers::none_needed(),
         lldp: Neighbors::default(),
         clock: Clock::left_alone(),
-        client: Client::new(&told.conductor, told.pin, secret).unwrap(),
-        neighbor: Neighbor {
+        client: Client::new(&told.conductors, told.pin, secret).unwrap(),
+        witnesses: Witnesses {
             interface: "lo".into(),
             mac: host.mac,
             own: told.address,
-            target: told.address,
+            addresses: vec![told.address],
         },
     };
     session::run(context, hello, Patience::default()).await;
