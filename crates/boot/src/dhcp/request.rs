@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use bessemer_core::net::MacAddress;
 
 use super::silence::Silence;
+use super::watch;
 
 /// Of a BOOTP packet before its options, and of the magic cookie after it (RFC 2131 §2, §3).
 const FIXED_LENGTH: usize = 236;
@@ -199,6 +200,9 @@ fn client(
     let architecture = architecture.and_then(|value| value.first_chunk::<2>());
     let architecture = architecture.map(|value| u16::from_be_bytes(*value));
     let class = class.unwrap_or_default();
+    if class == watch::CLASS {
+        return Err(Silence::Watch);
+    }
     // iPXE sends the bare word; RFC 3004 has a length before it.
     let is_ipxe = user_class.is_some_and(|class| class == b"iPXE" || class == b"\x04iPXE");
     let (pxe, http) = (

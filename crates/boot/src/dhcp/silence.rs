@@ -24,6 +24,8 @@ pub enum Silence {
     DirectoryFailed,
     /// The client accepted another server's offer.
     OtherServer(Ipv4Addr),
+    /// One of our servers looks out for other people's ([`super::watch()`]).
+    Watch,
     /// Beside another DHCP server: the client talks to that one, as it should.
     NotForUs,
     /// The client says that the address is in use (DHCPDECLINE).
@@ -41,7 +43,10 @@ pub enum Silence {
 impl Silence {
     /// Whether it is how things should be.
     pub fn is_normal(self) -> bool {
-        matches!(self, Self::BootsItsDisk | Self::NotForUs | Self::Released)
+        matches!(
+            self,
+            Self::BootsItsDisk | Self::Watch | Self::NotForUs | Self::Released
+        )
     }
 
     /// Whether it says something about a machine that people may look for.
@@ -85,6 +90,7 @@ impl fmt::Display for Silence {
                      or set `provisioning.dhcp = \"proxy\"`"
                 );
             }
+            Self::Watch => "a server of ours looks out for other DHCP servers",
             Self::NotForUs => "the client talks to the other DHCP server",
             Self::Declined => "the client says that its address is in use by somebody else",
             Self::Released => "the client gave its address back",

@@ -19,6 +19,9 @@ use super::request::server_of;
 use super::server::open;
 use crate::{Error, Result};
 
+/// The vendor class (option 60) of our question, by which our own servers know it.
+pub(super) const CLASS: &[u8] = b"bessemer-watch";
+
 /// Where clients listen, and servers are asked.
 const CLIENT_PORT: u16 = 68;
 const SERVER_PORT: u16 = 67;
@@ -111,16 +114,26 @@ fn question(mac: MacAddress) -> Vec<u8> {
     let none = Ipv4Addr::UNSPECIFIED;
     let mut message = Message::new(none, none, none, none, &mac.octets());
     message.set_flags(Flags::default().set_broadcast());
-    message
-        .opts_mut()
-        .insert(DhcpOption::MessageType(MessageType::Discover));
+    let options = message.opts_mut();
+    options.insert(DhcpOption::MessageType(MessageType::Discover));
+    options.insert(DhcpOption::ClassIdentifier(CLASS.to_vec()));
     // A message of these few fields always has a form.
     message.to_vec().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::Request;
+    use super::super::silence::Silence;
     use super::*;
+
+    #[test]
+    fn our_own_servers_know_the_question() {
+        let mac = "52:54:00:77:00:01".parse().unwrap();
+        let (from, reason) = Request::parse(&question(mac)).unwrap_err();
+        assert_eq!((from, reason), (Some(mac), Silence::Watch));
+        assert!(!reason.is_worth_telling());
+    }
 
     #[test]
     fn a_stranger_is_told_once_an_hour_and_a_flood_is_bounded() {

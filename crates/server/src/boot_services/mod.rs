@@ -342,9 +342,8 @@ fn named(reason: dhcp::Silence, mac: Option<MacAddress>) -> (&'static str, Strin
 }
 
 impl BootServices {
-    /// Tells operators what happened by DHCP. `own` is our own interface, whose questions are not
-    /// for answers.
-    fn tell_dhcp(&self, event: dhcp::Event, own: Option<MacAddress>) {
+    /// Tells operators what happened by DHCP.
+    fn tell_dhcp(&self, event: dhcp::Event) {
         match event {
             dhcp::Event::Answered {
                 mac,
@@ -369,7 +368,6 @@ impl BootServices {
                 );
                 self.tell("boot.flood", "DHCP", &message, json!({ "told": told }));
             }
-            dhcp::Event::Silent { mac, .. } if mac.is_some() && mac == own => {}
             // It is served by another one of our servers.
             dhcp::Event::Silent {
                 reason: dhcp::Silence::OtherServer(server),

@@ -34,7 +34,6 @@ impl BootServices {
             return Ok(());
         };
         let mode = config.mode;
-        let own = own_address(interface);
         let sockets = Arc::new(dhcp::bind(interface, mode)?);
         let services = self.clone();
         parts.run(
@@ -43,7 +42,7 @@ impl BootServices {
             move || {
                 let (sockets, config) = (sockets.clone(), config.clone());
                 let (directory, teller) = (services.clone(), services.clone());
-                let tell = move |event| teller.tell_dhcp(event, own);
+                let tell = move |event| teller.tell_dhcp(event);
                 async move { dhcp::serve(&sockets, config, directory, tell).await }
             },
         );
@@ -63,7 +62,7 @@ impl BootServices {
             Err(error) => warn!("{error}"),
         }
         // Beside another server, that one would be found again and again.
-        match own {
+        match own_address(interface) {
             Some(mac) if mode == dhcp::Mode::Full => self.start_watch(parts, interface, mac),
             Some(_) => {}
             None => warn!("{interface} has no MAC address: other DHCP servers are not looked for"),
