@@ -161,7 +161,7 @@ mod tests {
             urls[..2],
             ["https://10.0.0.9:8443", "https://10.0.0.1:8443"]
         );
-        assert!(peers.serve_at([10, 0, 0, 1].into()) && !peers.serve_at([10, 0, 0, 9].into()));
+        assert!(peers.serve_at([10, 0, 0, 1].into()) && !peers.serve_at([10, 0, 0, 99].into()));
         // One address that all of them share.
         assert_eq!(peers.phone_home_urls(), ["http://10.0.0.100"]);
     }
