@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bessemer_boot::parameters::MAX_CONDUCTORS;
 use bessemer_store::ConductorRecord;
+use bessemer_tls::Fingerprint;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::site::Site;
@@ -34,16 +35,17 @@ impl Peers {
     pub fn alone(phone_home_url: Option<String>) -> Self {
         let own = ConductorRecord {
             id: Uuid::new_v4().to_string(),
-            agent_url: None,
             phone_home_url,
+            ..ConductorRecord::default()
         };
         let others = Vec::new();
         Self(Mutex::new(Known { own, others }))
     }
 
-    /// From now on agents reach this server at `url`, which has no path.
-    pub fn serves_agents_at(&self, url: String) {
-        self.known().own.agent_url = Some(url);
+    /// From now on agents reach this server at `url`, which has no path, and find the certificate `pin` there.
+    pub(crate) fn serves_agents_at(&self, url: String, pin: Fingerprint) {
+        let own = &mut self.known().own;
+        (own.agent_url, own.agent_pin) = (Some(url), Some(pin.to_string()));
     }
 
     /// What this server calls itself.
@@ -57,9 +59,16 @@ impl Peers {
         known.others.iter().map(|other| other.id.clone()).collect()
     }
 
-    /// Where agents call: this server, then the others, [`MAX_CONDUCTORS`] at most.
+    /// Where agents call: this server, then the others that have the same certificate, [`MAX_CONDUCTORS`] at
+    /// most.
     pub fn agent_urls(&self) -> Vec<String> {
-        self.urls(|server| server.agent_url.as_ref())
+        let pin = self.known().own.agent_pin.clone();
+        self.urls(|server| {
+            server
+                .agent_url
+                .as_ref()
+                .filter(|_| server.agent_pin == pin)
+        })
     }
 
     /// Where new systems say that they are up: at this server, then at the others, as many at most.
@@ -102,7 +111,8 @@ impl Peers {
         match site.store.conductor_lives(&own, silence, site.now()).await {
             Ok(mut alive) => {
                 alive.retain(|server| server.id != own.id);
-                self.known().others = alive;
+                let before = std::mem::replace(&mut self.known().others, alive.clone());
+                tell_changes(&own, &before, &alive);
             }
             Err(error) => warn!(%error, "cannot tell which other servers are alive"),
         }
@@ -129,6 +139,42 @@ pub(crate) async fn keep(site: Site, stop: CancellationToken) {
     }
 }
 
+/// Says who has come and who has gone.
+fn tell_changes(own: &ConductorRecord, before: &[ConductorRecord], alive: &[ConductorRecord]) {
+    let is_in = |all: &[ConductorRecord], server: &ConductorRecord| {
+        all.iter().any(|each| each.id == server.id)
+    };
+    for server in alive.iter().filter(|server| !is_in(before, server)) {
+        greet(own, server);
+    }
+    for server in before.iter().filter(|server| !is_in(alive, server)) {
+        let agents = server.agent_url.as_deref().unwrap_or("nowhere");
+        info!(
+            server = server.id,
+            agents, "a server of this database is gone"
+        );
+    }
+}
+
+/// Says that there is another server, and what it does not share with us.
+fn greet(own: &ConductorRecord, server: &ConductorRecord) {
+    let agents = server.agent_url.as_deref().unwrap_or("nowhere");
+    info!(
+        server = server.id,
+        agents, "another server of this database is alive"
+    );
+    if let (Some(own), Some(other)) = (&own.agent_pin, &server.agent_pin)
+        && own != other
+    {
+        error!(
+            server = server.id,
+            agents,
+            "it shows agents another certificate, so they cannot go on there when this server dies: \
+             let all servers of a database have the same `data` folder"
+        );
+    }
+}
+
 fn interval(site: &Site) -> Duration {
     match site.config.bmc.power_check {
         0 => SIGN_OF_LIFE,
@@ -140,10 +186,13 @@ fn interval(site: &Site) -> Duration {
 mod tests {
     use super::*;
 
+    const PIN: &str = "abababababababababababababababababababababababababababababababab";
+
     fn server(number: usize) -> ConductorRecord {
         ConductorRecord {
             id: number.to_string(),
             agent_url: Some(format!("https://10.0.0.{number}:8443")),
+            agent_pin: Some(if number < 15 { PIN } else { "cd" }.into()),
             phone_home_url: number.is_multiple_of(2).then(|| "http://10.0.0.100".into()),
         }
     }
@@ -152,16 +201,19 @@ mod tests {
     fn machines_are_told_of_this_server_first_and_of_no_more_than_they_bear() {
         let peers = Peers::alone(None);
         assert!(peers.agent_urls().is_empty() && peers.phone_home_urls().is_empty());
-        peers.serves_agents_at("https://10.0.0.9:8443".into());
-        assert_eq!(peers.agent_urls(), ["https://10.0.0.9:8443"]);
+        peers.serves_agents_at("https://10.0.0.99:8443".into(), PIN.parse().unwrap());
+        assert_eq!(peers.agent_urls(), ["https://10.0.0.99:8443"]);
         peers.known().others = (1..20).map(server).collect();
         let urls = peers.agent_urls();
         assert_eq!(urls.len(), MAX_CONDUCTORS);
         assert_eq!(
             urls[..2],
-            ["https://10.0.0.9:8443", "https://10.0.0.1:8443"]
+            ["https://10.0.0.99:8443", "https://10.0.0.1:8443"]
         );
-        assert!(peers.serve_at([10, 0, 0, 1].into()) && !peers.serve_at([10, 0, 0, 99].into()));
+        // From 15 on they have another certificate.
+        peers.known().others = (13..18).map(server).collect();
+        assert_eq!(peers.agent_urls().len(), 3);
+        assert!(peers.serve_at([10, 0, 0, 15].into()) && !peers.serve_at([10, 0, 0, 99].into()));
         // One address that all of them share.
         assert_eq!(peers.phone_home_urls(), ["http://10.0.0.100"]);
     }

@@ -287,13 +287,13 @@ impl Server {
         })?;
         let in_clear = provisioning.image_transport == ImageTransport::Http;
         let url = format!("https://{agent_address}");
-        self.site.peers.serves_agents_at(url);
+        let fingerprint = certificate.fingerprint();
+        self.site.peers.serves_agents_at(url, fingerprint);
         // Before this server answers DHCP, or starts anything on a machine.
         self.site.peers.tell(&self.site).await;
         let chunk_service = in_clear.then_some(boot_address);
         let agents = agents::router(self.site.clone(), chunk_service);
         parts.serve(tls, agents, Bounds::MACHINES);
-        let fingerprint = certificate.fingerprint();
         let services = BootServices::new(
             self.site.clone(),
             provisioning.clone(),

@@ -5,6 +5,7 @@
 use bessemer_core::Timestamp;
 
 use crate::Error;
+use crate::database::Row;
 use crate::store::Store;
 use crate::value::values;
 
@@ -18,6 +19,8 @@ pub struct ConductorRecord {
     pub id: String,
     /// The URL under which agents call it, without a path, if it serves them.
     pub agent_url: Option<String>,
+    /// The SHA-256 of the certificate that agents find there, in hexadecimal.
+    pub agent_pin: Option<String>,
     /// The URL under which new systems say that they are up, without a path, if it listens to them.
     pub phone_home_url: Option<String>,
 }
@@ -31,12 +34,12 @@ impl Store {
         silence_ms: i64,
         now: Timestamp,
     ) -> Result<Vec<ConductorRecord>, Error> {
-        const SAY: &str = "INSERT INTO conductor (id, seen_at, agent_url, phone_home_url)
-            VALUES ($1, $2, $3, $4)
-            ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at,
-                agent_url = excluded.agent_url, phone_home_url = excluded.phone_home_url";
+        const SAY: &str = "INSERT INTO conductor (id, seen_at, agent_url, agent_pin, phone_home_url)
+            VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, agent_url = excluded.agent_url,
+                agent_pin = excluded.agent_pin, phone_home_url = excluded.phone_home_url";
         const FORGET: &str = "DELETE FROM conductor WHERE seen_at < $1";
-        const ALIVE: &str = "SELECT id, agent_url, phone_home_url FROM conductor
+        const ALIVE: &str = "SELECT id, agent_url, agent_pin, phone_home_url FROM conductor
             WHERE seen_at >= $1 ORDER BY id";
         if self.others().is_none() {
             return Ok(vec![own.clone()]);
@@ -46,23 +49,16 @@ impl Store {
         let ConductorRecord {
             id,
             agent_url,
+            agent_pin,
             phone_home_url,
-        } = own;
-        let said = values![id, now, agent_url.clone(), phone_home_url.clone()];
+        } = own.clone();
+        let said = values![id, now, agent_url, agent_pin, phone_home_url];
         write.execute(SAY, said).await?;
         let long_ago = ago(silence_ms.saturating_mul(FORGOTTEN_AFTER));
         write.execute(FORGET, values![long_ago]).await?;
         write.commit_quietly().await?;
         let rows = self.database().rows(ALIVE, values![ago(silence_ms)]);
-        let rows = rows.await?;
-        let record = |row: &crate::database::Row| {
-            Ok(ConductorRecord {
-                id: row.text("id")?,
-                agent_url: row.optional_text("agent_url")?,
-                phone_home_url: row.optional_text("phone_home_url")?,
-            })
-        };
-        rows.iter().map(record).collect()
+        rows.await?.iter().map(record).collect()
     }
 
     /// Says that the server `id` has come to its end.
@@ -75,4 +71,13 @@ impl Store {
         write.execute(SQL, values![id]).await?;
         write.commit_quietly().await
     }
+}
+
+fn record(row: &Row) -> Result<ConductorRecord, Error> {
+    Ok(ConductorRecord {
+        id: row.text("id")?,
+        agent_url: row.optional_text("agent_url")?,
+        agent_pin: row.optional_text("agent_pin")?,
+        phone_home_url: row.optional_text("phone_home_url")?,
+    })
 }

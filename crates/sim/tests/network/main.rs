@@ -163,7 +163,7 @@ async fn another_server_of_ours_is_no_stranger(wire: Wire) {
     let ours = ConductorRecord {
         id: "another".into(),
         agent_url: Some(format!("https://{OURS}:8443")),
-        phone_home_url: None,
+        ..ConductorRecord::default()
     };
     let (store, now) = (store.unwrap(), Timestamp::now());
     store.conductor_lives(&ours, 1000, now).await.unwrap();

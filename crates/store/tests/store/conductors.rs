@@ -13,6 +13,7 @@ fn conductor(id: &str) -> ConductorRecord {
     ConductorRecord {
         id: id.into(),
         agent_url: Some(format!("https://{id}:8443")),
+        agent_pin: Some("ab".repeat(32)),
         phone_home_url: None,
     }
 }
