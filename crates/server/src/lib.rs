@@ -6,7 +6,7 @@
 //! - [`conductor`]: the loop that moves nodes, and how intents are carried out;
 //! - [`agents`]: what agents say and fetch; [`boot_services`]: how a machine comes to load one;
 //! - [`api`]: what people and programs ask for; [`phone_home`]: how a new OS says that it is up;
-//! - [`fabric`]: the switches; secrets: [`keyring`], [`sealing`].
+//! - [`fabric`]: the switches; secrets: [`keyring`], [`sealing`]; [`peers`]: the other servers of the database.
 //!
 //! Only the conductor changes where a node is; everything else records what is wanted or seen, and
 //! rings a bell ([`bells`]).
