@@ -144,13 +144,21 @@ pub struct Client {
 
 /// Those that can be asked.
 struct Conductors {
+    /// The one that started this boot, and others.
     urls: Vec<String>,
-    current: AtomicUsize,
+    /// How often the one that was asked did not answer.
+    turns: AtomicUsize,
 }
 
 impl Conductors {
+    /// Every other time it is the first's turn: the others may be out of this machine's reach, and
+    /// should not hold it up for long when the first one is only started again.
     fn current(&self) -> &str {
-        let current = self.current.load(Ordering::Relaxed) % self.urls.len().max(1);
+        let turns = self.turns.load(Ordering::Relaxed);
+        let current = match self.urls.len() {
+            all @ 2.. if turns % 2 == 1 => 1 + turns / 2 % (all - 1),
+            _ => 0,
+        };
         self.urls.get(current).map_or("", String::as_str)
     }
 }
@@ -171,7 +179,7 @@ impl Client {
         let urls = conductors.iter().map(|url| url.trim_end_matches('/'));
         let conductors = Conductors {
             urls: urls.map(str::to_owned).collect(),
-            current: AtomicUsize::new(0),
+            turns: AtomicUsize::new(0),
         };
         let tls = bessemer_tls::client_config(&Trust::Pinned(pin))?;
         let build = |https_only| {
@@ -201,7 +209,7 @@ impl Client {
 
     /// Asks the next conductor from now on, if there are several.
     pub fn turn_to_next(&self) {
-        self.conductors.current.fetch_add(1, Ordering::Relaxed);
+        self.conductors.turns.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Trades the token of this boot for the session.
@@ -377,6 +385,27 @@ async fn refused(mut response: Response) -> ClientError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_conductor_is_asked_every_other_time() {
+        for (urls, asked) in [
+            (&["a"][..], "aaaaaa"),
+            (&["a", "b"], "ababab"),
+            (&["a", "b", "c"], "abacab"),
+            (&[], ""),
+        ] {
+            let conductors = Conductors {
+                urls: urls.iter().map(|&url| url.to_owned()).collect(),
+                turns: AtomicUsize::new(0),
+            };
+            let in_turn = (0..6).map(|_| {
+                let current = conductors.current().to_owned();
+                conductors.turns.fetch_add(1, Ordering::Relaxed);
+                current
+            });
+            assert_eq!(in_turn.collect::<String>(), asked);
+        }
+    }
 
     fn refused(status: u16) -> ClientError {
         ClientError::Refused {
