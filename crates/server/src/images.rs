@@ -20,7 +20,7 @@ use bessemer_image::Error;
 use bessemer_image::import::{self, Progress};
 use bessemer_image::map::BlockMap;
 use bessemer_image::store::{ImageStore, StoredImage};
-use bessemer_store::{ImageRecord, ImportedImage, NewEvent, Store};
+use bessemer_store::{ImageRecord, ImportedImage, NewEvent};
 use bessemer_wire::api::ImageStatus;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -85,7 +85,7 @@ impl ImageLibrary {
         let task = tokio::spawn(
             async move {
                 let result = library.import(&site, &image).await;
-                library.record(&site.store, &image, result).await;
+                library.record(&site, &image, result).await;
                 library.imports().remove(&id);
             }
             .instrument(span),
@@ -191,7 +191,7 @@ impl ImageLibrary {
     }
 
     /// Tells the database, and through it everybody, how the import ended.
-    async fn record(&self, store: &Store, image: &ImageRecord, result: Result<StoredImage, Error>) {
+    async fn record(&self, site: &Site, image: &ImageRecord, result: Result<StoredImage, Error>) {
         let outcome = match &result {
             Ok(stored) => Ok(ImportedImage {
                 virtual_size: stored.map().virtual_size(),
@@ -207,7 +207,7 @@ impl ImageLibrary {
         };
         info!("{message}");
         for _ in 0..RECORD_TRIES {
-            match store.finish_image(image.id, outcome.clone()).await {
+            match site.store.finish_image(image.id, outcome.clone()).await {
                 Ok(()) => break,
                 Err(bessemer_store::Error::NotFound { .. }) => {
                     // Deleted meanwhile: nobody will ask for the bytes.
@@ -219,7 +219,7 @@ impl ImageLibrary {
             tokio::time::sleep(RECORD_PAUSE).await;
         }
         let event = event(image, outcome.is_ok(), message);
-        if let Err(error) = store.append_events(&[event], crate::site::now()).await {
+        if let Err(error) = site.store.append_events(&[event], site.now()).await {
             warn!(%error, "nobody could be told how the import ended");
         }
     }

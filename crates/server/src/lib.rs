@@ -18,7 +18,7 @@ pub mod bells;
 pub mod bmcs;
 pub mod boot_services;
 pub mod chunk_service;
-mod clock;
+pub mod clock;
 pub mod commands;
 pub mod conductor;
 pub mod config;

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::bells::{self, AgentBells, Bell};
 use crate::bmcs::BmcPool;
 use crate::boot_services::BootServices;
+use crate::clock::Clock;
 use crate::conductor::Conductor;
 use crate::config::{Config, ConfigError, ImageTransport, Provisioning};
 use crate::data_folder::{self, Alone};
@@ -35,7 +36,7 @@ use crate::ramdisk::{self, Ramdisk};
 use crate::serving::{self, Bounds, PlainListener};
 use crate::sightings::Sightings;
 use crate::sightings::shared;
-use crate::site::{ProgressBoard, Site, now};
+use crate::site::{ProgressBoard, Site};
 use crate::tls_listener::TlsListener;
 use crate::{agents, api, chunk_service, clock, open_files, phone_home, sealing};
 
@@ -155,6 +156,8 @@ impl Server {
         let store = open_store(&config, options.store).await?;
         let keyring = Arc::new(sealing::keyring_for(&store, &config.data).await?);
         let images_folder = config.data.join("images");
+        let clock = Clock::default();
+        clock.follow(&store).await?;
 
         let parts = Parts {
             stop: CancellationToken::new(),
@@ -196,10 +199,11 @@ impl Server {
             metrics: Arc::new(Metrics::default()),
             supervisor,
             progress: ProgressBoard::default(),
-            sightings: Sightings::new(Uuid::new_v4()),
+            sightings: Sightings::new(Uuid::new_v4(), clock.clone()),
             ramdisk: Ramdisk::new(booted),
             heard: Heard::default(),
-            hearing: Arc::new(Hearing::from(now())),
+            hearing: Arc::new(Hearing::from(clock.now())),
+            clock,
             agents,
             fabric: Arc::new(Fabric::default()),
             placing: api::Placing::default(),

@@ -20,7 +20,7 @@ use bessemer_wire::api::Sighting;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::site::now;
+use crate::clock::Clock;
 
 pub use seen::{ConsoleTail, Place, Seen};
 
@@ -47,6 +47,7 @@ const CONSOLE_LINES: usize = 20;
 pub struct Sightings {
     /// Names this server among those on the same database, until it ends.
     server: Uuid,
+    clock: Clock,
     nodes: Arc<Mutex<Nodes>>,
 }
 
@@ -86,10 +87,11 @@ impl Nodes {
 }
 
 impl Sightings {
-    /// Nothing, seen by the server of this name.
-    pub fn new(server: Uuid) -> Self {
+    /// Nothing, seen by the server of this name; what is seen is seen at times of this clock.
+    pub fn new(server: Uuid, clock: Clock) -> Self {
         Self {
             server,
+            clock,
             nodes: Arc::default(),
         }
     }
@@ -107,7 +109,7 @@ impl Sightings {
         trouble: Option<Cause>,
         what: impl Into<String>,
     ) {
-        let sighting = sighting(trouble, &what.into());
+        let sighting = self.sighting(trouble, &what.into());
         let mut nodes = self.lock();
         let kept = nodes.of(node).places.entry(place).or_default();
         // The same again and again is one sighting, as of the last time.
@@ -126,7 +128,7 @@ impl Sightings {
 
     /// Notes what the agent of `node` says that it is doing.
     pub fn agent_says(&self, node: NodeId, what: &str) {
-        let sighting = sighting(None, what);
+        let sighting = self.sighting(None, what);
         self.lock().of(node).agent = Some(sighting);
     }
 
@@ -148,14 +150,24 @@ impl Sightings {
         }
         let console = console.get_or_insert_with(|| Console {
             server,
-            at: now(),
+            at: self.clock.now(),
             bytes: VecDeque::new(),
         });
         let bytes = &bytes[bytes.len().saturating_sub(CONSOLE_BYTES)..];
         let surplus = (console.bytes.len() + bytes.len()).saturating_sub(CONSOLE_BYTES);
         console.bytes.drain(..surplus);
         console.bytes.extend(bytes);
-        console.at = now();
+        console.at = self.clock.now();
+    }
+
+    fn sighting(&self, trouble: Option<Cause>, what: &str) -> Sighting {
+        Sighting {
+            at: self.clock.now(),
+            well: trouble.is_none(),
+            cause: trouble,
+            times: 1,
+            what: what.chars().take(MAX_TEXT).collect(),
+        }
     }
 
     /// What was seen of `node`.
@@ -222,16 +234,6 @@ impl Console {
     }
 }
 
-fn sighting(trouble: Option<Cause>, what: &str) -> Sighting {
-    Sighting {
-        at: now(),
-        well: trouble.is_none(),
-        cause: trouble,
-        times: 1,
-        what: what.chars().take(MAX_TEXT).collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,7 +243,7 @@ mod tests {
     const SERVER: ServerId = ServerId(Uuid::from_u128(2));
 
     fn none() -> Sightings {
-        Sightings::new(Uuid::nil())
+        Sightings::new(Uuid::nil(), Clock::default())
     }
 
     fn console_of(sightings: &Sightings, server: ServerId) -> Vec<String> {

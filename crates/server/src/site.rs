@@ -14,6 +14,7 @@ use bessemer_wire::agent::Progress;
 use crate::api::{Placing, Surveys};
 use crate::bells::{AgentBells, Bell};
 use crate::bmcs::BmcPool;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::fabric::Fabric;
 use crate::heard::Heard;
@@ -32,6 +33,8 @@ pub struct Site {
     pub config: Arc<Config>,
     /// The database.
     pub store: Store,
+    /// The time.
+    pub clock: Clock,
     /// Sealing and deriving secrets.
     pub keyring: Arc<Keyring>,
     /// The images.
@@ -69,9 +72,9 @@ pub struct Site {
 }
 
 impl Site {
-    /// The time.
+    /// The time, by the only clock of the server; everything else is handed times.
     pub fn now(&self) -> Timestamp {
-        now()
+        self.clock.now()
     }
 
     /// Where a boot's medium is, if this site serves media.
@@ -92,11 +95,6 @@ impl Site {
             ..node.spec.clone()
         }
     }
-}
-
-/// The time: the only clock of the server; everything else is handed times.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::now()
 }
 
 /// What agents are doing at this moment. Not stored: it is old news a second later.

@@ -36,7 +36,7 @@ use self::serial::SerialConsoles;
 use crate::site::Site;
 
 /// How long a claim lasts unless renewed. A node whose conductor dies moves again after this.
-const LEASE: Duration = Duration::from_secs(30);
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
 /// How many nodes are moved at the same time. Most of the time is spent waiting for BMCs.
 const CONCURRENCY: usize = 64;
@@ -172,8 +172,13 @@ impl Conductor {
         }
     }
 
-    /// At most `most` nodes that are due, and that nobody has.
+    /// At most `most` nodes that are due, and that nobody has. None for a while after a moment from which
+    /// on it is not known whose leases have run out.
     async fn claim(&self, most: usize) -> Vec<Claimed> {
+        if let Some(left) = self.site.clock.unsettled() {
+            sleep(left.min(POLL)).await;
+            return Vec::new();
+        }
         let (store, lease) = (&self.site.store, LEASE.as_millis() as i64);
         let claims = store.claim_some_due(&self.worker, self.site.now(), lease, most);
         match claims.await {

@@ -19,6 +19,7 @@ use bessemer_core::lifecycle::{Cleanliness, NodeState, Phase, Step};
 use bessemer_server::api;
 use bessemer_server::bells::{AgentBells, Bell};
 use bessemer_server::bmcs::BmcPool;
+use bessemer_server::clock::Clock;
 use bessemer_server::config::Config;
 use bessemer_server::fabric::Fabric;
 use bessemer_server::heard::Heard;
@@ -138,13 +139,14 @@ impl Api {
         let keyring = Arc::new(Keyring::of_folder(folder.path(), true).unwrap());
         let site = Site {
             config: Arc::new(config),
+            clock: Clock::default(),
             bmcs: Arc::new(BmcPool::new(keyring.clone())),
             keyring,
             images: ImageLibrary::open(&folder.path().join("images")).unwrap(),
             metrics: Arc::new(Metrics::default()),
             supervisor,
             progress: ProgressBoard::default(),
-            sightings: Sightings::new(Uuid::new_v4()),
+            sightings: Sightings::new(Uuid::new_v4(), Clock::default()),
             ramdisk: Ramdisk::new(Vec::new()),
             heard: Heard::default(),
             hearing: Arc::new(Hearing::from(bessemer_core::Timestamp::now())),

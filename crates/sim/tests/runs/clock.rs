@@ -11,13 +11,15 @@
 //! Nothing is speeded up that works. Whether a thread does is the kernel's word: one that has been
 //! woken and waits for a processor counts as running, however scarce those are. What the pacer cannot
 //! see is work outside of these threads; [`Clock::waits_outside`] tells of it, and time goes on slowly then.
+//! Who is outside and has to show the site's time reads how far it is ahead ([`Clock::show_in`]).
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, Once, Weak};
+use std::sync::{Arc, Mutex, Once, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use nix::libc::{
@@ -50,6 +52,10 @@ const NANOSECONDS: i64 = 1_000_000_000;
 /// The clock of one site.
 pub(crate) struct Clock {
     started: Instant,
+    /// Where others read how far it is ahead.
+    shown_in: OnceLock<File>,
+    /// How far what is said there is off.
+    pub(crate) jump_of_shown: AtomicI64,
     /// Nanoseconds, as of all offsets here.
     ahead: AtomicI64,
     threads: Mutex<Vec<Weak<Thread>>>,
@@ -72,7 +78,7 @@ struct Thread {
     stat: File,
 }
 
-/// How far the time of day of one server is off, as others see it.
+/// How far the time of day of one server, or of a database, is off, as others see it.
 pub(crate) type Jump = &'static AtomicI64;
 
 thread_local! {
@@ -235,6 +241,8 @@ impl Clock {
         });
         let clock: &'static Self = Box::leak(Box::new(Self {
             started: Instant::now(),
+            shown_in: OnceLock::new(),
+            jump_of_shown: AtomicI64::new(0),
             ahead: AtomicI64::new(0),
             threads: Mutex::default(),
             outside: AtomicU32::new(0),
@@ -254,6 +262,24 @@ impl Clock {
     /// The same whenever `look` says so, for as long as it is there.
     pub(crate) fn waits_outside_while(&self, look: &Arc<dyn Fn() -> bool + Send + Sync>) {
         self.looks.lock().unwrap().push(Arc::downgrade(look));
+    }
+
+    /// Says in this file, which is made, how many seconds the site is ahead.
+    pub(crate) fn show_in(&self, path: &Path) {
+        let file = File::create(path).unwrap();
+        assert!(self.shown_in.set(file).is_ok(), "one file for each site");
+        self.show();
+    }
+
+    fn show(&self) {
+        if let Some(file) = self.shown_in.get() {
+            let ahead =
+                self.ahead.load(Ordering::SeqCst) + self.jump_of_shown.load(Ordering::SeqCst);
+            let ahead = ahead as f64 / NANOSECONDS as f64;
+            // All of it at once, and always as long: nobody reads half of it.
+            let text = format!("{ahead:020.9}");
+            file.write_all_at(text.as_bytes(), 0).unwrap();
+        }
     }
 
     /// The site is gone.
@@ -336,6 +362,7 @@ impl Clock {
             *waited = 0;
         }
         self.ahead.fetch_add(by, Ordering::SeqCst);
+        self.show();
         for thread in threads {
             if thread.until() <= now + by {
                 // It does not know yet that its time is over.

@@ -1,5 +1,6 @@
 //! The PostgreSQL of a site: a database of the cluster that all sites share, or a cluster of its own,
-//! which crashes, stops or stands still, and takes every reader and writer of the site with it.
+//! which crashes, stops or stands still, and takes every reader and writer of the site with it. Either
+//! shows the site's time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use bessemer_store::{Location, Store, StoreOptions};
 use tokio::sync::OnceCell;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Jump};
 use crate::faults::SiteFault;
 use crate::postgres::{self, Cluster};
 
@@ -23,10 +24,13 @@ impl Database {
     pub(crate) async fn new(is_own: bool, clock: &'static Clock) -> Self {
         if !is_own {
             let (url, own) = (empty_database().await, None);
+            clock.show_in(&postgres::file_of_time(&url));
             return Self { url, clock, own };
         }
         let cluster = Cluster::start().await;
         let url = cluster.new_database().await;
+        clock.show_in(&postgres::file_of_time(&url));
+        postgres::show_time_of_file(&url).await;
         let own = Some(cluster);
         Self { url, clock, own }
     }
@@ -34,6 +38,11 @@ impl Database {
     /// Whether the site may do with it whatever it likes.
     pub(crate) fn is_own(&self) -> bool {
         self.own.is_some()
+    }
+
+    /// How far its time of day is off, in nanoseconds.
+    pub(crate) fn jump(&self) -> Jump {
+        &self.clock.jump_of_shown
     }
 
     /// Cuts everybody's connections to it.
@@ -83,6 +92,7 @@ async fn empty_database() -> String {
         let location = Location::Postgres(url.clone());
         let store = Store::open(&location, StoreOptions::default()).await;
         store.unwrap().close().await;
+        postgres::show_time_of_file(&url).await;
         url
     });
     postgres::copy_of(schema.await).await

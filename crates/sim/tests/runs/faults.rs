@@ -7,6 +7,7 @@ use std::time::Duration;
 use bessemer_sim::agent::Inside;
 use bessemer_sim::switch::{SimulatedSwitch, SwitchFaults};
 
+use crate::clock::Jump;
 use crate::database::Database;
 use crate::dice::Dice;
 use crate::process::Place;
@@ -459,8 +460,8 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
             server.lose_answer(times * 3);
             tokio::time::sleep(lasts).await;
         }
-        SiteFault::ClockAhead => jump(server.jump, lasts, 1).await,
-        SiteFault::ClockBehind => jump(server.jump, lasts, -1).await,
+        SiteFault::ClockAhead => jump(clock_of(world, rule), lasts, 1).await,
+        SiteFault::ClockBehind => jump(clock_of(world, rule), lasts, -1).await,
         SiteFault::ServerKilled => {
             server.die(times * 7, Duration::from_secs(30)).await;
             // Where there is another server, what this one has begun may have to end without it.
@@ -494,8 +495,16 @@ async fn strike(world: &World, rule: &Rule<SiteFault>) {
     world.judge.tell(format!("site: no more {:?}", rule.kind));
 }
 
-/// The time of day of a server is off for as long as it is off by.
-async fn jump(jump: crate::clock::Jump, by: Duration, sign: i64) {
+/// Whose time of day jumps: a server's, or that of the database which several go by.
+fn clock_of(world: &World, rule: &Rule<SiteFault>) -> Jump {
+    match &world.database {
+        Some(database) if rule.times > 2 => database.jump(),
+        _ => world.servers[rule.of].jump,
+    }
+}
+
+/// A time of day is off for as long as it is off by.
+async fn jump(jump: Jump, by: Duration, sign: i64) {
     jump.store(sign * by.as_nanos() as i64, Ordering::SeqCst);
     tokio::time::sleep(by).await;
     jump.store(0, Ordering::SeqCst);
@@ -509,5 +518,8 @@ pub(crate) async fn mend_all(world: &World) {
     }
     for server in &world.servers {
         server.leave_alone();
+    }
+    if let Some(database) = &world.database {
+        database.jump().store(0, Ordering::SeqCst);
     }
 }

@@ -19,6 +19,7 @@ mod image;
 mod judge;
 mod networks;
 mod offer;
+mod one_time;
 #[path = "../../../store/tests/store/postgres.rs"]
 mod postgres;
 mod process;

@@ -99,23 +99,47 @@ pub(crate) async fn copy_of(url: &str) -> String {
 
 /// Cuts everybody's connections to the database at `url`, whatever they are at.
 pub(crate) async fn cut_connections(url: &str) {
-    let folder = url.split_once("host=").map(|(_, folder)| folder);
     let sql = format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
         name_in(url)
     );
+    run_beside(url, "postgres", &sql).await;
+}
+
+/// From now on the database at `url`, and each copy of it, shows the time of its machine and so many seconds
+/// more as its [`file_of_time`] says, which has to be there.
+pub(crate) async fn show_time_of_file(url: &str) {
+    // What is in `public` goes before what PostgreSQL has, which is not so without the first line.
+    let sql = format!(
+        "ALTER ROLE bessemer SET search_path = public, pg_catalog;
+        CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql AS $$
+            SELECT pg_catalog.clock_timestamp() + make_interval(secs =>
+                pg_read_file('{}/ahead-' || current_database())::float8) $$",
+        folder_in(url)
+    );
+    run_beside(url, name_in(url), &sql).await;
+}
+
+/// Where the database at `url` reads how far its time is ahead ([`show_time_of_file`]).
+pub(crate) fn file_of_time(url: &str) -> PathBuf {
+    Path::new(folder_in(url)).join(format!("ahead-{}", name_in(url)))
+}
+
+/// Runs SQL at a database of the cluster of `url`.
+async fn run_beside(url: &str, database: &str, sql: &str) {
     let programs = find_programs().expect("they have made the database");
-    let cut = tokio::process::Command::new(programs.join("psql"))
-        .args(["--host", folder.expect("a URL of a cluster of ours")])
-        .args([
-            "--username=bessemer",
-            "--dbname=postgres",
-            "--command",
-            &sql,
-        ])
+    let ran = tokio::process::Command::new(programs.join("psql"))
+        .args(["--host", folder_in(url), "--username=bessemer"])
+        .args(["--dbname", database, "--quiet", "--command", sql])
         .stdout(Stdio::null())
         .status();
-    assert!(cut.await.expect("psql runs").success(), "are cut");
+    assert!(ran.await.expect("psql runs").success(), "{sql}");
+}
+
+/// The folder of the cluster in a URL of [`new_database`].
+fn folder_in(url: &str) -> &str {
+    let folder = url.split_once("host=").map(|(_, folder)| folder);
+    folder.expect("a URL of a cluster of ours")
 }
 
 /// The name of the database in a URL of [`new_database`].
