@@ -10,7 +10,7 @@
 //! that on two cores the server keeps one to itself.
 //!
 //! - `process`: a server and its footprint; `connection`: one HTTP connection; `counted`: its counters;
-//! - `start_up`, `calls`, `images`, `idle_agents`, `orders`, `full_cycle`, `ten_thousand`: what is measured;
+//! - `start_up`, `calls`, `images`, `idle_agents`, `orders`, `full_cycle`, `looks`: what is measured;
 //! - `nodes`: the thousand nodes that calls are measured with; `offer`: what is ordered;
 //! - `firmware`: what a simulated machine boots, as in the tests of sites; `figures`: how it is told.
 
@@ -23,6 +23,7 @@ mod firmware;
 mod full_cycle;
 mod idle_agents;
 mod images;
+mod looks;
 mod nodes;
 mod offer;
 mod orders;
@@ -30,7 +31,6 @@ mod orders;
 mod postgres;
 mod process;
 mod start_up;
-mod ten_thousand;
 
 use std::path::PathBuf;
 
@@ -77,7 +77,13 @@ async fn main() -> anyhow::Result<()> {
         full_cycle::measure(&program, Kept::Postgresql).await?;
     }
     if asked("ten-thousand") {
-        ten_thousand::measure(&program).await?;
+        looks::measure(&program, Kept::Sqlite).await?;
+    }
+    if asked("ten-thousand-postgresql") {
+        looks::measure(&program, Kept::Postgresql).await?;
+    }
+    if asked("kept-connections") {
+        looks::measure_kept_connections(&program).await?;
     }
     figure("load_1m", load()?, "processes");
     Ok(())
@@ -94,6 +100,8 @@ const PARTS: &[&str] = &[
     "full-cycle",
     "full-cycle-postgresql",
     "ten-thousand",
+    "ten-thousand-postgresql",
+    "kept-connections",
 ];
 
 /// The server to measure: what people install, as Cargo has built it in its folder `dist` beside this
