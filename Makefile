@@ -20,7 +20,7 @@ CARGO_FUZZ := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test runs soak rack bench fuzz lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test
+.PHONY: help demo test runs soak rack bench fuzz lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test boot-images test-without-machines
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,10 +34,20 @@ PACKAGES := -p bessemer -p bessemer-sim
 # A test waits for a machine, a database or a deadline most of the time: two at a time for each processor.
 TEST_THREADS := $(shell echo $$(($$(nproc) * 2)))
 
-# The seed makes property tests the same every time; without it, they look elsewhere each time.
+# What machines boot is made while tests wait for something, with what they leave of the processors.
 test: dependencies ## Install what tests need and run all of them
-	PROPTEST_RNG_SEED=1856 RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --no-run
+	$(MAKE) --jobs=2 test-without-machines boot-images
 	$(MAKE) ramdisk-test rack-test PACKAGES=--workspace
+
+# The seed makes property tests the same every time; without it, they look elsewhere each time.
+test-without-machines:
+	PROPTEST_RNG_SEED=1856 RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
+
+# The RAM disk for real servers has what it should, whenever and wherever it is built.
+boot-images:
+	nice -n 19 $(MAKE) ramdisk-hardware ramdisk os-image
+	nice -n 19 ramdisk/check $(RAMDISK)-hardware --reproducible $(AGENT)
 
 # The same as in `make test`, in an optimised program.
 runs: dependencies ## Two thousand simulated runs that everything goes wrong in
@@ -48,9 +58,8 @@ SECONDS_TO_SOAK := 3600
 soak: dependencies ## Simulated sites that everything goes wrong at, from new seeds, for SECONDS_TO_SOAK
 	BESSEMER_SOAK_SECONDS=$(SECONDS_TO_SOAK) $(CARGO) test --release --locked -p bessemer-sim --test runs soak -- --ignored --nocapture
 
-# The RAM disk for real servers has what it should, whenever and wherever it is built.
+# It finds and erases every disk of a server.
 ramdisk-test: dependencies ramdisk-hardware
-	ramdisk/check $(RAMDISK)-hardware --reproducible $(AGENT)
 	BESSEMER_RAMDISK=$(CURDIR)/$(RAMDISK)-hardware $(CARGO) test --locked --workspace --test hardware -- --ignored
 
 # The whole path on real firmware, with the server killed in the middle of the image write.
