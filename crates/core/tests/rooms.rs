@@ -120,11 +120,7 @@ fn only_the_outermost_rooms_read_the_clock() {
     let readers: Vec<_> = readers
         .map(|(path, _)| path.file_name().unwrap().to_owned())
         .collect();
-    assert_eq!(
-        readers,
-        ["site.rs"],
-        "the server's only clock is `Site::now`"
-    );
+    assert_eq!(readers, ["clock.rs"], "the server's only clock is `Clock`");
 }
 
 /// The arrows of ARCHITECTURE.md: core ← wire ← rooms ← server ← command line.

@@ -6,7 +6,7 @@
 //! request. The types that cross the wire are in `bessemer-wire`.
 //!
 //! The OpenAPI document is made from the handlers themselves, served at `/openapi.json`, browsable
-//! at `/docs`, and checked in as `docs/openapi.json` (tests/api_openapi.rs says how to renew it).
+//! at `/docs`, and checked in as `docs/openapi.json` (tests/api/openapi.rs says how to renew it).
 //!
 //! Without a token: `/healthz`, `/metrics`, `/openapi.json` and `/docs`. They hold no secrets and
 //! nothing about tenants: numbers of nodes, servers and requests are all that `/metrics` tells.

@@ -1,10 +1,8 @@
 //! Rebuilding and switching servers; stopping, holding and retiring nodes: what the API refuses,
 //! and what it records.
 
-mod api_support;
-
-use api_support::offer::{M1, image, offer, sized};
-use api_support::{Answer, Api, PUBLIC_KEY, at_rest, machine};
+use crate::support::offer::{M1, image, offer, sized};
+use crate::support::{Answer, Api, PUBLIC_KEY, at_rest, machine};
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Action, Cleanliness, Goal, Phase};
 use bessemer_wire::api::Role;

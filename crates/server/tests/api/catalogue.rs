@@ -1,8 +1,6 @@
-//! What servers are ordered from: flavors and keys. Networks are in `api_networks.rs`.
+//! What servers are ordered from: flavors and keys. Networks are in `networks.rs`.
 
-mod api_support;
-
-use api_support::{Api, PUBLIC_KEY, machine};
+use crate::support::{Api, PUBLIC_KEY, machine};
 use bessemer_wire::api::Role;
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,12 +1,10 @@
 //! The audit trail: what is in it, what is not, and who reads it.
 
-mod api_support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use api_support::{Api, PUBLIC_KEY};
+use crate::support::{Api, PUBLIC_KEY};
 use bessemer_store::{Gate, Location, Store, StoreOptions, When};
 use bessemer_wire::api::{AuditEntry, Role};
 use reqwest::Method;

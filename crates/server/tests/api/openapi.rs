@@ -1,6 +1,6 @@
 //! The OpenAPI document that is checked in is the one that the handlers make.
 //!
-//! After a change of the API: `UPDATE_OPENAPI=1 cargo test -p bessemer-server --test api_openapi`.
+//! After a change of the API: `UPDATE_OPENAPI=1 cargo test -p bessemer-server --test api openapi`.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn the_document_is_checked_in() {
     assert!(
         kept == made,
         "docs/openapi.json is not what the handlers make: look at what has changed, then run\n\
-         UPDATE_OPENAPI=1 cargo test -p bessemer-server --test api_openapi"
+         UPDATE_OPENAPI=1 cargo test -p bessemer-server --test api openapi"
     );
 }
 

@@ -2,7 +2,6 @@
 //!
 //! No conductor runs: a test moves nodes itself, by the same claims and commits, so that every
 //! state an API call can meet is there when the test wants it.
-#![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod offer;
 

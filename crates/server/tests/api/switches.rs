@@ -1,16 +1,14 @@
 //! Sites, racks and switches: making, listing, changing and forgetting them, and what they have to do
 //! with nodes and networks.
 
-mod api_support;
-
 use bessemer_core::lifecycle::Phase;
 use bessemer_wire::api::Role;
 use rcgen::{CertificateParams, KeyPair};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use api_support::offer::{M1, offer};
-use api_support::{Answer, Api, at_rest, machine, node};
+use crate::support::offer::{M1, offer};
+use crate::support::{Answer, Api, at_rest, machine, node};
 
 const PROVISIONING: &str = "[provisioning]\naddress = '10.77.0.1'\nsubnet = '10.77.0.0/24'\n\
                             pool_first = '10.77.0.50'\npool_last = '10.77.0.99'\nvlan = 10\n\

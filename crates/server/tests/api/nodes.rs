@@ -1,10 +1,8 @@
 //! Registering, listing, switching, holding and forgetting nodes.
 
-mod api_support;
-
 use std::time::Duration;
 
-use api_support::{Api, at_rest, machine, node};
+use crate::support::{Api, at_rest, machine, node};
 use bessemer_core::Timestamp;
 use bessemer_core::cause::Cause;
 use bessemer_core::lifecycle::{Goal, Outcome, Phase};

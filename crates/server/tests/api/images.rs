@@ -1,14 +1,12 @@
 //! Images by the API: imported, uploaded, shown and deleted.
 
-mod api_support;
-
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api_support::{Answer, Api};
+use crate::support::{Answer, Api};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

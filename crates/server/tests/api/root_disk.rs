@@ -1,9 +1,7 @@
 //! Root disk hints: what is refused, whose hint decides, and what an order fixes.
 
-mod api_support;
-
-use api_support::offer::{M1, offer};
-use api_support::{Api, machine};
+use crate::support::offer::{M1, offer};
+use crate::support::{Api, machine};
 use bessemer_core::flavor::FlavorHardware;
 use bessemer_core::hardware::Inventory;
 use bessemer_core::id::NodeId;
@@ -188,7 +186,7 @@ async fn hints_that_make_no_sense_are_refused_at_once() {
         let change = json!({ "root_disk_hint": hint });
         let refused = api.call(Method::PATCH, "/v1/nodes/n1", Some(change)).await;
         refused.wrong(422, "invalid-field", "root_disk_hint", words);
-        let mut request = api_support::node(2);
+        let mut request = crate::support::node(2);
         request["root_disk_hint"] = hint.clone();
         let refused = api.post("/v1/nodes", request).await;
         refused.wrong(422, "invalid-field", "root_disk_hint", words);

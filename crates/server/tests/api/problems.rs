@@ -1,8 +1,6 @@
 //! Who may ask, and how every kind of wrong request is answered.
 
-mod api_support;
-
-use api_support::{Api, node};
+use crate::support::{Api, node};
 use bessemer_wire::api::Role;
 use reqwest::Method;
 use serde_json::json;

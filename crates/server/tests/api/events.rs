@@ -1,10 +1,8 @@
 //! Events: pages, and the stream that can be taken up again.
 
-mod api_support;
-
 use std::time::Duration;
 
-use api_support::{Api, node};
+use crate::support::{Api, node};
 use bessemer_wire::event::Event;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};

@@ -1,9 +1,7 @@
 //! Ports of nodes, groups of them, and which order gets which: what is refused, and in what words.
 
-mod api_support;
-
-use api_support::offer::{image, sized};
-use api_support::{Answer, Api, PUBLIC_KEY, at_rest, machine, node};
+use crate::support::offer::{image, sized};
+use crate::support::{Answer, Api, PUBLIC_KEY, at_rest, machine, node};
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::Phase;
 use reqwest::Method;

@@ -1,9 +1,7 @@
 //! Ordering servers: what can be wrong with an order, and that nothing is half-done then.
 
-mod api_support;
-
-use api_support::offer::{M1, image, offer, sized};
-use api_support::{Answer, Api, PUBLIC_KEY, at_rest, machine};
+use crate::support::offer::{M1, image, offer, sized};
+use crate::support::{Answer, Api, PUBLIC_KEY, at_rest, machine};
 use bessemer_core::id::NodeId;
 use bessemer_core::lifecycle::{Goal, Phase};
 use bessemer_wire::api::Role;
