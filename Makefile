@@ -20,7 +20,7 @@ CARGO_FUZZ := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test runs soak rack bench fuzz lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test boot-images test-without-machines
+.PHONY: help demo test runs soak rack bench fuzz lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test boot-images test-programs
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,15 +34,15 @@ PACKAGES := -p bessemer -p bessemer-sim
 # A test waits for a machine, a database or a deadline most of the time: two at a time for each processor.
 TEST_THREADS := $(shell echo $$(($$(nproc) * 2)))
 
-# What machines boot is made while tests wait for something, with what they leave of the processors.
+# What machines boot is made while tests are compiled, with what that leaves of the processors, and nothing beside
+# the tests. The seed makes property tests the same every time; without it, they look elsewhere each time.
 test: dependencies ## Install what tests need and run all of them
-	$(CARGO) test --workspace --locked --no-run
-	$(MAKE) --jobs=2 test-without-machines boot-images
+	$(MAKE) --jobs=2 test-programs boot-images
+	PROPTEST_RNG_SEED=1856 RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
 	$(MAKE) ramdisk-test rack-test PACKAGES=--workspace
 
-# The seed makes property tests the same every time; without it, they look elsewhere each time.
-test-without-machines:
-	PROPTEST_RNG_SEED=1856 RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
+test-programs:
+	$(CARGO) test --workspace --locked --no-run
 
 # The RAM disk for real servers has what it should, whenever and wherever it is built.
 boot-images:
