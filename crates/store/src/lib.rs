@@ -18,7 +18,7 @@
 //! - `powers`: which machines are on; `conductors`: which servers are alive, and where;
 //! - `sightings`: what servers have seen of nodes, for each other;
 //! - `standby`: nodes that wait in the agent; `kexec`: where that is known to work or to fail;
-//! - `store`: the handle, and what every commit goes through; `open`: connections and migrations;
+//! - `store`: the handle, and what every commit goes through; `open`: connections; `schema`: migrations;
 //!   `wake`: telling other servers on the same database; `postgres`: what happens while that is away;
 //! - `sealing`: secrets under an older key, and the same under a newer one;
 //! - `database`, `value`, `page`: one SQL text for both databases; `sqlite`: the embedded one.
@@ -59,6 +59,7 @@ mod rebuilds;
 mod reconcile;
 mod records;
 mod reservations;
+mod schema;
 mod sealing;
 mod servers;
 mod sightings;

@@ -6,21 +6,18 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migration, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqlSafeStr as _};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::{Instant, sleep};
 
 use crate::Error;
 use crate::database::Database;
 use crate::postgres::Postgres;
+use crate::schema;
 use crate::sqlite::Sqlite;
 use crate::store::Outages;
-
-/// The schema, one numbered text each for both databases. What is for SQLite alone stands in a comment,
-/// which [`for_sqlite`] opens.
-static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// How long SQLite may be waited for: for a connection from the pool, or another process's write lock.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -149,7 +146,7 @@ async fn open_postgres(url: &str) -> Result<Database, Error> {
 /// Inside one write transaction, so that two processes that open a new file take turns.
 async fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let migrated = for_sqlite()
+    let migrated = schema::for_sqlite()
         .run_direct(None, &mut *transaction, false)
         .await;
     migrated.map_err(migration_failed)?;
@@ -157,27 +154,12 @@ async fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<(), Error> 
     Ok(())
 }
 
-/// The schema with what is between `/*sqlite` and `sqlite*/`.
-fn for_sqlite() -> Migrator {
-    let opened = |migration: &Migration| {
-        let sql = migration.sql.as_str();
-        let sql = sql.replace("/*sqlite", "").replace("sqlite*/", "");
-        Migration {
-            // Text of this program's own.
-            sql: AssertSqlSafe(sql).into_sql_str(),
-            ..migration.clone()
-        }
-    };
-    Migrator {
-        migrations: MIGRATIONS.iter().map(opened).collect(),
-        ..Migrator::DEFAULT
-    }
-}
-
 /// Under the advisory lock that the migrator takes on PostgreSQL.
 async fn migrate_postgres(database: &Postgres) -> Result<(), Error> {
     let mut connection = database.pool().acquire().await?;
-    let migrated = MIGRATIONS.run_direct(None, &mut *connection, false).await;
+    let migrated = schema::for_postgres()
+        .run_direct(None, &mut *connection, false)
+        .await;
     if migrated.is_err() {
         // The lock belongs to the session: closing it is what surely lets go of it.
         connection.close().await?;
