@@ -244,14 +244,6 @@ pub enum Error {
         /// How.
         detail: String,
     },
-    /// Our own fault.
-    #[error("BMC {bmc}: request could not be made")]
-    Bug {
-        /// The BMC's address.
-        bmc: String,
-        /// Why.
-        source: reqwest::Error,
-    },
 }
 
 /// What a BMC was to bring about.
@@ -294,7 +286,6 @@ impl Error {
                 Effect::Boot => Cause::BootOverrideIgnored,
                 Effect::Medium => Cause::MediumIgnored,
             },
-            Self::Bug { .. } => Cause::InternalError,
         }
     }
 
@@ -340,7 +331,6 @@ impl Error {
             | Self::NoSuchSystem { .. }
             | Self::AnotherMachine { .. }
             | Self::NotOffered { .. } => FailureClass::Operator,
-            Self::Bug { .. } => FailureClass::Bug,
         }
     }
 }

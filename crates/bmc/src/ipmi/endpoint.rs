@@ -1,6 +1,6 @@
 //! Where a BMC's IPMI service is.
 
-use reqwest::Url;
+use url::Url;
 
 use crate::Error;
 

@@ -1,7 +1,7 @@
 //! Where a BMC is and how the connection to it is secured.
 
 use bessemer_tls::Trust;
-use reqwest::Url;
+use url::Url;
 
 use crate::Error;
 

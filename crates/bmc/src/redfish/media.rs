@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
 
-use reqwest::Url;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
+use url::Url;
 
 use super::RedfishBmc;
 use super::goal::Goal;

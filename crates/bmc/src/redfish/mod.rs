@@ -2,13 +2,14 @@
 //!
 //! A thin client of our own, because what matters here (verified power, one-shot boot, vendor
 //! quirks, distrust) is what generic clients leave out. The parts, from the wire up:
-//! `transport` sends one bounded HTTP request; `client` keeps the one-at-a-time rule and the
+//! `connection` is the one that there is to a BMC; `transport` sends one bounded HTTP request; `client` keeps the one-at-a-time rule and the
 //! session; `tasks` sees requests through that take longer; `resource` reads JSON that may lack anything; `system` finds the machine; `goal` is how
 //! anything is brought about; `power`, `boot`, `media` and `inventory` are what is done with it;
 //! `quirks` is where makers differ.
 
 mod boot;
 mod client;
+mod connection;
 mod endpoint;
 mod goal;
 mod inventory;

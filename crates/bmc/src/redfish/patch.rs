@@ -4,7 +4,7 @@
 //! entity tag of what was read. BMCs that hand out tags which then never match, that want any tag
 //! (`*`), or that take none, are all about; so a refused tag leads to the next way of putting it.
 
-use reqwest::Method;
+use hyper::Method;
 use serde_json::Value;
 use tokio::time::Instant;
 

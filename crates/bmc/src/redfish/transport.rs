@@ -1,19 +1,29 @@
 //! One HTTP request to a BMC, bounded in every direction.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bessemer_tls::{
     Fingerprint, Trust, certificate_refusal, client_config, handshake_failure, peer_fingerprint,
     pin_mismatch, rustls,
 };
-use reqwest::header::{CONNECTION, ETAG, HeaderMap, HeaderName, IF_MATCH, LOCATION, RETRY_AFTER};
-use reqwest::{Method, StatusCode, Url};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderName, IF_MATCH,
+    LOCATION, RETRY_AFTER,
+};
+use hyper::{Method, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
+use url::Url;
 use zeroize::Zeroizing;
 
+use super::connection::{Connection, Connector, Failure, Resting};
 use super::endpoint::{Endpoint, Security};
 use super::quirks::STANDARD_TEMPO;
 use crate::exchange::ExchangeLog;
@@ -24,15 +34,11 @@ use crate::{Credentials, Error, Exchange, ExchangeEnd, Patience};
 /// DSP0266, section 13.3: the session's token.
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
+/// DSP0266, section 7.2: which protocol the client speaks.
+const ODATA_VERSION: HeaderName = HeaderName::from_static("odata-version");
+
 /// Redirects followed, on the same BMC only, before giving up.
 const MOST_REDIRECTS: usize = 3;
-
-/// How long a kept connection is silent before the kernel asks whether the BMC is still there, and
-/// how long and how often it asks. A BMC that has lost power, or a firewall that has forgotten the
-/// connection, is noticed so before the next request is sent into nothing.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
-const KEEPALIVE_AGAIN: Duration = Duration::from_secs(5);
-const KEEPALIVE_TRIES: u32 = 3;
 
 /// TLS tickets kept of one BMC: all that rustls takes of one peer. Its own default has room for
 /// hundreds of peers, in each client.
@@ -121,11 +127,25 @@ pub(super) struct Answer {
     pub(super) etag: Option<String>,
     pub(super) location: Option<String>,
     pub(super) token: Option<Zeroizing<String>>,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
     pub(super) retry_after: Option<Duration>,
 }
 
 impl Answer {
+    fn of(answer: Response<Bytes>) -> Self {
+        let (head, body) = answer.into_parts();
+        Self {
+            status: head.status,
+            etag: header(&head.headers, &ETAG),
+            location: header(&head.headers, &LOCATION),
+            token: header(&head.headers, &X_AUTH_TOKEN).map(Zeroizing::new),
+            retry_after: header(&head.headers, &RETRY_AFTER)
+                .and_then(|seconds| seconds.parse().ok())
+                .map(Duration::from_secs),
+            body,
+        }
+    }
+
     /// Whether the BMC has done nothing yet, and says when to ask again: "Conflict", "Too Many
     /// Requests" or "Service Unavailable" with `Retry-After` (RFC 9110, section 10.2.3).
     fn says_when_to_come_again(&self) -> bool {
@@ -133,51 +153,42 @@ impl Answer {
     }
 }
 
-/// The connection to one BMC.
-#[derive(Debug)]
+/// What requests to one BMC are sent by.
 pub(super) struct Transport {
-    http: reqwest::Client,
+    connector: Connector,
+    resting: Resting,
     endpoint: Endpoint,
     bmc: String,
     limits: Limits,
     requests: AtomicU64,
     /// Whether the connection is to outlast a request.
     keep: AtomicBool,
-    /// Whether that of the last request may be there still.
-    kept: AtomicBool,
     log: ExchangeLog,
     governor: Governor,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Transport")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Transport {
     pub(super) fn new(endpoint: Endpoint, limits: Limits) -> Result<Self, Error> {
         let bmc = endpoint.name();
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(&endpoint, &bmc)?)
-            .redirect(reqwest::redirect::Policy::none())
-            // A proxy named in the environment is for the way out, not for the management network.
-            .no_proxy()
-            .http1_only()
-            .connect_timeout(limits.connect)
-            .pool_max_idle_per_host(1)
-            .pool_idle_timeout(limits.idle)
-            .tcp_keepalive(KEEPALIVE_AFTER)
-            .tcp_keepalive_interval(KEEPALIVE_AGAIN)
-            .tcp_keepalive_retries(KEEPALIVE_TRIES)
-            .build()
-            .map_err(|source| Error::Bug {
-                bmc: bmc.clone(),
-                source,
-            })?;
+        let tls = tls(&endpoint, &bmc)?;
         Ok(Self {
-            http,
+            connector: Connector::new(&endpoint, tls, limits.connect)?,
+            resting: Resting::new(limits.idle),
             endpoint,
             bmc,
             governor: Governor::new(STANDARD_TEMPO, limits.patience.clone()),
             limits,
             requests: AtomicU64::new(0),
             keep: AtomicBool::new(true),
-            kept: AtomicBool::new(false),
             log: ExchangeLog::default(),
         })
     }
@@ -276,7 +287,7 @@ impl Transport {
         };
         loop {
             let answer = self
-                .send_once(request, url.clone(), authentication, deadline)
+                .send_once(request, &url, authentication, deadline)
                 .await?;
             let Some(target) = answer.location.as_deref().filter(|_| {
                 answer.status.is_redirection() && answer.status != StatusCode::NOT_MODIFIED
@@ -295,55 +306,62 @@ impl Transport {
     async fn send_once(
         &self,
         request: &Request<'_>,
-        url: Url,
+        url: &Url,
         authentication: &Authentication<'_>,
         deadline: Instant,
     ) -> Result<Answer, Error> {
         let began = Instant::now();
         let deadline = deadline.min(began + self.limits.request);
-        let kept = self.kept.swap(false, Ordering::Relaxed);
         let exchange = async {
-            let result = self.exchange(request, url.clone(), authentication, deadline);
-            match result.await {
-                // The BMC has closed the kept connection meanwhile, which says nothing about it: at
+            let kept = self.resting.take().await;
+            let is_kept = kept.is_some();
+            let result = self.exchange(request, url, authentication, kept).await;
+            match result {
+                // The BMC has closed it at this very moment, which says nothing about it: at
                 // once again, in silence. What writes may have been heard.
-                Err(error) if kept && request.method == Method::GET && broke(&error) => {
-                    self.exchange(request, url, authentication, deadline).await
+                Err(Failure::Lost(_)) if is_kept && request.method == Method::GET => {
+                    self.exchange(request, url, authentication, None).await
                 }
                 result => result,
             }
         };
         let result = match timeout_at(deadline, exchange).await {
-            Ok(result) => result,
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failure)) => Err(self.failure(request, failure, deadline).await),
             Err(_) => Err(self.timed_out(request)),
         };
-        let keep = self.keep.load(Ordering::Relaxed);
-        self.kept.store(keep && result.is_ok(), Ordering::Relaxed);
-        let status = result.as_ref().map(|answer| answer.status.as_u16()).ok();
         self.note(request, &result);
         tracing::debug!(
             bmc = self.bmc,
             request = request.name(),
-            status,
+            status = result.as_ref().map(|answer| answer.status.as_u16()).ok(),
             milliseconds = began.elapsed().as_millis(),
             "BMC request"
         );
         result
     }
 
+    /// Sends `request` by `connection`, or by a new one.
     async fn exchange(
         &self,
         request: &Request<'_>,
-        url: Url,
+        url: &Url,
         authentication: &Authentication<'_>,
-        deadline: Instant,
-    ) -> Result<Answer, Error> {
+        connection: Option<Connection>,
+    ) -> Result<Answer, Failure> {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let sent = self.build(request, url, authentication).send().await;
-        match sent {
-            Ok(response) => self.read(request, response).await,
-            Err(error) => Err(self.failure(request, error, deadline).await),
+        let keep = self.keep.load(Ordering::Relaxed);
+        let message = self.message(request, url, authentication, keep)?;
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => self.connector.connect().await?,
+        };
+        let answer = connection.exchange(message, self.limits.body_bytes).await?;
+        match keep {
+            true => self.resting.put(connection),
+            false => connection.close(),
         }
+        Ok(Answer::of(answer))
     }
 
     /// Keeps what came of a request, for people.
@@ -364,82 +382,51 @@ impl Transport {
         self.log.note(&request.name(), answer, end);
     }
 
-    fn build(
+    /// `request` as it is sent (DSP0266, section 7.2: the headers of a client).
+    fn message(
         &self,
         request: &Request<'_>,
-        url: Url,
+        url: &Url,
         authentication: &Authentication<'_>,
-    ) -> reqwest::RequestBuilder {
-        // DSP0266, section 7.2: the headers a client sends.
-        let mut builder = self
-            .http
-            .request(request.method.clone(), url)
-            .header("OData-Version", "4.0")
-            .header("Accept", "application/json");
-        builder = match authentication {
-            Authentication::Nobody => builder,
-            Authentication::Session(token) => builder.header(X_AUTH_TOKEN, *token),
+        keep: bool,
+    ) -> Result<hyper::Request<Full<Bytes>>, Failure> {
+        let mut message = hyper::Request::builder()
+            .method(&request.method)
+            .uri(&url[url::Position::BeforePath..url::Position::AfterQuery])
+            .header(
+                HOST,
+                &url[url::Position::BeforeHost..url::Position::AfterPort],
+            )
+            .header(ODATA_VERSION, "4.0")
+            .header(ACCEPT, "application/json");
+        message = match authentication {
+            Authentication::Nobody => message,
+            Authentication::Session(token) => message.header(X_AUTH_TOKEN, *token),
             Authentication::Basic(credentials) => {
-                builder.basic_auth(credentials.username(), Some(credentials.password()))
+                message.header(AUTHORIZATION, basic(credentials).as_str())
             }
         };
-        if !self.keep.load(Ordering::Relaxed) {
+        if !keep {
             // RFC 9112, section 9.6: this request is the connection's last.
-            builder = builder.header(CONNECTION, "close");
+            message = message.header(CONNECTION, "close");
         }
         if let Some(etag) = request.if_match {
-            builder = builder.header(IF_MATCH, etag);
+            message = message.header(IF_MATCH, etag);
         }
-        match request.body {
-            Some(body) => builder.json(body),
-            None => builder,
-        }
-    }
-
-    async fn read(
-        &self,
-        request: &Request<'_>,
-        mut response: reqwest::Response,
-    ) -> Result<Answer, Error> {
-        let too_long = || {
-            self.nonsense(format!(
-                "the answer to {} is longer than {} bytes",
-                request.name(),
-                self.limits.body_bytes
-            ))
-        };
-        let headers = response.headers();
-        let mut answer = Answer {
-            status: response.status(),
-            etag: header(headers, &ETAG),
-            location: header(headers, &LOCATION),
-            token: header(headers, &X_AUTH_TOKEN).map(Zeroizing::new),
-            retry_after: header(headers, &RETRY_AFTER)
-                .and_then(|seconds| seconds.parse().ok())
-                .map(Duration::from_secs),
-            body: Vec::new(),
-        };
-        loop {
-            match response.chunk().await {
-                Ok(None) => return Ok(answer),
-                Ok(Some(chunk)) if answer.body.len() + chunk.len() > self.limits.body_bytes => {
-                    return Err(too_long());
-                }
-                Ok(Some(chunk)) => answer.body.extend_from_slice(&chunk),
-                Err(error) => return Err(self.connection_failure(request, error)),
+        let body = match request.body {
+            Some(body) => {
+                message = message.header(CONTENT_TYPE, "application/json");
+                body.to_string().into()
             }
-        }
+            None => Bytes::new(),
+        };
+        message.body(Full::new(body)).map_err(Failure::Unsayable)
     }
 
     /// Why no answer came: whether the peer is not believed, not there, or not a BMC.
-    async fn failure(
-        &self,
-        request: &Request<'_>,
-        error: reqwest::Error,
-        deadline: Instant,
-    ) -> Error {
+    async fn failure(&self, request: &Request<'_>, failure: Failure, deadline: Instant) -> Error {
         let bmc = self.bmc.clone();
-        if let Some(mismatch) = pin_mismatch(&error) {
+        if let Some(mismatch) = pin_mismatch(&failure) {
             let (expected, found) = (mismatch.expected, mismatch.found);
             return Error::CertificateMismatch {
                 bmc,
@@ -447,7 +434,7 @@ impl Transport {
                 found,
             };
         }
-        if let Some(refusal) = certificate_refusal(&error) {
+        if let Some(refusal) = certificate_refusal(&failure) {
             let refusal = refusal.to_string();
             let (host, port) = self.endpoint.host_and_port();
             // Leaves time to say what is wrong if the fingerprint does not come.
@@ -459,21 +446,23 @@ impl Transport {
                 shown,
             };
         }
-        self.connection_failure(request, error)
+        self.connection_failure(request, failure)
     }
 
-    fn connection_failure(&self, request: &Request<'_>, error: reqwest::Error) -> Error {
-        let error = error.without_url();
-        if error.is_timeout() {
-            return self.timed_out(request);
+    fn connection_failure(&self, request: &Request<'_>, failure: Failure) -> Error {
+        let name = request.name();
+        match &failure {
+            Failure::ConnectTimedOut => return self.timed_out(request),
+            Failure::TooLong => {
+                let most = self.limits.body_bytes;
+                return self.nonsense(format!("the answer to {name} is longer than {most} bytes"));
+            }
+            Failure::Unsayable(error) => {
+                return self.nonsense(format!("what it said makes no request of {name}: {error}"));
+            }
+            Failure::Connect(_) | Failure::Lost(_) => {}
         }
-        if error.is_builder() {
-            return Error::Bug {
-                bmc: self.bmc.clone(),
-                source: error,
-            };
-        }
-        if let Some(failure) = handshake_failure(&error) {
+        if let Some(failure) = handshake_failure(&failure) {
             return self.nonsense(format!("no TLS connection: {failure}"));
         }
         let is_parse = |source: &&(dyn StdError + 'static)| {
@@ -481,15 +470,15 @@ impl Transport {
                 .downcast_ref::<hyper::Error>()
                 .is_some_and(hyper::Error::is_parse)
         };
-        let chain = chain(&error);
+        let chain = chain(&failure);
         if chain.iter().any(is_parse) {
-            return self.nonsense(format!("{} is not answered in HTTP", request.name()));
+            return self.nonsense(format!("{name} is not answered in HTTP"));
         }
         let detail = chain.last().map(ToString::to_string).unwrap_or_default();
         Error::Unreachable {
             bmc: self.bmc.clone(),
             detail,
-            source: Box::new(error),
+            source: Box::new(failure),
         }
     }
 
@@ -536,13 +525,14 @@ fn tls(endpoint: &Endpoint, bmc: &str) -> Result<rustls::ClientConfig, Error> {
     Ok(config)
 }
 
-/// Whether a connection that there was came to its end, rather than none being made.
-fn broke(error: &Error) -> bool {
-    let Error::Unreachable { source, .. } = error else {
-        return false;
-    };
-    let source = source.downcast_ref::<reqwest::Error>();
-    source.is_some_and(|source| !source.is_connect())
+/// RFC 7617, section 2.
+fn basic(credentials: &Credentials) -> Zeroizing<String> {
+    let pair = Zeroizing::new(format!(
+        "{}:{}",
+        credentials.username(),
+        credentials.password()
+    ));
+    Zeroizing::new(format!("Basic {}", BASE64.encode(pair.as_bytes())))
 }
 
 fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

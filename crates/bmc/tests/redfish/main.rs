@@ -3,6 +3,7 @@
 
 mod boot;
 mod capabilities;
+mod connection;
 mod hostile;
 mod media;
 mod patience;

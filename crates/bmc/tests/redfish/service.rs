@@ -18,8 +18,9 @@ use bessemer_bmc::redfish::{Endpoint, Limits, RedfishBmc, RedfishConfig, Securit
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub(crate) const USERNAME: &str = "root";
 pub(crate) const PASSWORD: &str = "correct-horse";
@@ -389,35 +390,48 @@ where
     (address, task)
 }
 
-/// Passes connections on to a service, counts them, and can end one at the worst moment.
+/// Passes connections on to a service, counts them, and can end them at the worst moment.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
-    connections: Arc<AtomicUsize>,
-    cut: Arc<AtomicBool>,
+    lines: Arc<Lines>,
     task: JoinHandle<()>,
+}
+
+/// What a relay and those who pass on for it share.
+#[derive(Default)]
+struct Lines {
+    connections: AtomicUsize,
+    cut: AtomicBool,
+    /// Connections that are open.
+    open: watch::Sender<usize>,
+    end: Notify,
 }
 
 impl Relay {
     pub(crate) async fn before(service: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (connections, cut) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        let (counted, cuts) = (Arc::clone(&connections), Arc::clone(&cut));
+        let lines = Arc::<Lines>::default();
+        let shared = Arc::clone(&lines);
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                counted.fetch_add(1, Ordering::SeqCst);
-                let cut = Arc::clone(&cuts);
+                let lines = Arc::clone(&shared);
+                lines.connections.fetch_add(1, Ordering::SeqCst);
+                lines.open.send_modify(|open| *open += 1);
                 tokio::spawn(async move {
-                    // Either end may break off.
-                    let _ = pass_on(client, service, &cut).await;
+                    tokio::select! {
+                        // Either end may break off.
+                        _ = pass_on(client, service, &lines.cut) => {}
+                        () = lines.end.notified() => {}
+                    }
+                    lines.open.send_modify(|open| *open -= 1);
                 });
             }
         });
         Self {
             address,
-            connections,
-            cut,
+            lines,
             task,
         }
     }
@@ -425,11 +439,26 @@ impl Relay {
     /// Ends the connection that the next bytes for the service come by, without passing them on: so
     /// looks a request that crosses with the end of an idle connection.
     pub(crate) fn cut_next(&self) {
-        self.cut.store(true, Ordering::SeqCst);
+        self.lines.cut.store(true, Ordering::SeqCst);
     }
 
+    /// Ends all connections.
+    pub(crate) async fn end(&self) {
+        self.lines.end.notify_waiters();
+        self.ended().await;
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn ended(&self) {
+        let mut open = self.lines.open.subscribe();
+        let none = open.wait_for(|open| *open == 0);
+        let none = timeout_at(soon(), none).await;
+        none.expect("connections end soon").unwrap();
+    }
+
+    /// How many connections there have been.
     pub(crate) fn connections(&self) -> usize {
-        self.connections.load(Ordering::SeqCst)
+        self.lines.connections.load(Ordering::SeqCst)
     }
 }
 

@@ -147,25 +147,3 @@ async fn one_handshake_serves_for_many_looks() {
         "it was held against it"
     );
 }
-
-#[tokio::test]
-async fn a_connection_that_is_not_to_be_kept_ends_with_its_request() {
-    let service = Service::start(small_tree()).await;
-    let relay = Relay::before(service.address).await;
-    let url = format!("http://{}", relay.address);
-    let client = RedfishBmc::new(config(&url, Security::UnencryptedHttp)).unwrap();
-    client.power(soon()).await.unwrap();
-    assert_eq!(relay.connections(), 1);
-
-    client.keep_connection(false);
-    client.power(soon()).await.unwrap();
-    assert_eq!(relay.connections(), 1, "what there is is used once more");
-    client.power(soon()).await.unwrap();
-    client.power(soon()).await.unwrap();
-    assert_eq!((relay.connections(), service.logins()), (3, 1));
-
-    client.keep_connection(true);
-    client.power(soon()).await.unwrap();
-    client.power(soon()).await.unwrap();
-    assert_eq!(relay.connections(), 4);
-}

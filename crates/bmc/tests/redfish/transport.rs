@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::service::{Relay, Service, config, raw_peer, refusal, small_tree, soon};
+use crate::service::{Service, config, raw_peer, refusal, small_tree, soon};
 
 fn plain(address: impl std::fmt::Display) -> RedfishBmc {
     RedfishBmc::new(config(
@@ -299,39 +299,4 @@ async fn one_request_is_in_flight_at_a_time() {
     }
     assert_eq!(service.most_in_flight(), 1);
     assert_eq!(service.logins(), 1);
-}
-
-#[tokio::test]
-async fn a_kept_connection_that_is_closed_costs_reads_one_quiet_repeat_and_writes_none() {
-    let service = Service::start(small_tree()).await;
-    let relay = Relay::before(service.address).await;
-    let mut config = config(
-        &format!("http://{}", relay.address),
-        Security::UnencryptedHttp,
-    );
-    // Another way of repeating would come too late.
-    config.limits.retry_pause = Duration::from_secs(60);
-    let client = RedfishBmc::new(config).unwrap();
-    client.power(soon()).await.unwrap();
-    let before = client.requests();
-    relay.cut_next();
-    client.power(soon()).await.unwrap();
-    assert_eq!((client.requests() - before, relay.connections()), (2, 2));
-
-    // A request that may have been heard is not sent twice: what came of it is looked for.
-    let cut = Arc::new(relay);
-    let (cuts, mut done) = (Arc::clone(&cut), false);
-    service.rule(move |seen, _| {
-        if seen.method == Method::GET && !done {
-            done = true;
-            cuts.cut_next();
-        }
-        None
-    });
-    let before = client.requests();
-    client.set_power(PowerAction::On, soon()).await.unwrap();
-    assert_eq!(service.resets(), ["On"]);
-    assert_eq!(cut.connections(), 3);
-    // A look, the request in vain, a look, the request, a look.
-    assert_eq!(client.requests() - before, 5);
 }
