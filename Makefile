@@ -20,7 +20,7 @@ CARGO_FUZZ := target/tools/cargo-fuzz-$(CARGO_FUZZ_VERSION)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test runs soak rack bench fuzz lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test boot-images test-programs
+.PHONY: help demo test runs soak rack bench fuzz lint release man package build agent ramdisk os-image dependencies demo-dependencies rack-test boots handovers networks ramdisk-hardware ramdisk-test boot-images test-programs tests simulated-runs
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,20 +34,29 @@ PACKAGES := -p bessemer -p bessemer-sim
 # A test waits for a machine, a database or a deadline most of the time: two at a time for each processor.
 TEST_THREADS := $(shell echo $$(($$(nproc) * 2)))
 
-# What machines boot is made while tests are compiled, with what that leaves of the processors, and nothing beside
-# the tests. The seed makes property tests the same every time; without it, they look elsewhere each time.
+# Two things at a time, as far as they do not disturb each other: compiling needs a processor, and so do the simulated
+# runs; making what machines boot waits for disks, and other tests for deadlines. The rack has the machine for itself.
 test: dependencies ## Install what tests need and run all of them
 	$(MAKE) --jobs=2 test-programs boot-images
-	PROPTEST_RNG_SEED=1856 RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
+	$(MAKE) --jobs=2 tests simulated-runs
 	$(MAKE) ramdisk-test rack-test PACKAGES=--workspace
 
 test-programs:
 	$(CARGO) test --workspace --locked --no-run
+	$(CARGO) test --workspace --locked --no-run --test runs
+
+# The seed makes property tests the same every time; without it, they look elsewhere each time.
+tests:
+	PROPTEST_RNG_SEED=1856 RUST_TEST_THREADS=$(TEST_THREADS) $(CARGO) test --workspace --locked
+
+# They live by a clock of their own, and leave the processors to tests that do not.
+simulated-runs:
+	nice -n 10 $(CARGO) test --workspace --locked --test runs
 
 # The RAM disk for real servers has what it should, whenever and wherever it is built.
 boot-images:
-	nice -n 19 $(MAKE) ramdisk-hardware ramdisk os-image
-	nice -n 19 ramdisk/check $(RAMDISK)-hardware --reproducible $(AGENT)
+	$(MAKE) ramdisk-hardware ramdisk os-image
+	ramdisk/check $(RAMDISK)-hardware --reproducible $(AGENT)
 
 # The same as in `make test`, in an optimised program.
 runs: dependencies ## Two thousand simulated runs that everything goes wrong in
