@@ -4,6 +4,8 @@
 # builds what gets installed. Downloads and built images are kept under target/cache.
 
 SHELL := /bin/bash
+# What fails on the left of a pipe has failed.
+.SHELLFLAGS := -o pipefail -c
 CARGO ?= cargo
 OUT := target/debug
 AGENT := target/agent/x86_64-unknown-linux-gnu/agent/bessemer-agent

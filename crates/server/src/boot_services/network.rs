@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bessemer_boot::{advertisement, dhcp, tftp};
+use bessemer_core::cause::Cause;
 use bessemer_core::net::MacAddress;
 use serde_json::json;
 use tracing::{debug, info, warn};
 
 use super::{BootServices, PXE_BIOS_FILE, PXE_UEFI_FILE};
 use crate::server::Parts;
+use crate::sightings::Place;
 
 /// Where TFTP is served (RFC 1350).
 const TFTP_PORT: u16 = 69;
@@ -88,7 +90,7 @@ impl BootServices {
             move || {
                 let (socket, files) = (socket.clone(), files.clone());
                 let (guard, teller) = (services.clone(), services.clone());
-                let tell = move |event| teller.tell_tftp(&event);
+                let tell = move |event| teller.tell_tftp(event);
                 async move { tftp::serve(&socket, files, guard, tell).await }
             },
         );
@@ -135,19 +137,39 @@ impl BootServices {
         );
     }
 
-    fn tell_tftp(&self, event: &tftp::Event) {
+    /// Tells operators what happened by TFTP, as part of what its machine did.
+    fn tell_tftp(&self, event: tftp::Event) {
         match event {
             tftp::Event::Served {
                 client,
                 name,
                 bytes,
-            } => info!(%client, name, bytes, "TFTP served"),
+            } => {
+                info!(%client, name, bytes, "TFTP served");
+                let what = format!("{client} loaded {name} by TFTP");
+                self.note_tftp(client, None, what);
+            }
             // Anybody can send such packets under any name: a log line, no event for each.
             tftp::Event::Refused { client, reason } => {
                 self.site.metrics.boot_refused.inc();
                 debug!(%client, %reason, "TFTP refused");
+                if reason != tftp::Refusal::NotBooting {
+                    let what = format!("{client} did not get its file by TFTP: {reason}");
+                    self.note_tftp(client, Some(Cause::NoBootFile), what);
+                }
             }
         }
+    }
+
+    /// Keeps what the machine did that boots from `client`, for the one who looks for the cause; behind
+    /// somebody else's DHCP server, nobody knows which one that is.
+    fn note_tftp(&self, client: Ipv4Addr, trouble: Option<Cause>, what: String) {
+        let site = self.site.clone();
+        tokio::spawn(async move {
+            if let Ok(Some(boot)) = site.store.boot_by_address(client).await {
+                site.sightings.note(boot.node, Place::Tftp, trouble, what);
+            }
+        });
     }
 }
 

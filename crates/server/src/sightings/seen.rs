@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub enum Place {
     /// The DHCP service.
     Dhcp,
+    /// The TFTP service, from which firmware loads iPXE.
+    Tftp,
     /// The services that boot files are fetched from.
     BootFile,
     /// Calls of agents.

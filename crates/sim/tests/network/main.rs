@@ -39,7 +39,7 @@ const POOL_FIRST: u8 = 50;
 
 type Test = fn(Wire) -> Pin<Box<dyn Future<Output = ()>>>;
 
-const TESTS: [(&str, Test); 5] = [
+const TESTS: [(&str, Test); 6] = [
     ("another_dhcp_server_is_told", |wire| {
         Box::pin(another_dhcp_server_is_told(wire))
     }),
@@ -51,6 +51,9 @@ const TESTS: [(&str, Test); 5] = [
     }),
     ("what_machines_ask_for_is_the_cause", |wire| {
         Box::pin(what_machines_ask_for_is_the_cause(wire))
+    }),
+    ("what_machines_load_by_tftp_is_explained", |wire| {
+        Box::pin(what_machines_load_by_tftp_is_explained(wire))
     }),
     ("what_machines_boot_by_goes_on_after_panics", |wire| {
         Box::pin(what_machines_boot_by_goes_on_after_panics(wire))
@@ -314,6 +317,38 @@ async fn what_machines_ask_for_is_the_cause(wire: Wire) {
     site.stop().await;
 }
 
+/// What a machine that boots by PXE loads, and what it cannot have, is told to who asks why its agent does
+/// not come.
+async fn what_machines_load_by_tftp_is_explained(wire: Wire) {
+    let loaders = loaders();
+    let store = StoreOptions::default();
+    let mut site = site_as(&wire, store, eager(), loaders.path().into()).await;
+    let node = site.machine().await;
+    node.machine.set_stuck_in_firmware(true);
+    site.api.create_node(&node.request()).await.unwrap();
+    let leased = site.boot_of(&node).await.address;
+    let loaded = wire.far(move || {
+        wire::ip(&format!("address add {leased}/24 dev {FAR}"));
+        ["missing.efi", LOADERS[1]].map(|name| {
+            let url = format!("tftp://{OWN}/{name}");
+            let output = Command::new("curl").args(["-s", &url]).output();
+            output.expect("curl is needed for this test").stdout
+        })
+    });
+    assert_eq!(joined(loaded).await, [b"", LOADERS[1].as_bytes()]);
+    let expected = [
+        format!("{leased} did not get its file by TFTP: there is no file \"missing.efi\""),
+        format!("{leased} loaded {} by TFTP", LOADERS[1]),
+    ];
+    site.wait("what was loaded", async || {
+        let explained = site.api.explain_node(&node.name).await.unwrap();
+        let told = |what: &String| explained.boot.iter().any(|each| each.what == *what);
+        expected.iter().all(told).then_some(())
+    })
+    .await;
+    site.stop().await;
+}
+
 /// How often firmware asks for its loader, a second after the other.
 const LOADER_TRIES: u32 = 60;
 
@@ -333,6 +368,15 @@ fn plant_in_silence() {
 /// What PXE loads (`provisioning.ipxe`).
 const LOADERS: [&str; 2] = ["undionly.kpxe", "snponly.efi"];
 
+/// A folder with them; each holds its name.
+fn loaders() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in LOADERS {
+        std::fs::write(folder.path().join(name), name).unwrap();
+    }
+    folder
+}
+
 /// DHCP and TFTP are started again, and serve machines as before.
 async fn what_machines_boot_by_goes_on_after_panics(wire: Wire) {
     let broken = Arc::new(AtomicBool::new(false));
@@ -349,10 +393,7 @@ async fn what_machines_boot_by_goes_on_after_panics(wire: Wire) {
         outages: Some(outages),
         ..StoreOptions::default()
     };
-    let loaders = tempfile::tempdir().unwrap();
-    for name in LOADERS {
-        std::fs::write(loaders.path().join(name), name).unwrap();
-    }
+    let loaders = loaders();
     let mut site = site_as(&wire, store, eager(), loaders.path().into()).await;
     let node = site.machine().await;
     node.machine.set_stuck_in_firmware(true);

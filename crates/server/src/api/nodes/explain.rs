@@ -31,7 +31,7 @@ pub(super) async fn explain(
         provision_state: node.state.provision_state().to_owned(),
         standing,
         bmc: seen.at(Place::Bmc).to_vec(),
-        boot: seen.at_all(&[Place::Dhcp, Place::BootFile]),
+        boot: seen.at_all(&[Place::Dhcp, Place::Tftp, Place::BootFile]),
         agent: AgentExplained {
             last: seen.agent.clone(),
             recent: seen.at_all(&[Place::Agent, Place::AgentWork, Place::Report]),
