@@ -17,7 +17,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::Connection;
 use crate::counted::Counted;
-use crate::figures::{figure, milliseconds, percentile, progress};
+use crate::figure::figure;
+use crate::figures::{milliseconds, percentile, progress};
 use crate::nodes::{self, NODES, SilentNodes};
 use crate::process::{Folder, Kept, Server};
 

@@ -1,27 +1,6 @@
-//! How figures are told, and what is made of many measurements of one thing.
+//! What is made of many measurements of one thing, and what is told meanwhile.
 
 use std::time::Duration;
-
-use serde::Serialize;
-
-/// What a line says, in this order.
-#[derive(Serialize)]
-struct Figure<'s> {
-    name: &'s str,
-    value: f64,
-    unit: &'s str,
-}
-
-/// Prints one figure as a JSON line.
-pub(crate) fn figure(name: &str, value: f64, unit: &str) {
-    // More than four digits would claim more than was measured.
-    let digits = 3 - value.abs().max(1e-6).log10().floor() as i32;
-    let scale = 10f64.powi(digits.clamp(0, 6));
-    let value = (value * scale).round() / scale;
-    // Strings and a finite number always serialise.
-    let line = serde_json::to_string(&Figure { name, value, unit }).unwrap_or_default();
-    println!("{line}");
-}
 
 /// Tells what is going on.
 pub(crate) fn progress(message: &str) {

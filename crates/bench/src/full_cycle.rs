@@ -16,7 +16,8 @@ use tokio::time::sleep;
 
 use crate::connection::Connection;
 use crate::counted::Counted;
-use crate::figures::{figure, milliseconds, progress};
+use crate::figure::figure;
+use crate::figures::{milliseconds, progress};
 use crate::offer;
 use crate::process::{Folder, Kept, Server};
 

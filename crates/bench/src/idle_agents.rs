@@ -27,7 +27,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use uuid::Uuid;
 
-use crate::figures::{figure, progress};
+use crate::figure::figure;
+use crate::figures::progress;
 use crate::nodes::{NODES, inventory};
 use crate::process::{Folder, Server};
 

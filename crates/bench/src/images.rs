@@ -29,7 +29,8 @@ use bessemer_server::metrics::Metrics;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::figures::{figure, progress};
+use crate::figure::figure;
+use crate::figures::progress;
 
 /// Bytes of data in the image.
 const DATA: usize = 256 << 20;

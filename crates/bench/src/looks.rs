@@ -12,7 +12,8 @@ use tokio::time::sleep;
 
 use crate::connection::Connection;
 use crate::counted::Counted;
-use crate::figures::{figure, milliseconds, progress};
+use crate::figure::figure;
+use crate::figures::{milliseconds, progress};
 use crate::process::{Folder, Kept, Server};
 
 /// Some nodes and how often each is looked at.

@@ -5,18 +5,19 @@
 //! told on standard error. `docs/benchmarks.md` says what each figure includes and beside what it
 //! can be put.
 //!
-//! Wall times depend on what else the machine does (`load_1m` is printed for that reason); CPU
+//! Wall times depend on what else the machine does (each line has `load_1m` for that reason); CPU
 //! times hardly do, so they are what to compare. The load comes from one thread of this process, so
 //! that on two cores the server keeps one to itself.
 //!
 //! - `process`: a server and its footprint; `connection`: one HTTP connection; `counted`: its counters;
 //! - `start_up`, `calls`, `images`, `idle_agents`, `orders`, `full_cycle`, `looks`: what is measured;
 //! - `nodes`: the thousand nodes that calls are measured with; `offer`: what is ordered;
-//! - `firmware`: what a simulated machine boots, as in the tests of sites; `figures`: how it is told.
+//! - `firmware`: what a simulated machine boots, as in the tests of sites; `figure`, `figures`: how it is told.
 
 mod calls;
 mod connection;
 mod counted;
+mod figure;
 mod figures;
 #[path = "../../sim/tests/site/harness/firmware.rs"]
 mod firmware;
@@ -34,9 +35,9 @@ mod start_up;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
-use crate::figures::figure;
+use crate::figure::figure;
 use crate::process::Kept;
 
 #[tokio::main(flavor = "current_thread")]
@@ -49,7 +50,6 @@ async fn main() -> anyhow::Result<()> {
         "there is no part {wrong:?} to measure: there are {PARTS:?}"
     );
     let asked = |part: &str| parts.is_empty() || parts.iter().any(|asked| asked == part);
-    figure("load_1m_before", load()?, "processes");
     if asked("start-up") {
         let size = program.metadata().map(|metadata| metadata.len());
         figure("binary_size", size? as f64 / 1e6, "MB");
@@ -85,7 +85,6 @@ async fn main() -> anyhow::Result<()> {
     if asked("kept-connections") {
         looks::measure_kept_connections(&program).await?;
     }
-    figure("load_1m", load()?, "processes");
     Ok(())
 }
 
@@ -117,13 +116,4 @@ fn program() -> anyhow::Result<PathBuf> {
         program.display()
     );
     Ok(program)
-}
-
-/// Processes that ran or wanted to, averaged over the last minute (proc(5)).
-fn load() -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string("/proc/loadavg")?;
-    let first = text.split_ascii_whitespace().next();
-    first
-        .and_then(|number| number.parse().ok())
-        .context("/proc/loadavg is not what proc(5) says")
 }

@@ -23,7 +23,8 @@ use bessemer_wire::api::{
     BmcCreate, BmcTrust, Node, NodeCreate, NodePortCreate, NodeUpdate, ServerStatus,
 };
 
-use crate::figures::{figure, progress};
+use crate::figure::figure;
+use crate::figures::progress;
 use crate::firmware::{make_ramdisk, offered};
 use crate::offer::{self, until};
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::figures::{figure, percentile, progress};
+use crate::figure::figure;
+use crate::figures::{percentile, progress};
 use crate::process::{Folder, Server};
 
 /// Starts of each kind; their median is told.

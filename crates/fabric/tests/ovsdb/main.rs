@@ -2,6 +2,8 @@
 
 mod aggregation;
 mod fake;
+#[path = "../../../bench/src/figure.rs"]
+mod figure;
 mod real;
 mod relay;
 mod thousand;

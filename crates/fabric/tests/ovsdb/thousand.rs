@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bessemer_core::port_plan::PortPlan;
 use bessemer_fabric::{OnFailure, Switch, ThrottledSwitch};
 use futures_util::future::join_all;
-use serde_json::json;
 
+use crate::figure::figure;
 use crate::real::plan;
 use crate::vswitch::{Vswitch, cpu_of};
 
@@ -24,10 +24,6 @@ const SETTLED: Duration = Duration::from_secs(60);
 fn plans() -> Vec<[PortPlan; 1]> {
     let port = |number| [plan(&format!("n{number}"), 100 + number % 400)];
     (0..NODES).map(port).collect()
-}
-
-fn figure(name: &str, value: f64, unit: &str) {
-    println!("{}", json!({"name": name, "value": value, "unit": unit}));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -408,7 +408,8 @@ async fn history_is_told(world: &World, node: &Node, events: &[Event]) {
     }
 }
 
-/// Every server is ordered once, and deleted once after that; nothing is told of it before or after.
+/// Every server is ordered once, and deleted once after that, because somebody has asked for it; nothing is told
+/// of it before or after.
 fn servers_in(world: &World, events: &[Event]) {
     let mut lives: BTreeMap<_, Vec<&str>> = BTreeMap::new();
     for event in events {
@@ -426,6 +427,11 @@ fn servers_in(world: &World, events: &[Event]) {
             world
                 .judge
                 .object(format!("server {server} lives by its events as {life:?}"));
+        }
+        if !world.judge.has_been_given_up(server) {
+            world.judge.object(format!(
+                "server {server} is gone, and nobody has asked for that"
+            ));
         }
     }
 }

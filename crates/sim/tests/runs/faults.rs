@@ -46,6 +46,8 @@ pub(crate) enum MachineFault {
     BmcIgnoresPower,
     BmcIgnoresBootOverride,
     BmcReadsOn,
+    BmcIgnoresMedia,
+    BmcLeavesMediaUnread,
     PostHangs,
     PostTakesLong,
     WrongBootDevice,
@@ -65,7 +67,7 @@ pub(crate) enum MachineFault {
 
 use MachineFault as Fault;
 
-pub(crate) const MACHINE_FAULTS: [MachineFault; 27] = [
+pub(crate) const MACHINE_FAULTS: [MachineFault; 29] = [
     Fault::BmcUnreachable,
     Fault::BmcResets,
     Fault::BmcRejectsPassword,
@@ -78,6 +80,8 @@ pub(crate) const MACHINE_FAULTS: [MachineFault; 27] = [
     Fault::BmcIgnoresPower,
     Fault::BmcIgnoresBootOverride,
     Fault::BmcReadsOn,
+    Fault::BmcIgnoresMedia,
+    Fault::BmcLeavesMediaUnread,
     Fault::PostHangs,
     Fault::PostTakesLong,
     Fault::WrongBootDevice,
@@ -248,14 +252,17 @@ pub(crate) fn left(machine: &Machine, kind: MachineFault) -> Option<u32> {
 /// Whether a fault is there for a time rather than a number of times.
 fn lasts(kind: MachineFault) -> bool {
     use Fault::{
-        AgentCutOff, BmcIgnoresBootOverride, BmcIgnoresPower, BmcReadsOn, BmcRejectsPassword,
-        BmcSlow, BmcUnreachable, NoWayHome, PostHangs, PostTakesLong, WriteSlow,
+        AgentCutOff, BmcIgnoresBootOverride, BmcIgnoresMedia, BmcIgnoresPower,
+        BmcLeavesMediaUnread, BmcReadsOn, BmcRejectsPassword, BmcSlow, BmcUnreachable, NoWayHome,
+        PostHangs, PostTakesLong, WriteSlow,
     };
     matches!(
         kind,
         AgentCutOff
             | BmcIgnoresBootOverride
+            | BmcIgnoresMedia
             | BmcIgnoresPower
+            | BmcLeavesMediaUnread
             | BmcReadsOn
             | BmcRejectsPassword
             | BmcSlow
@@ -291,6 +298,8 @@ fn apply(machine: &Machine, rule: &Rule<MachineFault>) {
         Fault::BmcIgnoresPower => bmc.update(|faults| faults.ignore_power_commands = true),
         Fault::BmcIgnoresBootOverride => bmc.update(|faults| faults.ignore_boot_override = true),
         Fault::BmcReadsOn => bmc.update(|faults| faults.reads_on = true),
+        Fault::BmcIgnoresMedia => bmc.update(|faults| faults.ignore_media_commands = true),
+        Fault::BmcLeavesMediaUnread => bmc.update(|faults| faults.leave_media_unread = true),
         Fault::PostHangs => machine.machine.set_stuck_in_firmware(true),
         Fault::PostTakesLong => inside.post_seconds.store(times * 40, Ordering::SeqCst),
         Fault::WrongBootDevice => few(&inside.boot_disk_instead),
@@ -302,7 +311,7 @@ fn apply(machine: &Machine, rule: &Rule<MachineFault>) {
         Fault::AgentVanishesInWrite => few(&inside.vanish_in_write),
         Fault::EraseFails => few(&inside.fail_erase),
         Fault::WriteFails => few(&inside.fail_write),
-        Fault::WriteSlow => inside.seconds_a_chunk.store(times * 4, Ordering::SeqCst),
+        Fault::WriteSlow => inside.seconds_a_chunk.store(times * 12, Ordering::SeqCst),
         Fault::OsSilent => few(&inside.silent_os),
         Fault::KexecHangs => few(&inside.kexec_hangs),
         Fault::NoWayHome => switch(&inside.no_way_home),

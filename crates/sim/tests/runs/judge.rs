@@ -218,6 +218,11 @@ impl Judge {
         here.map(|(_, tunnel)| *tunnel).collect()
     }
 
+    /// Whether somebody has asked for this server to be deleted.
+    pub(crate) fn has_been_given_up(&self, server: ServerId) -> bool {
+        self.inner.lock().unwrap().given_up.contains(&server)
+    }
+
     /// From now on this server may be erased: somebody asks for it to be deleted.
     pub(crate) fn given_up(&self, server: ServerId) {
         self.inner.lock().unwrap().given_up.insert(server);

@@ -98,6 +98,8 @@ pub(crate) struct Doings {
     boots: u64,
     agents: usize,
     inside: Inside,
+    /// Whether it is booted by virtual media.
+    medium: bool,
     /// How its node stood.
     fence: Option<i64>,
 }
@@ -110,6 +112,7 @@ impl Doings {
             boots: machine.machine.boot_count(),
             agents: machine.host.boots().len(),
             inside: machine.host.inside(),
+            medium: machine.medium,
         }
     }
 
@@ -126,6 +129,8 @@ impl Doings {
             // Who finds nobody there leaves no trace but what a conductor makes of it.
             Fault::BmcUnreachable => now.fence != self.fence,
             Fault::PostHangs | Fault::PostTakesLong => now.boots > self.boots,
+            Fault::BmcLeavesMediaUnread => self.medium && now.boots > self.boots,
+            Fault::BmcIgnoresMedia => self.medium && now.requests > self.requests,
             _ => now.requests > self.requests,
         }
     }

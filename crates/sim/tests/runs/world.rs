@@ -83,7 +83,7 @@ pub(crate) struct Machine {
     pub(crate) host: Arc<Host>,
     pub(crate) bmc: Arc<Bmc>,
     /// Whether it is booted by virtual media.
-    medium: bool,
+    pub(crate) medium: bool,
     /// Seconds that its firmware takes when nothing is wrong.
     pub(crate) post: u32,
     /// Faults that are counted and have not struck yet, and how often they were to strike.

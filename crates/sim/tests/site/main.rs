@@ -10,6 +10,8 @@ mod conductors;
 mod crashes;
 mod explain;
 mod faults;
+#[path = "../../../bench/src/figure.rs"]
+mod figure;
 mod fleet;
 mod governor;
 mod harness;

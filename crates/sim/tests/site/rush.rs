@@ -21,12 +21,12 @@ use bessemer_wire::api::{
     BmcTrust, FlavorCreate, KeyPairCreate, NetworkCreate, NodePort, Server, SubnetCreate,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serde_json::json;
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::conductors::postgres;
+use crate::figure::figure;
 use crate::harness::{PUBLIC_KEY, Site, image, order, says};
 use crate::thousand::available;
 
@@ -214,9 +214,7 @@ async fn of_orders_for_half_as_many_nodes_as_many_succeed() {
 #[ignore = "a minute of a debug build's time: `make bench` takes it"]
 async fn of_a_thousand_orders_for_five_hundred_nodes_as_many_succeed() {
     let took = rush_for(MANY).await;
-    let figure =
-        json!({"name": "orders_1000_settle_postgresql", "value": took.as_secs_f64(), "unit": "s"});
-    println!("{figure}");
+    figure("orders_1000_settle_postgresql", took.as_secs_f64(), "s");
 }
 
 /// Twice as many orders as there are nodes, at once; how long until the last answer.

@@ -12,10 +12,10 @@ use bessemer_core::net::MacAddress;
 use bessemer_server::config::DatabaseUrl;
 use bessemer_store::{BmcRecord, Commit, Location, NewNode, Store, StoreOptions, Work};
 use bessemer_wire::api::{BmcTrust, NodePort};
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::conductors::postgres;
+use crate::figure::figure;
 use crate::harness::{Site, eager};
 use crate::switches::vswitch::{Vswitch, cpu_of};
 
@@ -88,10 +88,6 @@ fn elsewhere(vswitch: &Vswitch) -> usize {
     let tag = format!("tag={ELSEWHERE}");
     let found = vswitch.vsctl(&["--bare", "--columns=name", "find", "Port", &tag]);
     found.split_whitespace().count()
-}
-
-fn figure(name: &str, value: f64, unit: &str) {
-    println!("{}", json!({"name": name, "value": value, "unit": unit}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
