@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 
 use crate::keyring::{Keyring, purpose};
 
-/// Controllers whose connections are kept between looks at their power states. Each costs some 45 kB, most of
-/// it buffers of the HTTP client; to make one anew for a look, with TLS, 0.3 ms of CPU time
+/// Controllers whose connections are kept between looks at their power states. Each costs some 26 kB, most of
+/// it buffers of HTTP and TLS; to make one anew for a look, with TLS, 0.3 ms of CPU time
 /// (docs/benchmarks.md).
 const MOST_KEPT: usize = 2048;
 
