@@ -1,11 +1,13 @@
 //! Planted secrets: after a whole life of a node, with a change of the sealing key in the middle of it, none
-//! of them is in the log, an event, an API answer or a file of the server but its keys (invariant 6).
+//! of them is in the log, an event, an API answer, the database or a file of the server but its keys (invariant 6).
 //!
 //! A program of its own, because it takes everything that the process says at the finest level. What
 //! processes show of themselves is looked at in `cli/tests/secrets.rs`.
 
 #[path = "../site/harness/mod.rs"]
 mod harness;
+#[path = "../../../store/tests/store/postgres.rs"]
+mod postgres;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bessemer_server::config::DatabaseUrl;
 use bessemer_server::sealing::seal_anew;
 use bessemer_sim::redfish::Faults;
 use bessemer_wire::api::{
@@ -21,7 +24,7 @@ use bessemer_wire::api::{
 use tracing_subscriber::fmt::MakeWriter;
 
 use harness::node::PASSWORD;
-use harness::{SimNode, Site, order, problem};
+use harness::{SimNode, Site, eager, order, problem};
 
 const USER_DATA: &str = "#!/bin/sh\n# planted-user-data\n";
 
@@ -91,6 +94,13 @@ impl Search {
         }
     }
 
+    /// What is at the place whose name ends so.
+    fn at(&self, end: &str) -> &[u8] {
+        let mut places = self.places.iter();
+        let place = places.find(|(name, _)| name.ends_with(end));
+        &place.expect(end).1
+    }
+
     /// Where which secret is found.
     fn found(&self) -> Vec<(&str, &str)> {
         let mut found = Vec::new();
@@ -126,7 +136,29 @@ async fn no_secret_is_told_anywhere() {
         .with_ansi(false)
         .with_writer(log.clone())
         .init();
-    let (site, node) = Site::ready().await;
+    for database in [None, Some(postgres::new_database().await)] {
+        let mut search = search_of_a_life(database.clone()).await;
+        search.place("the log", std::mem::take(&mut *log.0.lock().unwrap()));
+        // The search itself finds what is there.
+        let log = search.at("the log");
+        assert!(
+            log.len() > 100_000 && contains(log, b"TRACE") && contains(log, b"agent connected")
+        );
+        let database = search.at(database.map_or("/data/bessemer.db-wal", |_| "the dump"));
+        assert!(contains(database, b"helper"));
+        assert_eq!(search.found(), []);
+    }
+}
+
+/// A whole life of a node; its secrets, and all places where something is told, but the log.
+async fn search_of_a_life(database: Option<String>) -> Search {
+    let url = database.clone();
+    let site = Site::start_as(eager(), None, |config| {
+        config.database_url = url.map(DatabaseUrl);
+    })
+    .await;
+    let node = site.available().await;
+    site.offer(&node).await;
     let mut search = Search::default();
     search.secret("the admin's token", site.token.clone());
     search.secret("the BMC's password", PASSWORD);
@@ -137,26 +169,15 @@ async fn no_secret_is_told_anywhere() {
     for boot in node.host.boots() {
         search.secret("the token of a boot", boot.token);
     }
-    search.place("the log", std::mem::take(&mut *log.0.lock().unwrap()));
+    if let Some(url) = database {
+        let (dump, log) = postgres::dump_and_log(&url).await;
+        search.place("the dump", dump);
+        search.place("the log of PostgreSQL", log);
+    }
     search.files(site.data());
     let is_key = |name: &str| name.ends_with("/data/key") || name.ends_with("/data/token-key");
     search.places.retain(|(name, _)| !is_key(name));
-
-    // The search itself finds what is there.
-    let log = &search
-        .places
-        .iter()
-        .find(|(name, _)| name == "the log")
-        .unwrap()
-        .1;
-    assert!(log.len() > 100_000 && contains(log, b"TRACE") && contains(log, b"agent connected"));
-    assert!(
-        search
-            .places
-            .iter()
-            .any(|(name, _)| name.ends_with("bessemer.db"))
-    );
-    assert_eq!(search.found(), []);
+    search
 }
 
 /// A life with everything that goes wrong in it, for errors are told at length.

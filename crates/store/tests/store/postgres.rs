@@ -260,6 +260,20 @@ pub(crate) async fn drop_database(url: &str) {
     assert!(dropped.await.expect("dropdb runs").success(), "is dropped");
 }
 
+/// All that is in a database that [`new_database`] made, as `pg_dump` writes it, and what PostgreSQL has logged.
+pub(crate) async fn dump_and_log(url: &str) -> (Vec<u8>, Vec<u8>) {
+    let cluster = CLUSTER.get().expect("it has made the database");
+    let dumped = tokio::process::Command::new(cluster.programs.join("pg_dump"))
+        .arg("--host")
+        .arg(&cluster.folder)
+        .args(["--username=bessemer", name_in(url)])
+        .output();
+    let dumped = dumped.await.expect("pg_dump runs");
+    assert!(dumped.status.success(), "is dumped");
+    let log = std::fs::read(cluster.folder.join("log"));
+    (dumped.stdout, log.expect("its log is read"))
+}
+
 /// Where a cluster is kept.
 #[derive(Clone, Copy, PartialEq)]
 enum Disk {
