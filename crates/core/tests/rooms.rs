@@ -79,10 +79,13 @@ fn core_knows_no_input_or_output() {
 fn only_the_store_knows_sql() {
     for name in all_crates() {
         if name != "store" {
-            assert!(
-                !dependencies(&name).contains("sqlx"),
-                "{name} depends on sqlx"
-            );
+            let dependencies = dependencies(&name);
+            for database in ["sqlx", "rusqlite"] {
+                assert!(
+                    !dependencies.contains(database),
+                    "{name} depends on {database}"
+                );
+            }
         }
     }
 }

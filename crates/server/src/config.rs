@@ -59,8 +59,8 @@ pub struct Config {
     pub boot_media: Option<BootMedia>,
     /// How management controllers are treated.
     pub bmc: Bmc,
-    /// How new servers' operating systems say that they are up; without it no server ever becomes
-    /// `active`.
+    /// How new servers' operating systems say that they are up; without it, only the marker on the serial
+    /// console does.
     pub phone_home: Option<PhoneHome>,
     /// How images are fetched.
     pub images: Images,

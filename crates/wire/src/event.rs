@@ -14,7 +14,7 @@ pub struct Event {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// What kind, such as `node.state`, `node.progress`, `server.active`, `boot.refused`.
+    /// What kind, such as `node.phase`, `node.step`, `server.active`, `boot.refused`.
     pub kind: String,
     /// The node it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -46,10 +46,7 @@ pub struct Provisioning {
     /// TCP port from which firmware loads the agent (HTTP), on `address`; 0 takes any free one.
     #[serde(default = "default_boot_port")]
     pub boot_port: u16,
-    /// What DHCP is served on `interface`: `full`, addresses and boot files, ours being the only server
-    /// there; `proxy`, boot files only, beside somebody else's server (UDP ports 67 and 4011), whose
-    /// range must not overlap ours, since agents still take their addresses from it; `off`, none:
-    /// machines boot by virtual media.
+    /// What DHCP is served on `interface`.
     #[serde(default)]
     pub dhcp: DhcpMode,
     /// How the chunks of images travel to agents; they are always checked against the block map,
@@ -109,7 +106,8 @@ pub enum DhcpMode {
     /// Addresses and boot files; ours is the only DHCP server there.
     #[default]
     Full,
-    /// Boot files only, beside somebody else's DHCP server (PXE specification 2.1, proxyDHCP).
+    /// Boot files only, beside somebody else's DHCP server (PXE specification 2.1, proxyDHCP; UDP ports 67 and
+    /// 4011). Its range must not overlap ours, from which agents still take their addresses.
     Proxy,
     /// None: machines boot by virtual media.
     Off,

@@ -70,7 +70,7 @@ enum Command {
     Fleet(fleet::Fleet),
     /// Forget the disks and firmware variables of a rack that is down
     Reset,
-    /// Carry one order from a powered-off machine to an SSH login and back
+    /// Carry two orders to an SSH login and back: of a machine that is off, and of one that idles
     Demo(demo::Demo),
     /// Boot the agent once in every way, and say how long each takes
     Boots(boots::Boots),
