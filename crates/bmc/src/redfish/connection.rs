@@ -197,7 +197,6 @@ fn unread(error: Box<dyn StdError + Send + Sync>) -> Failure {
 }
 
 /// Where the connection is while nothing is asked.
-#[derive(Clone)]
 pub(super) struct Resting {
     place: Arc<Mutex<Place>>,
     /// How long it is kept there.
