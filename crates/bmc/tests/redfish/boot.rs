@@ -175,6 +175,17 @@ async fn tags_that_never_match_are_put_another_way_but_not_for_ever() {
 }
 
 #[tokio::test]
+async fn a_tag_that_no_header_can_hold_is_not_sent() {
+    let service = Service::start(small_tree()).await;
+    let tag = "\"1\"\r\nX-Auth-Token: another";
+    service.world(|world| world.system()["@odata.etag"] = tag.into());
+    let error = boot_http(&service).await.unwrap_err();
+    assert_eq!(error.class(), FailureClass::Permanent);
+    assert!(error.to_string().contains("makes no request"), "{error}");
+    assert_eq!(service.count(&Method::PATCH, SYSTEM), 0);
+}
+
+#[tokio::test]
 async fn what_is_not_offered_is_refused_before_anything_is_sent() {
     let service = Service::start(small_tree()).await;
     let client = service.client();
