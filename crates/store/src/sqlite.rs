@@ -1,17 +1,18 @@
 //! SQLite, called directly from where its answer is needed.
 //!
 //! A statement on an embedded database takes a few microseconds, less than it costs to hand it to
-//! another thread and to wait for that. So statements run on the thread that asks, and only a commit,
-//! which waits for the disk, runs on one of those that are there for waiting. Readers never wait for
+//! another thread and to wait for that. So statements run on the thread that asks, and only for a commit,
+//! which waits for the disk, it lets another thread go on with its other tasks. Readers never wait for
 //! anybody: with a write-ahead log they see the last commit (<https://www.sqlite.org/wal.html>).
 //!
 //! SQLite has one writer at a time whatever we do; giving it one connection makes writers queue here,
 //! fairly, and lets those in the queue share one wait for the disk (`batch`). While nobody writes, single rows
 //! are read by that connection, too: a reader forgets what it has read whenever another connection has
 //! committed, and half of what is asked for has just been written.
-//! `pool` lends connections, `session` is one of them.
+//! `pool` lends connections, `session` is one of them, `log_file` is what a commit writes to.
 
 mod batch;
+mod log_file;
 mod pool;
 mod session;
 

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
+use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
 use super::pool::{Lent, Opening, Pool};
@@ -109,7 +110,7 @@ impl Writer {
         tokio::spawn(async move {
             if let Ok(mut lent) = writer.pool.wait().await {
                 // Those who wait are told in there.
-                spawn_blocking(move || lent.commit_batch()).await.ok();
+                wait_for_disk(move || lent.commit_batch()).await.ok();
             }
         });
     }
@@ -117,6 +118,21 @@ impl Writer {
     /// Waits for what is under way, and closes the connection.
     pub(super) async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// Runs what waits for the disk, and holds up no other task.
+///
+/// A thread that has others to run hands them to a second one and waits itself, so that nobody has to be woken
+/// when the disk is done. An error if the runtime ends before it has begun.
+async fn wait_for_disk<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, sqlx::Error> {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => Ok(block_in_place(work)),
+        _ => spawn_blocking(work)
+            .await
+            .map_err(|_| sqlx::Error::PoolClosed),
     }
 }
 
@@ -217,12 +233,8 @@ impl SqliteTransaction {
     }
 
     async fn commit_alone(mut self) -> Result<(), Error> {
-        let waiting = spawn_blocking(move || self.lent.execute("COMMIT", Vec::new()));
-        match waiting.await {
-            Ok(committed) => Ok(committed.map(drop)?),
-            // The runtime ends, and has not begun it: it is rolled back.
-            Err(_) => Err(sqlx::Error::PoolClosed.into()),
-        }
+        let committed = wait_for_disk(move || self.lent.execute("COMMIT", Vec::new()));
+        Ok(committed.await?.map(drop)?)
     }
 
     /// With what has gathered before, which somebody is going to commit, or as the first of a batch.

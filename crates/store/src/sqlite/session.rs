@@ -10,6 +10,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Statement};
 
 use super::batch::Batch;
+use super::log_file;
 use super::pool::Opening;
 use crate::value::Value;
 
@@ -61,7 +62,8 @@ impl Session {
     pub(super) fn open(opening: &Opening) -> Result<Self, rusqlite::Error> {
         // Each is used by one task at a time, so it needs no lock of its own.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&opening.path, flags)?;
+        log_file::register()?;
+        let connection = Connection::open_with_flags_and_vfs(&opening.path, flags, log_file::NAME)?;
         connection.busy_timeout(opening.busy)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         // FULL, not NORMAL: with NORMAL a power cut may lose the last commits, and with them the
