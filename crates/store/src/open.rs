@@ -161,8 +161,9 @@ async fn migrate_postgres(database: &Postgres) -> Result<(), Error> {
         .run_direct(None, &mut *connection, false)
         .await;
     if migrated.is_err() {
-        // The lock belongs to the session: closing it is what surely lets go of it.
-        connection.close().await?;
+        // The lock belongs to the session: closing it is what surely lets go of it. What went wrong is told
+        // by the migration; a connection that is gone cannot be taken leave of.
+        connection.close().await.ok();
     }
     migrated.map_err(migration_failed)
 }
