@@ -97,6 +97,11 @@ impl Asked {
         CARRIED_OUT.scope(self.clone(), future).await
     }
 
+    /// Whether it is known to be in the database.
+    fn is_down(&self) -> bool {
+        *self.written() == Written::Down
+    }
+
     fn written(&self) -> MutexGuard<'_, Written> {
         // A plain value: whole whatever happens to a holder of the lock.
         let written = self.0.written.lock();
@@ -149,26 +154,27 @@ impl Drop for InTransaction {
 /// Outcomes that are not written down yet.
 #[derive(Default)]
 pub(crate) struct Outcomes {
-    waiting: Mutex<Vec<(String, AuditOutcome)>>,
+    waiting: Mutex<Vec<(Asked, AuditOutcome)>>,
     some: Notify,
     /// Held while they are written down.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Outcomes {
-    fn waiting(&self) -> MutexGuard<'_, Vec<(String, AuditOutcome)>> {
+    fn waiting(&self) -> MutexGuard<'_, Vec<(Asked, AuditOutcome)>> {
         // A list is whole whatever happens to a holder of the lock.
         let waiting = self.waiting.lock();
         waiting.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, request: &str, outcome: AuditOutcome) {
+    fn add(&self, asked: &Asked, outcome: AuditOutcome) {
         let mut waiting = self.waiting();
         if waiting.len() >= MOST_WAITING {
+            let request = &asked.0.request.request;
             error!("the outcome of request {request} is missing in the audit trail: {outcome:?}");
             return;
         }
-        waiting.push((request.to_owned(), outcome));
+        waiting.push((asked.clone(), outcome));
         drop(waiting);
         self.some.notify_one();
     }
@@ -207,7 +213,7 @@ impl Store {
     pub async fn audit_outcome(&self, asked: &Asked, outcome: AuditOutcome) -> Result<(), Error> {
         let request = &asked.0.request;
         if !asked.begin() {
-            self.outcomes().add(&request.request, outcome);
+            self.outcomes().add(asked, outcome);
             return Ok(());
         }
         let within = InTransaction(asked.clone());
@@ -217,6 +223,12 @@ impl Store {
         write.commit_quietly().await?;
         within.committed();
         Ok(())
+    }
+
+    /// Notes what became of a request that nobody carries out any more. It is written down soon, and the
+    /// request with it if that has not happened.
+    pub fn audit_abandoned(&self, asked: &Asked, outcome: AuditOutcome) {
+        self.outcomes().add(asked, outcome);
     }
 
     /// Writes down the outcomes that wait, in one commit.
@@ -230,8 +242,12 @@ impl Store {
         }
         let written = async {
             let mut write = self.write("audit_outcome").await?;
-            for (request, outcome) in &waiting {
-                insert_outcome(&mut write, request, outcome).await?;
+            for (asked, outcome) in &waiting {
+                let request = &asked.0.request;
+                if !asked.is_down() {
+                    insert_request(&mut write, request).await?;
+                }
+                insert_outcome(&mut write, &request.request, outcome).await?;
             }
             write.commit_quietly().await
         };

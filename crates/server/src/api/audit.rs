@@ -25,6 +25,10 @@ use super::problem::Refusal;
 use crate::serving::peer_of;
 use crate::site::Site;
 
+/// The status of requests whose client did not wait for an answer. No standard has one; this is what nginx
+/// logs then.
+const CLIENT_GONE: u16 = 499;
+
 pub(super) fn routes() -> OpenApiRouter<Site> {
     OpenApiRouter::new().routes(routes!(list))
 }
@@ -77,15 +81,33 @@ pub(super) async fn write_down(State(site): State<Site>, request: Request, next:
     };
     let asked = Asked::new(asked(&caller, id, &parts, site.now()));
     parts.extensions.insert(caller);
+    let mut unanswered = Unanswered(Some((&site, &asked)));
     let carried_out = next.run(Request::from_parts(parts, body));
     let response = asked.carry_out(carried_out).await;
-    match site
-        .store
-        .audit_outcome(&asked, outcome(&site, &response))
-        .await
-    {
+    let outcome = outcome(&site, &response);
+    let noted = site.store.audit_outcome(&asked, outcome).await;
+    unanswered.0 = None;
+    match noted {
         Ok(()) => response,
         Err(error) => Refusal::from(error).into_response(),
+    }
+}
+
+/// A request that has no answer yet. If it is dropped, its client has hung up, and it is carried out no
+/// further.
+struct Unanswered<'a>(Option<(&'a Site, &'a Asked)>);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some((site, asked)) = self.0 {
+            let outcome = AuditOutcome {
+                at: site.now(),
+                status: CLIENT_GONE,
+                problem: None,
+                location: None,
+            };
+            site.store.audit_abandoned(asked, outcome);
+        }
     }
 }
 

@@ -136,6 +136,69 @@ async fn a_request_and_what_it_changes_are_there_together_or_not_at_all() {
     assert!(on_another_store(&api).await.is_empty());
 }
 
+/// Whatever may change something is written down, by whichever route it comes.
+#[tokio::test]
+async fn no_route_that_changes_something_is_missing() {
+    let api = Api::start().await;
+    let document = serde_json::to_value(bessemer_server::api::openapi()).unwrap();
+    let mut asked = Vec::new();
+    for (template, item) in document["paths"].as_object().unwrap() {
+        let path = template.replace(['{', '}'], "");
+        let methods = item.as_object().unwrap().keys();
+        let methods = methods.map(|method| method.to_uppercase());
+        for method in methods.filter(|method| method != "GET") {
+            let called = Method::from_bytes(method.as_bytes()).unwrap();
+            let admin = &api.admin;
+            let answer = api.call_as(admin, called, &path, Some(json!({}))).await;
+            let id = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+            asked.push(json!([id, method, path, answer.status.as_u16()]));
+        }
+    }
+    assert!(asked.len() > 40, "{asked:#?}");
+    let written = api.get("/v1/audit?limit=1000").await.expect(200);
+    let written: Vec<_> = written["items"].as_array().unwrap().iter().collect();
+    let told = written.iter().map(|entry| {
+        let status = &entry["outcome"]["status"];
+        json!([entry["request"], entry["method"], entry["path"], status])
+    });
+    assert_eq!(told.collect::<Vec<_>>(), asked);
+}
+
+/// A client that hangs up has its request in the trail, and how it ended, whether or not something was done.
+#[tokio::test]
+async fn what_a_client_does_not_wait_for_has_an_outcome() {
+    for when in [When::Before, When::After] {
+        let reached = Arc::new(Notify::new());
+        let reaches = reached.clone();
+        let gate: Gate = Arc::new(move |point| {
+            let ends = (point.name, point.when) != ("create_key_pair", when);
+            if !ends {
+                reaches.notify_one();
+            }
+            ends
+        });
+        let api = Api::start_through(gate).await;
+        let key = json!({ "name": "laptop", "public_key": PUBLIC_KEY });
+        let asking = api.call_as(&api.admin, Method::POST, "/v1/keys", Some(key));
+        tokio::select! {
+            answer = asking => panic!("answered: {}", answer.text),
+            () = reached.notified() => {}
+        }
+        let told = async {
+            loop {
+                let entries = entries(&api).await;
+                let told = entries.iter().find(|entry| entry["path"] == "/v1/keys");
+                match told.and_then(|entry| entry["outcome"]["status"].as_u64()) {
+                    Some(status) => break status,
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(60), told);
+        assert_eq!(in_time.await.expect("its outcome"), 499);
+    }
+}
+
 /// The audit trail as a server reads it that is started after this one died.
 async fn on_another_store(api: &Api) -> Vec<AuditEntry> {
     let location = Location::Sqlite(api.folder.path().join("bessemer.db"));

@@ -46,7 +46,8 @@ pub struct AuditOutcome {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// The status of HTTP.
+    /// The status of HTTP; 499 if the client hung up before it was answered, and what it asked for may have
+    /// been done.
     pub status: u16,
     /// The kind of problem, if it was refused or failed, such as `urn:bessemer:problem:conflict`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
