@@ -100,7 +100,7 @@ bench: ## Measure; one JSON line a figure
 	@$(CARGO) build --release --locked -p bessemer-bench >&2
 	@target/release/bessemer-bench
 	@$(CARGO) test --release --quiet --locked -p bessemer-fabric --test ovsdb thousand -- --ignored --nocapture | grep '^{'
-	@$(CARGO) test --release --quiet --locked -p bessemer-sim --test site thousand -- --ignored --nocapture | grep '^{'
+	@$(CARGO) test --release --quiet --locked -p bessemer-sim --test site thousand -- --include-ignored --nocapture --test-threads=1 | grep '^{'
 
 # Needs a nightly compiler; what is found and learned stays under target/ and fuzz/artifacts.
 TARGET ?= dhcp_request

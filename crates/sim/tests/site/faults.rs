@@ -1,11 +1,11 @@
 //! Machines, controllers and systems that do not do what they should.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use bessemer_core::lifecycle::{Phase, Timing};
+use bessemer_core::lifecycle::{Phase, Step, Timing};
 use bessemer_sim::redfish::Faults;
 use bessemer_wire::api::{Node, ServerStatus};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::harness::disk::{assert_erased, assert_has_image, soil};
 use crate::harness::{SimNode, Site, eager, order, problem, says};
@@ -232,8 +232,12 @@ async fn an_agent_that_works_for_longer_than_it_may_be_silent_is_left_to_work() 
         node.progress.is_some()
     })
     .await;
-    // The time itself is what is tested.
-    tokio::time::sleep(Duration::from_secs(u64::from(SILENCE) + 2)).await;
+    let silence = SignedDuration::from_secs(i64::from(SILENCE) + 2);
+    site.wait_for_node(&node, "it to be written for longer than that", |node| {
+        let state = &node.state;
+        state.step == Step::WriteImage && Timestamp::now() > state.step_since + silence
+    })
+    .await;
     node.host.faults.hold_in_write.send_replace(false);
     let server = site.wait_for_active("one").await;
     assert_eq!(server.posts, 1, "it was taken for dead");

@@ -1,10 +1,9 @@
-//! Orders at once for half as many nodes, at two servers on one PostgreSQL database: eighty for forty, and
-//! by `make bench` a thousand for five hundred.
+//! A thousand orders at once for half as many nodes, at two servers on one PostgreSQL database.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bessemer_client::{Client, Error};
 use bessemer_core::Timestamp;
@@ -30,8 +29,7 @@ use crate::figure::figure;
 use crate::harness::{PUBLIC_KEY, Site, image, order, says};
 use crate::thousand::available;
 
-const SOME: u16 = 40;
-const MANY: u16 = 500;
+const NODES: u16 = 500;
 
 /// How often one orders again: a turn is waited for for a minute.
 const MOST_TRIES: u32 = 10;
@@ -206,19 +204,7 @@ async fn rush(servers: [Client; 2], orders: u16) -> (Vec<Server>, Vec<Error>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_orders_for_half_as_many_nodes_as_many_succeed() {
-    rush_for(SOME).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a minute of a debug build's time: `make bench` takes it"]
 async fn of_a_thousand_orders_for_five_hundred_nodes_as_many_succeed() {
-    let took = rush_for(MANY).await;
-    figure("orders_1000_settle_postgresql", took.as_secs_f64(), "s");
-}
-
-/// Twice as many orders as there are nodes, at once; how long until the last answer.
-async fn rush_for(number_of_nodes: u16) -> Duration {
     allow_open_files();
     let controllers = silence();
     let port = controllers.local_addr().unwrap().port();
@@ -230,7 +216,7 @@ async fn rush_for(number_of_nodes: u16) -> Duration {
     .await;
     offer(&site).await;
     site.stop().await;
-    create_nodes(&Location::Postgres(url), number_of_nodes, port).await;
+    create_nodes(&Location::Postgres(url), NODES, port).await;
     site.start_again(None).await;
     site.start_second(None).await;
     let second = format!("http://{}", site.second().api_address);
@@ -238,10 +224,14 @@ async fn rush_for(number_of_nodes: u16) -> Duration {
 
     let begun = Instant::now();
     let servers = [site.api.clone(), second.clone()];
-    let (placed, refused) = rush(servers, 2 * number_of_nodes).await;
-    let took = begun.elapsed();
+    let (placed, refused) = rush(servers, 2 * NODES).await;
+    figure(
+        "orders_1000_settle_postgresql",
+        begun.elapsed().as_secs_f64(),
+        "s",
+    );
 
-    let number = usize::from(number_of_nodes);
+    let number = usize::from(NODES);
     for refusal in &refused {
         let Error::Problem(problem) = refusal else {
             panic!("an order was neither placed nor refused: {refusal}");
@@ -250,9 +240,7 @@ async fn rush_for(number_of_nodes: u16) -> Duration {
         says(
             problem,
             &[
-                &format!(
-                    "No node of flavor metal is free: {number_of_nodes} nodes have this hardware"
-                ),
+                &format!("No node of flavor metal is free: {NODES} nodes have this hardware"),
                 "order another flavor",
             ],
         );
@@ -269,9 +257,5 @@ async fn rush_for(number_of_nodes: u16) -> Duration {
         assert_eq!((servers.len(), &known), (number, &names));
     }
     let network = site.api.network("tenants").await.unwrap();
-    assert_eq!(
-        network.subnets[0].usage.allocated,
-        u64::from(number_of_nodes)
-    );
-    took
+    assert_eq!(network.subnets[0].usage.allocated, u64::from(NODES));
 }
