@@ -81,6 +81,8 @@ pub struct HostFaults {
     pub boot_disk_instead: AtomicU32,
     /// Seconds that each chunk of an image takes to be written.
     pub seconds_a_chunk: AtomicU32,
+    /// Seconds that erasing the disks takes.
+    pub seconds_to_erase: AtomicU32,
     /// While true, the agent's requests do not reach the conductor.
     pub cut_off: AtomicBool,
     /// How many more times the agent says what it has to say twice.

@@ -169,7 +169,10 @@ impl Agent {
             Work::Inspect => Ok(CommandResult::Inspected {
                 inventory: Box::new(host.inventory.clone()),
             }),
-            Work::Erase => self.erase(),
+            Work::Erase => match self.erase_slowly(command).await {
+                Ok(()) => self.erase(),
+                Err(error) => Err(error),
+            },
             Work::WriteImage {
                 image,
                 disk,
@@ -216,6 +219,17 @@ impl Agent {
              error 5)"
         ))
         .into()
+    }
+
+    /// Takes the time that the disks take.
+    async fn erase_slowly(&mut self, command: &Command) -> Result<(), AgentError> {
+        let seconds = self.host.faults.seconds_to_erase.load(Ordering::SeqCst);
+        for second in 0..seconds {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let (done, all) = (u64::from(second) + 1, u64::from(seconds));
+            self.say_how_far(command, "erasing", (done, all)).await?;
+        }
+        Ok(())
     }
 
     /// Drops everything that is on the disks and reads back that it is gone.
@@ -369,10 +383,21 @@ impl Agent {
 
     async fn report(&mut self, command: &Command, writer: &Writer<Disk>) -> Result<(), AgentError> {
         let progress = writer.progress();
+        let (written, all) = (progress.written, progress.to_write);
+        self.say_how_far(command, "writing image", (written, all))
+            .await
+    }
+
+    async fn say_how_far(
+        &mut self,
+        command: &Command,
+        doing: &str,
+        (bytes, total): (u64, u64),
+    ) -> Result<(), AgentError> {
         let progress = Progress {
-            step: "writing image".into(),
-            bytes: progress.written,
-            total: progress.to_write,
+            step: doing.into(),
+            bytes,
+            total,
             rate: 0,
             eta_seconds: None,
         };

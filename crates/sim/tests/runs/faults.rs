@@ -60,6 +60,7 @@ pub(crate) enum MachineFault {
     EraseFails,
     WriteFails,
     WriteSlow,
+    EraseSlow,
     OsSilent,
     KexecHangs,
     NoWayHome,
@@ -67,7 +68,7 @@ pub(crate) enum MachineFault {
 
 use MachineFault as Fault;
 
-pub(crate) const MACHINE_FAULTS: [MachineFault; 29] = [
+pub(crate) const MACHINE_FAULTS: [MachineFault; 30] = [
     Fault::BmcUnreachable,
     Fault::BmcResets,
     Fault::BmcRejectsPassword,
@@ -94,6 +95,7 @@ pub(crate) const MACHINE_FAULTS: [MachineFault; 29] = [
     Fault::EraseFails,
     Fault::WriteFails,
     Fault::WriteSlow,
+    Fault::EraseSlow,
     Fault::OsSilent,
     Fault::KexecHangs,
     Fault::NoWayHome,
@@ -253,8 +255,8 @@ pub(crate) fn left(machine: &Machine, kind: MachineFault) -> Option<u32> {
 fn lasts(kind: MachineFault) -> bool {
     use Fault::{
         AgentCutOff, BmcIgnoresBootOverride, BmcIgnoresMedia, BmcIgnoresPower,
-        BmcLeavesMediaUnread, BmcReadsOn, BmcRejectsPassword, BmcSlow, BmcUnreachable, NoWayHome,
-        PostHangs, PostTakesLong, WriteSlow,
+        BmcLeavesMediaUnread, BmcReadsOn, BmcRejectsPassword, BmcSlow, BmcUnreachable, EraseSlow,
+        NoWayHome, PostHangs, PostTakesLong, WriteSlow,
     };
     matches!(
         kind,
@@ -267,6 +269,7 @@ fn lasts(kind: MachineFault) -> bool {
             | BmcRejectsPassword
             | BmcSlow
             | BmcUnreachable
+            | EraseSlow
             | NoWayHome
             | PostHangs
             | PostTakesLong
@@ -312,6 +315,7 @@ fn apply(machine: &Machine, rule: &Rule<MachineFault>) {
         Fault::EraseFails => few(&inside.fail_erase),
         Fault::WriteFails => few(&inside.fail_write),
         Fault::WriteSlow => inside.seconds_a_chunk.store(times * 12, Ordering::SeqCst),
+        Fault::EraseSlow => inside.seconds_to_erase.store(times * 24, Ordering::SeqCst),
         Fault::OsSilent => few(&inside.silent_os),
         Fault::KexecHangs => few(&inside.kexec_hangs),
         Fault::NoWayHome => switch(&inside.no_way_home),
@@ -328,6 +332,7 @@ fn mend_for_now(machine: &Machine, kind: MachineFault) {
         Fault::PostHangs => machine.machine.set_stuck_in_firmware(false),
         Fault::PostTakesLong => inside.post_seconds.store(machine.post, Ordering::SeqCst),
         Fault::WriteSlow => inside.seconds_a_chunk.store(0, Ordering::SeqCst),
+        Fault::EraseSlow => inside.seconds_to_erase.store(0, Ordering::SeqCst),
         // All that a controller does wrong for a time.
         _ => bmc.update(|faults| {
             let kept = faults.clone();
@@ -357,6 +362,7 @@ pub(crate) fn mend(machine: &Machine) {
     for counter in [
         &inside.boot_disk_instead,
         &inside.seconds_a_chunk,
+        &inside.seconds_to_erase,
         &inside.duplicate,
         &inside.replay,
         &inside.other_identity,

@@ -75,6 +75,7 @@ fn faults_have_struck(runs: u64) {
     let (all, struck) = strikes::runs();
     println!("a fault has struck in {struck} of {all} runs");
     assert!(struck > all / 2, "in {struck} of {all} runs only");
+    assert!(deployments >= runs, "{deployments} deployments");
     if runs >= RUNS {
         let mut never = strikes::never_struck(&MACHINE_FAULTS);
         never.extend(strikes::never_struck(&SITE_FAULTS));

@@ -97,6 +97,8 @@ pub(crate) struct Doings {
     requests: u64,
     boots: u64,
     agents: usize,
+    /// Of agents, by their ids.
+    commands: Vec<String>,
     inside: Inside,
     /// Whether it is booted by virtual media.
     medium: bool,
@@ -111,6 +113,7 @@ impl Doings {
             requests: machine.bmc.requests(),
             boots: machine.machine.boot_count(),
             agents: machine.host.boots().len(),
+            commands: machine.host.carried_out(),
             inside: machine.host.inside(),
             medium: machine.medium,
         }
@@ -121,10 +124,17 @@ impl Doings {
         use MachineFault as Fault;
         let is_agent = |inside| matches!(inside, Inside::Agent | Inside::ArmedAgent);
         let agent = is_agent(self.inside) || now.agents > self.agents;
+        // What an agent was at when it began, or has begun since.
+        let at = |step: &str| {
+            let before = self.commands.len().saturating_sub(1);
+            let mut commands = now.commands.iter().skip(before);
+            agent && commands.any(|id| id.split('.').any(|part| part == step))
+        };
         match kind {
             Fault::AgentCrashes => is_agent(self.inside),
             Fault::AgentCutOff => agent,
-            Fault::WriteSlow => agent,
+            Fault::WriteSlow => at("write_image"),
+            Fault::EraseSlow => at("erase"),
             Fault::NoWayHome => now.fence != self.fence && now.inside == Inside::System,
             // Who finds nobody there leaves no trace but what a conductor makes of it.
             Fault::BmcUnreachable => now.fence != self.fence,
