@@ -18,7 +18,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -42,9 +42,8 @@ const SKIP_WITHOUT_TIMERS: i64 = 1_000_000_000;
 /// have found that.
 const WHILE_OUTSIDE: [(u32, i64); 3] = [(30, 0), (60, 20_000_000), (u32::MAX, 100_000_000)];
 
-/// Of a thread that does not sleep, and of one that sleeps without a timer; in between are
-/// nanoseconds of the site's clock.
-const AWAKE: i64 = i64::MIN;
+/// Of a thread that has no timer, whether it is at work or waits for another one; less are nanoseconds of the
+/// site's clock.
 const WITHOUT_TIMER: i64 = i64::MAX;
 
 const NANOSECONDS: i64 = 1_000_000_000;
@@ -73,6 +72,8 @@ struct Thread {
     clock: &'static Clock,
     /// When it wakes by itself, by the site's clock.
     until: AtomicI64,
+    /// How often it has been woken.
+    woken: AtomicU64,
     wake: EventFd,
     /// What the kernel says of it: `proc_pid_stat(5)`.
     stat: File,
@@ -140,6 +141,7 @@ pub(crate) fn live_by(clock: &'static Clock, jump: Option<Jump>) {
     let thread = Arc::new(Thread {
         clock,
         until: AtomicI64::new(WITHOUT_TIMER),
+        woken: AtomicU64::new(0),
         wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).unwrap(),
         stat: File::open("/proc/thread-self/stat").unwrap(),
     });
@@ -178,7 +180,7 @@ pub(crate) fn stand_still(pause: Duration, wakes: impl Fn() -> bool) {
     while thread.clock.now() < end && !wakes() {
         thread.until.store(end, Ordering::SeqCst);
         std::thread::sleep(TICK);
-        thread.until.store(AWAKE, Ordering::SeqCst);
+        thread.until.store(WITHOUT_TIMER, Ordering::SeqCst);
     }
 }
 
@@ -202,7 +204,8 @@ impl Thread {
         self.until.store(until, Ordering::SeqCst);
         // An error is as good as having been woken: the caller looks again.
         let _ = poll(&mut both, limit);
-        self.until.store(AWAKE, Ordering::SeqCst);
+        self.until.store(WITHOUT_TIMER, Ordering::SeqCst);
+        self.woken.fetch_add(1, Ordering::SeqCst);
         if both[1].any() == Some(true) {
             let _ = self.wake.read();
         }
@@ -211,6 +214,10 @@ impl Thread {
     /// Until when it sleeps.
     fn until(&self) -> i64 {
         self.until.load(Ordering::SeqCst)
+    }
+
+    fn woken(&self) -> u64 {
+        self.woken.load(Ordering::SeqCst)
     }
 
     /// Whether the kernel has it sleep: not at work, and not about to be.
@@ -321,15 +328,19 @@ impl Clock {
         time.tv_sec * NANOSECONDS + time.tv_nsec + self.ahead.load(Ordering::SeqCst)
     }
 
-    /// The site's threads, if all of them sleep.
-    fn sleepers(&self) -> Option<Vec<Arc<Thread>>> {
+    /// The site's threads and when the first of them wakes, if all of them sleep.
+    fn sleepers(&self) -> Option<(Vec<Arc<Thread>>, i64)> {
         let mut threads = self.threads.lock().unwrap();
         threads.retain(|thread| thread.strong_count() > 0);
         let threads: Vec<_> = threads.iter().filter_map(Weak::upgrade).collect();
-        // What costs little is asked first.
-        let all = threads.iter().all(|thread| thread.until() != AWAKE)
-            && threads.iter().all(|thread| thread.sleeps());
-        all.then_some(threads)
+        let first = threads.iter().map(|thread| thread.until()).min();
+        let woken = || threads.iter().map(|thread| thread.woken()).sum::<u64>();
+        let all_sleep = || threads.iter().all(|thread| thread.sleeps());
+        // They are asked one after the other: who slept may have been woken by who was asked next and
+        // sleeps by then. It is at work at the second look, or has been woken in between.
+        let before = woken();
+        let all = all_sleep() && all_sleep() && woken() == before;
+        all.then_some((threads, first.unwrap_or(WITHOUT_TIMER)))
     }
 
     fn is_outside(&self) -> bool {
@@ -342,15 +353,12 @@ impl Clock {
     /// Moves the clock on if nobody has anything to do. `waited`: how many looks have found somebody
     /// outside at work, and nobody else.
     fn skip(&self, waited: &mut u32) {
-        let Some(threads) = self.sleepers() else {
+        let Some((threads, first)) = self.sleepers() else {
             *waited = 0;
             return;
         };
         let now = self.now();
-        let first = threads.iter().map(|thread| thread.until()).min();
-        let mut by = match first.unwrap_or(WITHOUT_TIMER) {
-            // Somebody outside has woken it at this very moment.
-            AWAKE => return,
+        let mut by = match first {
             WITHOUT_TIMER => SKIP_WITHOUT_TIMERS,
             first => (first - now).max(SHORTEST_SKIP),
         };

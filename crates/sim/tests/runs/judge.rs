@@ -19,7 +19,7 @@ use bessemer_store::{Claim, Commit};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::strikes::DEPLOYMENTS;
+use crate::strikes::{DEPLOYMENTS, DEPLOYMENTS_BEGUN};
 
 /// The VLAN of the network that all tenants may use.
 pub(crate) const TENANTS: u16 = 100;
@@ -366,6 +366,9 @@ impl Judge {
         }
         if entered && next.phase == Phase::Active {
             self.is_the_right_system(node, next);
+        }
+        if next.phase == Phase::Deploying && (entered || before.attempt != next.attempt) {
+            DEPLOYMENTS_BEGUN.fetch_add(1, Ordering::Relaxed);
         }
         let erases = commit.intent.as_ref().map(|intent| &intent.action) == Some(&Action::Erase);
         if erases {

@@ -69,14 +69,20 @@ fn thousands_of_runs() {
 /// Runs that nothing goes wrong in, and faults that never strike, would test nothing.
 fn faults_have_struck(runs: u64) {
     println!("{}", strikes::report());
-    let [orders, deployments] =
-        [&strikes::ORDERS, &strikes::DEPLOYMENTS].map(|count| count.load(Ordering::Relaxed));
-    println!("{orders} orders were accepted, {deployments} deployments came to a running system");
+    let [orders, begun, deployments] = [
+        &strikes::ORDERS,
+        &strikes::DEPLOYMENTS_BEGUN,
+        &strikes::DEPLOYMENTS,
+    ]
+    .map(|count| count.load(Ordering::Relaxed));
+    println!(
+        "{orders} orders were accepted, {begun} deployments begun, {deployments} came to a running system"
+    );
     let (all, struck) = strikes::runs();
     println!("a fault has struck in {struck} of {all} runs");
     assert!(struck > all / 2, "in {struck} of {all} runs only");
-    assert!(deployments >= runs, "{deployments} deployments");
     if runs >= RUNS {
+        assert!(deployments > runs / 4, "{deployments} deployments");
         let mut never = strikes::never_struck(&MACHINE_FAULTS);
         never.extend(strikes::never_struck(&SITE_FAULTS));
         assert!(never.is_empty(), "these have never struck: {never:?}");

@@ -33,6 +33,9 @@ static RUNS_STRUCK: AtomicU64 = AtomicU64::new(0);
 pub(crate) static ORDERS: AtomicU64 = AtomicU64::new(0);
 pub(crate) static DEPLOYMENTS: AtomicU64 = AtomicU64::new(0);
 
+/// Deployments that were begun, each attempt by itself.
+pub(crate) static DEPLOYMENTS_BEGUN: AtomicU64 = AtomicU64::new(0);
+
 /// A fault of this kind has happened; whether it has struck anybody.
 pub(crate) fn count(kind: impl Debug, struck: bool) {
     let mut tallies = TALLIES.lock().unwrap();
