@@ -128,6 +128,10 @@ impl Writer {
 async fn wait_for_disk<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, sqlx::Error> {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "it is only called where there are threads to hand over to"
+    )]
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => Ok(block_in_place(work)),
         _ => spawn_blocking(work)

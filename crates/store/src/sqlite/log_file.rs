@@ -116,7 +116,7 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
 /// `file` is a [`LogFile`] that is open, and nobody else looks at it meanwhile.
 unsafe fn gathered<'f>(file: *mut sqlite3_file) -> &'f mut Gathered {
     // SAFETY: by the caller's promise.
-    unsafe { &mut *(*file.cast::<LogFile>()).gathered }
+    unsafe { &mut (*file.cast::<LogFile>()).gathered }
 }
 
 /// Calls a function that every file has, of the real file.
