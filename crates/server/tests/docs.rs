@@ -329,3 +329,35 @@ fn the_files_that_the_documents_name_exist() {
     }
     assert!(count > 60, "only {count} names were looked at");
 }
+
+/// Texts between two of `mark` that look like the kind of an event: `node.phase`.
+fn kinds(text: &str, mark: char) -> BTreeSet<String> {
+    const ABOUT: [&str; 9] = [
+        "node", "server", "site", "rack", "switch", "address", "image", "agent", "boot",
+    ];
+    // What an agent boots is called so, too.
+    const FILES: [&str; 2] = ["agent.efi", "agent.ipxe"];
+    let is_kind = |word: &&str| {
+        let parts = word.split_once('.');
+        parts.is_some_and(|(about, what)| {
+            let name = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+            ABOUT.contains(&about) && !what.is_empty() && what.bytes().all(name)
+        }) && !FILES.contains(word)
+    };
+    let words = text.lines().flat_map(|line| line.split(mark));
+    words.filter(is_kind).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_kind_of_event_is_explained() {
+    let mut files = Vec::new();
+    for folder in ["crates/store/src", "crates/server/src"] {
+        sources(&project().join(folder), &mut files);
+    }
+    let told = files.iter();
+    let told = told.flat_map(|path| kinds(&fs::read_to_string(path).unwrap(), '"'));
+    let document = read("docs/api.md");
+    let events = document.split("## Events").nth(1).expect("a chapter");
+    let events = events.split("\n## ").next().expect("its text");
+    assert_eq!(kinds(events, '`'), told.collect::<BTreeSet<_>>());
+}
